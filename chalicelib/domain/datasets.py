@@ -1,0 +1,138 @@
+"""Datasets: named, owned, made of immutable versions. A version is its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+#: Also the shape of config names: safe in a URL path, an S3 key and a file name.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+#: One presigned PUT takes at most 5 GiB (S3's limit for a single PUT).
+MAX_FILE_BYTES = 5 * 1024**3
+MAX_FILES = 20_000
+MAX_PATH_BYTES = 512
+
+_NAME = re.compile(NAME_PATTERN)
+_SHA256 = re.compile(SHA256_PATTERN)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class VersionStatus(StrEnum):
+    UPLOADING = "uploading"
+    READY = "ready"
+
+
+class ManifestFile(BaseModel):
+    """One file of a version: ``path`` relative with forward slashes, ``size`` in bytes, ``sha256`` in lower-case hex."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    size: int
+    sha256: str
+
+
+class DatasetVersion(BaseModel):
+    """An immutable version. ``version_id`` is derived from the content, so pushing the same files finds it again.
+
+    ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. ``checked`` counts the files
+    whose presence, size and checksum have been confirmed; the version is READY when all are.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    owner: str
+    dataset_id: str
+    version_id: str
+    status: VersionStatus
+    source_path: str | None = None
+    files: int
+    bytes: int
+    merkle_root: str
+    prefix: str
+    manifest_key: str
+    checked: int = 0
+    created_at: datetime
+    completed_at: datetime | None = None
+
+
+class Dataset(BaseModel):
+    """A named line of versions of one owner. ``source_path`` is where it was last pushed from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    owner: str
+    dataset_id: str
+    source_path: str | None = None
+    latest_version: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+def is_name(value: str) -> bool:
+    """True when ``value`` may name a dataset or a config."""
+    return bool(_NAME.match(value)) and ".." not in value
+
+
+def path_problem(path: str) -> str | None:
+    """Why ``path`` can't be a file of a dataset, or None. Keys are used as given: nothing is silently rewritten."""
+    if not path:
+        return "is empty"
+    if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
+        return f"is longer than {MAX_PATH_BYTES} bytes"
+    if any(0xD800 <= ord(c) <= 0xDFFF for c in path):
+        return "is not valid Unicode"
+    if path.startswith("/") or re.match(r"^[A-Za-z]:", path):
+        return "is absolute; use a path relative to the dataset's folder"
+    if "\\" in path:
+        return "holds a backslash; use forward slashes"
+    if _CONTROL.search(path):
+        return "holds a control character"
+    if any(part in {"", ".", ".."} for part in path.split("/")):
+        return "holds an empty, '.' or '..' part"
+    return None
+
+
+def file_problem(file: ManifestFile) -> str | None:
+    """Why this manifest line is refused, or None."""
+    problem = path_problem(file.path)
+    if problem:
+        return f"path {problem}"
+    if not _SHA256.match(file.sha256):
+        return "sha256 must be 64 lower-case hex digits"
+    if not 0 <= file.size <= MAX_FILE_BYTES:
+        return f"size must be between 0 and {MAX_FILE_BYTES} bytes"
+    return None
+
+
+def sorted_files(files: Iterable[ManifestFile]) -> list[ManifestFile]:
+    """In the order in which S3 lists keys: by UTF-8 bytes."""
+    return sorted(files, key=lambda f: f.path.encode())
+
+
+def merkle_root(files: Sequence[ManifestFile]) -> str:
+    """SHA-256 Merkle root over the sorted files, hex.
+
+    Leaves and inner nodes have different prefixes (0x00, 0x01) as in RFC 6962, section 2.1, so neither can pose as the
+    other. An odd node is carried up unchanged. The empty dataset has the hash of the empty string.
+    """
+    level = [
+        hashlib.sha256(b"\x00" + f"{f.sha256} {f.size} {f.path}".encode()).digest() for f in sorted_files(files)
+    ]
+    if not level:
+        return hashlib.sha256(b"").hexdigest()
+    while len(level) > 1:
+        pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
+        level = [hashlib.sha256(b"\x01" + p[0] + p[1]).digest() if len(p) == 2 else p[0] for p in pairs]
+    return level[0].hex()
+
+
+def version_id_of(root: str) -> str:
+    """The version id of a Merkle root: ``v-`` and its first 20 hex digits (80 bits, unique per dataset)."""
+    return f"v-{root[:20]}"
