@@ -244,10 +244,20 @@ class TemporaryCredentials:
 
 class CredentialsBroker(Protocol):
     def scoped(
-        self, *, name: str, read_prefixes: Sequence[str], write_prefix: str, duration: timedelta
+        self,
+        *,
+        name: str,
+        read_prefixes: Sequence[str],
+        scratch_prefix: str,
+        write_prefix: str,
+        duration: timedelta,
     ) -> TemporaryCredentials:
-        """Credentials that can read these prefixes of the datasets bucket and write this prefix of the outputs bucket,
-        and nothing else (AWS STS GetFederationToken with a session policy; 15 minutes to 36 hours)."""
+        """Credentials that can list and read ``read_prefixes`` of the datasets bucket, list, read, write and delete
+        ``scratch_prefix`` of the same bucket, and list, read and write ``write_prefix`` of the outputs bucket; nothing
+        else. AWS STS GetFederationToken with a session policy; 15 minutes to 36 hours. All prefixes end in a slash.
+
+        The scratch prefix is there because SimpleTuner's S3 data backend writes its bucket indices beside the data
+        unless told otherwise, and a dataset version must stay immutable."""
 
 
 class Provider(Protocol):

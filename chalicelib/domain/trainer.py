@@ -1,0 +1,357 @@
+"""The contract with SimpleTuner's trainer: what a submitted config becomes before a GPU sees it.
+
+Everything here is pure. The option names and the behaviour come from SimpleTuner 4.10.1 (``cog.py``,
+``data_backend/factory.py``, ``publishing/providers/s3.py``), read in its source:
+
+- config keys come with or without leading dashes;
+- ``max_train_steps`` and ``num_train_epochs`` exclude each other, and epochs default to 1, so steps need epochs 0;
+- the S3 publisher runs after validations, and never on the final weights, so a checkpoint and a validation must fall
+  on the last step;
+- the S3 data backend writes its metadata below ``instance_data_dir`` when an entry has both that and
+  ``aws_data_prefix``, and VAE latents into the image backend unless ``image_embeds`` names another one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+CHECKPOINT_KEYS = ("checkpoint_step_interval", "checkpointing_steps")
+VALIDATION_KEYS = ("validation_step_interval", "validation_steps")
+DEFAULT_CHECKPOINT_INTERVAL = 500
+DEFAULT_VALIDATION_INTERVAL = 100
+MAX_STEPS = 10_000_000
+MAX_CONFIG_BYTES = 100_000
+MAX_DATALOADER_ENTRIES = 50
+MAX_LOCAL_ENTRIES = 8
+
+#: Options that this service sets itself or that mean nothing on a rented machine. Left out with a note.
+_DROPPED = {
+    "data_backend_config": "the dataloader is sent beside the config",
+    "webhook_config": "progress comes from the trainer's log and the provider's webhooks",
+    "webhook_reporting_interval": "progress comes from the trainer's log and the provider's webhooks",
+    "logging_dir": "the log is kept by this service",
+    "publishing_config": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
+    "push_to_hub": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
+    "push_to_hub_background": "the model goes to this stack's own bucket first",
+    "push_checkpoints_to_hub": "the model goes to this stack's own bucket first",
+    "hub_model_id": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
+}
+_QUIETLY_DROPPED = frozenset({"data_backend_config", "logging_dir"})
+
+_SECRET_KEY = re.compile(
+    r"(^|_)(token|tokens|secret|password|passwd|api_?key|access_key(_id)?|secret_key|private_key|credentials?)$"
+)
+_SECRET_VALUE = re.compile(
+    r"\b(hf_[A-Za-z0-9]{20,}|r8_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|sk-[A-Za-z0-9_-]{20,}"
+    r"|stk_[A-Za-z0-9_]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16})\b"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@"
+)
+#: Dataset types whose local entries are caches on the trainer's disk, not data of the user.
+CACHE_DATASET_TYPES = frozenset({"text_embeds", "image_embeds", "conditioning_image_embeds", "distillation_cache"})
+
+
+@dataclass(frozen=True)
+class ConfigProblem:
+    """One reason to refuse a config: a dotted field, a message with advice, a stable code."""
+
+    field: str
+    message: str
+    code: str
+
+
+@dataclass(frozen=True)
+class PreparedConfig:
+    """A config the trainer can run, and what was changed on the way, in words for the user."""
+
+    config: dict[str, Any]
+    max_train_steps: int
+    adjustments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class S3Location:
+    """Where one kind of data lies and with which temporary credentials the trainer reaches it."""
+
+    bucket: str
+    prefix: str
+    endpoint_url: str
+    region: str
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+
+
+def undash(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[ConfigProblem]]:
+    """Keys without leading dashes; a key given both ways with different values is a problem."""
+    clean: dict[str, Any] = {}
+    problems = []
+    for key, value in config.items():
+        name = key.lstrip("-").replace("-", "_") if key.startswith("-") else key
+        if not name:
+            problems.append(ConfigProblem(f"config.{key}", "is no option name", "invalid_option"))
+        elif name in clean and clean[name] != value:
+            problems.append(
+                ConfigProblem(f"config.{name}", "is given twice, with and without dashes, with two values", "duplicate")
+            )
+        else:
+            clean[name] = value
+    return clean, problems
+
+
+def secret_problems(value: Any, path: str) -> Iterator[ConfigProblem]:
+    """Every place below ``value`` that holds, or is named like, a key, token or password. Never repeats the value."""
+    stack: list[tuple[Any, str]] = [(value, path)]
+    while stack:
+        node, where = stack.pop()
+        if isinstance(node, Mapping):
+            for key, child in node.items():
+                name = str(key).lstrip("-").replace("-", "_").lower()
+                here = f"{where}.{str(key).lstrip('-')}"
+                if _SECRET_KEY.search(name) and child not in (None, "", False, True) and not isinstance(child, int):
+                    yield _secret_problem(here)
+                else:
+                    stack.append((child, here))
+        elif isinstance(node, Sequence) and not isinstance(node, str | bytes):
+            stack.extend((child, f"{where}.{i}") for i, child in enumerate(node))
+        elif isinstance(node, str) and _SECRET_VALUE.search(node):
+            yield _secret_problem(where)
+
+
+def _secret_problem(where: str) -> ConfigProblem:
+    return ConfigProblem(
+        where,
+        "looks like a secret. Configs are stored and shown in job records, so keys and tokens don't belong there: "
+        "remove it (datasets and outputs get temporary credentials from this service) and revoke it if it was shared",
+        "secret_in_config",
+    )
+
+
+def check_submission(config: Any, dataloader: Any) -> list[ConfigProblem]:
+    """What is wrong with a submitted config and dataloader, before anything is resolved."""
+    size = len(json.dumps([config, dataloader], default=str))
+    if size > MAX_CONFIG_BYTES:
+        return [
+            ConfigProblem("config", f"config and dataloader are {size} bytes; {MAX_CONFIG_BYTES} is the limit", "too_large")
+        ]
+    problems = [*undash(config)[1], *secret_problems(config, "config")]
+    if len(dataloader) > MAX_DATALOADER_ENTRIES:
+        problems.append(
+            ConfigProblem("dataloader_config", f"has more than {MAX_DATALOADER_ENTRIES} entries", "too_many_entries")
+        )
+    seen: set[str] = set()
+    for i, entry in enumerate(dataloader):
+        where = f"dataloader_config.{i}"
+        problems.extend(secret_problems(entry, where))
+        entry_id = entry.get("id")
+        if not isinstance(entry_id, str) or not entry_id:
+            problems.append(ConfigProblem(f"{where}.id", "is missing: every dataloader entry needs an id", "missing"))
+        elif entry_id in seen:
+            problems.append(ConfigProblem(f"{where}.id", f"'{entry_id}' is used twice", "duplicate"))
+        else:
+            seen.add(entry_id)
+    local = [e for e in dataloader if needs_upload(e)]
+    if len(local) > MAX_LOCAL_ENTRIES:
+        problems.append(
+            ConfigProblem("dataloader_config", f"has more than {MAX_LOCAL_ENTRIES} local datasets", "too_many_entries")
+        )
+    if not any(e.get("dataset_type", "image") not in CACHE_DATASET_TYPES and not e.get("disabled") for e in dataloader):
+        problems.append(
+            ConfigProblem(
+                "dataloader_config",
+                "names no dataset: add an entry with a type and an instance_data_dir (or save one with the config)",
+                "no_dataset",
+            )
+        )
+    return problems
+
+
+def needs_upload(entry: Mapping[str, Any]) -> bool:
+    """True for an entry whose data lies on the user's disk: it must be a dataset version before launch."""
+    return (
+        entry.get("type", "local") == "local"
+        and entry.get("dataset_type", "image") not in CACHE_DATASET_TYPES
+        and not entry.get("disabled", False)
+    )
+
+
+def _as_int(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number == int(number) and abs(number) <= MAX_STEPS else None
+
+
+def fitting_interval(max_steps: int, wanted: int) -> int:
+    """The divisor of ``max_steps`` closest to ``wanted`` (by ratio) that is not below a third of it.
+
+    So the last step always gets its checkpoint, and a prime number of steps does not mean a checkpoint every step.
+    """
+    wanted = max(1, min(wanted, max_steps))
+    best = max_steps
+    for low in range(1, int(max_steps**0.5) + 1):
+        if max_steps % low:
+            continue
+        for divisor in (low, max_steps // low):
+            if 3 * divisor >= wanted and _ratio(divisor, wanted) < _ratio(best, wanted):
+                best = divisor
+    return best
+
+
+def _ratio(a: int, b: int) -> float:
+    return max(a, b) / min(a, b)
+
+
+def prepare_config(config: Mapping[str, Any]) -> tuple[PreparedConfig | None, list[ConfigProblem]]:
+    """The config as it will be launched (without dashes), or the problems that forbid it."""
+    clean, problems = undash(config)
+    notes: list[str] = []
+    for key, reason in _DROPPED.items():
+        value = clean.pop(key, None)
+        if value not in (None, False, "", [], {}) and key not in _QUIETLY_DROPPED:
+            notes.append(f"{key} was left out: {reason}")
+    if not clean.get("model_family"):
+        problems.append(ConfigProblem("config.model_family", "is missing: for example flux, sdxl or sd3", "missing"))
+    epochs = _as_int(clean.get("num_train_epochs", 0) or 0)
+    steps = _as_int(clean.get("max_train_steps", 0) or 0)
+    if steps is None or steps < 0:
+        problems.append(ConfigProblem("config.max_train_steps", "must be a whole number of steps", "invalid"))
+    elif steps == 0:
+        problems.append(
+            ConfigProblem(
+                "config.max_train_steps",
+                "is missing: set the number of steps (images x repeats x epochs / batch size). The last step must be "
+                "known beforehand so that a checkpoint falls on it, or the final weights would never be published",
+                "missing",
+            )
+        )
+    if problems or not steps:
+        return None, problems
+    if epochs:
+        notes.append(f"num_train_epochs {epochs} was set to 0: the trainer refuses it together with max_train_steps")
+    clean["max_train_steps"] = steps
+    clean["num_train_epochs"] = 0
+    notes += _fit(clean, steps, CHECKPOINT_KEYS, DEFAULT_CHECKPOINT_INTERVAL, "checkpoint")
+    notes += _fit(clean, steps, VALIDATION_KEYS, DEFAULT_VALIDATION_INTERVAL, "validation")
+    clean.pop("checkpoint_epoch_interval", None)
+    clean.pop("validation_epoch_interval", None)
+    if str(clean.get("validation_disable", "")).lower() in {"true", "1"}:
+        clean.pop("validation_disable")
+        notes.append("validation_disable was left out: the trainer publishes weights after a validation")
+    prompts = ("validation_prompt", "validation_prompt_library", "user_prompt_library")
+    if not any(clean.get(key) for key in prompts):
+        clean["validation_prompt"] = "a photo"
+        notes.append("validation_prompt was set to 'a photo': the trainer publishes weights after a validation")
+    return PreparedConfig(config=clean, max_train_steps=steps, adjustments=tuple(notes)), []
+
+
+def _fit(clean: dict[str, Any], steps: int, keys: tuple[str, str], default: int, word: str) -> list[str]:
+    given = [clean.pop(key) for key in keys if key in clean]
+    asked = _as_int(given[0]) if given else None
+    interval = fitting_interval(steps, asked if asked and asked > 0 else default)
+    clean[keys[0]] = interval
+    if given and asked != interval:
+        return [f"a {word} every {interval} steps instead of {given[0]}, so that one falls on the last step ({steps})"]
+    return []
+
+
+def launch_dataloader(
+    dataloader: Sequence[Mapping[str, Any]], locations: Mapping[str, S3Location], scratch_prefix: str
+) -> list[dict[str, Any]]:
+    """The dataloader for the trainer: each entry in ``locations`` (by id) read from S3, caches on the trainer's disk.
+
+    ``scratch_prefix`` (ends in a slash) is where the trainer may write beside the data. Other entries pass unchanged.
+    """
+    entries: list[dict[str, Any]] = []
+    caches: list[dict[str, Any]] = []
+    for entry in dataloader:
+        location = locations.get(str(entry["id"]))
+        if location is None:
+            entries.append(dict(entry))
+            continue
+        local = {k: v for k, v in entry.items() if k not in {"instance_data_dir", "instance_data_root", "dataset_id"}}
+        local |= {
+            "type": "aws",
+            "aws_bucket_name": location.bucket,
+            "aws_endpoint_url": location.endpoint_url,
+            "aws_region_name": location.region,
+            "aws_access_key_id": location.access_key_id,
+            "aws_secret_access_key": location.secret_access_key,
+            "aws_session_token": location.session_token,
+            "aws_data_prefix": location.prefix,
+            "instance_data_dir": f"{scratch_prefix}{entry['id']}",
+        }
+        if not local.get("image_embeds") and local.get("dataset_type", "image") in {"image", "video", "conditioning"}:
+            cache_id = f"{entry['id']}-vae-cache"
+            local["image_embeds"] = cache_id
+            local.pop("cache_dir_vae", None)
+            caches.append(
+                {"id": cache_id, "type": "local", "dataset_type": "image_embeds", "cache_dir": f"cache/vae/{entry['id']}"}
+            )
+        entries.append(local)
+    entries += caches
+    if not any(e.get("dataset_type") == "text_embeds" and not e.get("disabled") for e in entries):
+        entries.append(
+            {
+                "id": "text-embed-cache",
+                "type": "local",
+                "dataset_type": "text_embeds",
+                "default": True,
+                "cache_dir": "cache/text",
+            }
+        )
+    return entries
+
+
+def launch_inputs(
+    config: Mapping[str, Any], dataloader: Sequence[Mapping[str, Any]], *, output: S3Location, job_id: str, run_name: str
+) -> dict[str, Any]:
+    """The prediction's ``input``: only what the Cog declares.
+
+    The publisher's credentials go into ``publishing_config`` and not into the Cog's ``s3_access_key`` inputs, because
+    the Cog has no input for the session token that temporary credentials need. They are prefix-scoped and expire.
+    """
+    publishing = {
+        "provider": "s3",
+        "bucket": output.bucket,
+        "base_path": output.prefix.rstrip("/"),
+        "endpoint_url": output.endpoint_url,
+        "region": output.region,
+        "access_key": output.access_key_id,
+        "secret_key": output.secret_access_key,
+        "session_token": output.session_token,
+    }
+    launched = {
+        **config,
+        "output_dir": f"output/{job_id}",
+        "tracker_run_name": run_name,
+        "publishing_config": [publishing],
+    }
+    return {
+        "config_json": json.dumps(launched, ensure_ascii=False),
+        "dataloader_json": json.dumps(list(dataloader), ensure_ascii=False),
+        "max_train_steps": config["max_train_steps"],
+        "return_logs": True,
+    }
+
+
+__all__ = [
+    "ConfigProblem",
+    "PreparedConfig",
+    "S3Location",
+    "check_submission",
+    "fitting_interval",
+    "launch_dataloader",
+    "launch_inputs",
+    "needs_upload",
+    "prepare_config",
+    "secret_problems",
+    "undash",
+]
