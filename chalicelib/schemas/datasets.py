@@ -1,0 +1,110 @@
+"""Datasets on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from chalicelib.domain.datasets import MAX_FILES, MAX_PATH_BYTES, NAME_PATTERN, DatasetVersion, ManifestFile, VersionStatus
+from chalicelib.schemas.base import RequestModel, ResponseModel, StrictRequest
+
+
+class NewVersionBody(StrictRequest):
+    """A manifest. ``source_path`` is the folder it was pushed from, as the training config names it."""
+
+    dataset_id: str = Field(pattern=NAME_PATTERN)
+    source_path: str | None = Field(None, max_length=1000)
+    files: list[ManifestFile] = Field(min_length=1, max_length=MAX_FILES)
+
+
+class UploadsBody(StrictRequest):
+    """``after`` is the path to go on behind (``next`` of the last answer)."""
+
+    after: str | None = Field(None, max_length=MAX_PATH_BYTES)
+    limit: int = Field(100, ge=1, le=500)
+
+
+class ListDatasetsQuery(RequestModel):
+    limit: int = Field(100, ge=1, le=500)
+    cursor: str | None = Field(None, max_length=2000)
+
+
+class VersionView(ResponseModel):
+    dataset_id: str
+    version_id: str
+    status: VersionStatus
+    files: int
+    bytes: int
+    checked: int
+    merkle_root: str
+    source_path: str | None
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class VersionDetail(VersionView):
+    manifest_url: str
+
+
+class NewVersionResponse(VersionView):
+    """``created`` is false when the same content was there before; a ``ready`` version needs no upload."""
+
+    created: bool
+
+
+class UploadView(ResponseModel):
+    """PUT the bytes to ``url`` with exactly ``headers``. A 403 means it expired: ask for a new one."""
+
+    path: str
+    size: int
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+
+
+class UploadsResponse(ResponseModel):
+    """``present`` counts the files passed over because they are there; ``next`` is null on the last batch."""
+
+    uploads: list[UploadView]
+    present: int
+    next: str | None
+
+
+class DatasetView(ResponseModel):
+    dataset_id: str
+    source_path: str | None
+    latest_version: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class DatasetDetail(DatasetView):
+    versions: list[VersionView]
+
+
+class DatasetListResponse(ResponseModel):
+    datasets: list[DatasetView]
+    next: str | None = None
+
+
+class DatasetDeletedResponse(ResponseModel):
+    success: Literal[True] = True
+    dataset_id: str
+    deleted_objects: int
+
+
+def version_view(version: DatasetVersion) -> VersionView:
+    return VersionView(
+        dataset_id=version.dataset_id,
+        version_id=version.version_id,
+        status=version.status,
+        files=version.files,
+        bytes=version.bytes,
+        checked=version.checked,
+        merkle_root=version.merkle_root,
+        source_path=version.source_path,
+        created_at=version.created_at,
+        completed_at=version.completed_at,
+    )

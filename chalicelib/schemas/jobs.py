@@ -1,0 +1,315 @@
+"""Jobs on the wire: SimpleTuner's recorded fields first, then ours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from chalicelib.domain.escrow import FileKind
+from chalicelib.domain.failures import FaultKind
+from chalicelib.domain.idempotency import MAX_KEY_LENGTH
+from chalicelib.domain.jobs import Job, JobEvent, JobStatus, JobType, Phase
+from chalicelib.schemas.base import RequestModel, ResponseModel
+
+MAX_LOG_CHUNK = 1024 * 1024
+
+
+class SubmitRequest(RequestModel):
+    """The body of submit. Either ``config`` or ``config_name_to_load``; other fields refine it."""
+
+    config: dict[str, Any] | None = None
+    config_name_to_load: str | None = Field(None, max_length=100)
+    config_version: int | None = Field(None, ge=1)
+    dataloader_config: list[dict[str, Any]] | None = None
+    tracker_run_name: str | None = Field(None, max_length=200)
+    idempotency_key: str | None = Field(None, min_length=1, max_length=MAX_KEY_LENGTH)
+    hardware_profile: str | None = Field(None, max_length=100)
+    max_run_seconds: int | None = Field(None, ge=300, le=34 * 3600)
+    webhook_url: str | None = Field(None, max_length=2000)
+    upload_id: str | None = Field(None, max_length=200)
+
+
+class SubmitQuery(RequestModel):
+    provider: str = Field("replicate", max_length=100)
+
+
+class ListJobsQuery(RequestModel):
+    limit: int = Field(50, ge=1, le=500)
+    offset: int = Field(0, ge=0, le=10_000)
+    cursor: str | None = Field(None, max_length=2000)
+    status: str | None = Field(None, max_length=50)
+    provider: str | None = Field(None, max_length=100)
+    job_type: str | None = Field(None, max_length=50)
+    sync_active: bool = False
+
+
+class LogsQuery(RequestModel):
+    offset: int | None = Field(None, ge=0)
+    limit: int = Field(MAX_LOG_CHUNK, ge=4, le=MAX_LOG_CHUNK)
+
+
+class EventsQuery(RequestModel):
+    after: int = Field(0, ge=0)
+    limit: int = Field(100, ge=1, le=500)
+
+
+class ProgressView(ResponseModel):
+    step: int | None
+    total_steps: int | None
+    percent: float | None
+    loss: float | None
+    learning_rate: float | None
+    eta_seconds: int | None
+    stage: str | None
+    last_line: str | None
+    checkpoint_count: int
+
+
+class DatasetUse(ResponseModel):
+    entry_id: str
+    dataset_id: str
+    version_id: str
+    files: int
+    bytes: int
+
+
+class FailureView(ResponseModel):
+    code: str
+    kind: FaultKind
+    message: str
+    advice: str
+
+
+class DeliveryView(ResponseModel):
+    files: int
+    bytes: int
+    weights: list[str]
+    verified_files: int
+    verified_at: datetime | None
+
+
+class JobView(ResponseModel):
+    """One job. ``upload_token`` is always null: the record shows no secrets. ``queue_position`` is there while queued."""
+
+    job_id: str
+    job_type: JobType
+    provider: str
+    status: JobStatus
+    phase: Phase
+    config_name: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    cost_usd: float | None
+    hardware_type: str | None
+    error_message: str | None
+    output_url: str | None
+    upload_token: None = None
+    user_id: str
+    metadata: dict[str, Any]
+    is_terminal: bool
+    is_active: bool
+    duration_seconds: float | None
+    queue_position: int | None = None
+    updated_at: datetime
+    run_name: str | None
+    config_version: int | None
+    attempt: int
+    sandbox: bool
+    cancel_requested: bool
+    last_confirmed_at: datetime | None
+    max_run_seconds: int
+    deadline: datetime | None
+    price_per_hour: float
+    progress: ProgressView
+    datasets: list[DatasetUse]
+    failure: FailureView | None
+    delivery: DeliveryView
+    log_bytes: int
+    logs_complete: bool
+
+
+def _duration(job: Job, now: datetime) -> float | None:
+    if job.started_at is None:
+        return None
+    return round(max(0.0, ((job.completed_at or now) - job.started_at).total_seconds()), 3)
+
+
+def job_view(job: Job, *, now: datetime, sandbox: bool) -> JobView:
+    """The public face of a record. Task tokens, leases and idempotency hashes stay inside."""
+    return JobView(
+        job_id=job.job_id,
+        job_type=job.job_type,
+        provider=job.provider,
+        status=job.status,
+        phase=job.phase,
+        config_name=job.config_name,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+        cost_usd=None if job.cost_usd is None else float(job.cost_usd),
+        hardware_type=job.hardware_type,
+        error_message=job.failure.message if job.failure else None,
+        output_url=job.output_url,
+        user_id=job.owner,
+        metadata={
+            "prediction_id": job.prediction_id,
+            "hardware_profile": job.hardware_profile,
+            "model": job.model,
+            "webhook_url": None,
+            "tracker_run_name": job.run_name,
+            **job.metadata,
+        },
+        is_terminal=job.is_terminal,
+        is_active=job.is_active,
+        duration_seconds=_duration(job, now),
+        queue_position=0 if job.status in {JobStatus.PENDING, JobStatus.QUEUED} else None,
+        updated_at=job.updated_at,
+        run_name=job.run_name,
+        config_version=job.config_version,
+        attempt=job.attempt,
+        sandbox=sandbox,
+        cancel_requested=job.cancel_requested_at is not None,
+        last_confirmed_at=job.last_confirmed_at,
+        max_run_seconds=job.max_run_seconds,
+        deadline=job.deadline,
+        price_per_hour=float((job.price_per_second * 3600).quantize(Decimal("0.01"))),
+        progress=ProgressView(percent=job.progress.percent, **job.progress.model_dump()),
+        datasets=[DatasetUse(**d.model_dump(exclude={"prefix"})) for d in job.datasets],
+        failure=FailureView(**job.failure.model_dump()) if job.failure else None,
+        delivery=DeliveryView(
+            files=job.delivery.files,
+            bytes=job.delivery.bytes,
+            weights=list(job.delivery.weights),
+            verified_files=job.delivery.verified_files,
+            verified_at=job.delivery.verified_at,
+        ),
+        log_bytes=job.log_bytes,
+        logs_complete=job.logs_complete,
+    )
+
+
+class JobResponse(ResponseModel):
+    job: JobView
+
+
+class JobListResponse(ResponseModel):
+    """``total`` counts the rows of this page, as SimpleTuner's does. ``next`` is the cursor of the next page."""
+
+    jobs: list[JobView]
+    total: int
+    next: str | None = None
+
+
+class SubmitResponse(ResponseModel):
+    success: Literal[True] = True
+    job_id: str
+    status: JobStatus
+    error: None = None
+    data_uploaded: bool
+    upload_id: str | None = None
+    cost_limit_warning: str | None = None
+    quota_warnings: list[str] = []
+    idempotent_hit: bool
+    adjustments: list[str]
+    job: JobView
+
+
+class LogsResponse(ResponseModel):
+    """``offset`` to ``next_offset`` is the byte range of ``logs`` in the kept log of ``size`` bytes.
+
+    Without ``offset`` in the query: the last 1 MiB, with progress bars folded for reading (``truncated`` when there is
+    more before). With it: the raw log from that byte; ask again from ``next_offset``. ``complete`` once nothing more
+    will come.
+    """
+
+    job_id: str
+    logs: str
+    offset: int
+    next_offset: int
+    size: int
+    complete: bool
+    truncated: bool
+
+
+class InlineProgressResponse(ResponseModel):
+    job_id: str
+    stage: str | None
+    last_log: str | None
+    progress: float | None
+    status: JobStatus
+    phase: Phase
+    step: int | None
+    total_steps: int | None
+    loss: float | None
+    learning_rate: float | None
+    eta_seconds: int | None
+    cost_usd: float | None
+    updated_at: datetime
+
+
+class EventView(ResponseModel):
+    seq: int
+    at: datetime
+    type: str
+    message: str
+    data: dict[str, Any]
+
+
+class EventsResponse(ResponseModel):
+    """``next`` is the value for ``after`` when there may be more, else null."""
+
+    events: list[EventView]
+    next: int | None
+
+
+def event_view(event: JobEvent) -> EventView:
+    return EventView(seq=event.seq, at=event.at, type=event.type, message=event.message, data=event.data)
+
+
+class OutputFileView(ResponseModel):
+    path: str
+    size: int
+    sha256: str | None
+    kind: FileKind
+    url: str
+    verified: bool
+    problem: str | None = None
+
+
+class OutputsResponse(ResponseModel):
+    """``url`` is a presigned GET, good for an hour. ``complete`` once nothing more will come."""
+
+    job_id: str
+    files: list[OutputFileView]
+    total_bytes: int
+    verified: bool
+    manifest_url: str | None
+    complete: bool
+
+
+class CancelResponse(ResponseModel):
+    """``status`` is ``cancelled`` once the provider confirms; until then the present one."""
+
+    success: Literal[True] = True
+    job_id: str
+    status: JobStatus
+    cancel_requested: bool
+
+
+class DeleteJobResponse(ResponseModel):
+    success: Literal[True] = True
+    job_id: str
+
+
+class SubmitBody(SubmitRequest):
+    """Refuses a body with neither or with both kinds of config."""
+
+    @model_validator(mode="after")
+    def _one_config(self) -> SubmitBody:
+        if self.config is None and not self.config_name_to_load:
+            raise ValueError("No configuration provided: send config or config_name_to_load")
+        return self
