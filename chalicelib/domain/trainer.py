@@ -131,14 +131,23 @@ def _secret_problem(where: str) -> ConfigProblem:
     )
 
 
-def check_submission(config: Any, dataloader: Any) -> list[ConfigProblem]:
-    """What is wrong with a submitted config and dataloader, before anything is resolved."""
+def check_stored(config: Mapping[str, Any], dataloader: Sequence[Mapping[str, Any]]) -> list[ConfigProblem]:
+    """What forbids even keeping a config: its size, secrets inside, an option given twice."""
     size = len(json.dumps([config, dataloader], default=str))
     if size > MAX_CONFIG_BYTES:
         return [
             ConfigProblem("config", f"config and dataloader are {size} bytes; {MAX_CONFIG_BYTES} is the limit", "too_large")
         ]
-    problems = [*undash(config)[1], *secret_problems(config, "config")]
+    return [
+        *undash(config)[1],
+        *secret_problems(config, "config"),
+        *secret_problems(dataloader, "dataloader_config"),
+    ]
+
+
+def check_submission(config: Mapping[str, Any], dataloader: Sequence[Mapping[str, Any]]) -> list[ConfigProblem]:
+    """What is wrong with a submitted config and dataloader, before anything is resolved."""
+    problems = check_stored(config, dataloader)
     if len(dataloader) > MAX_DATALOADER_ENTRIES:
         problems.append(
             ConfigProblem("dataloader_config", f"has more than {MAX_DATALOADER_ENTRIES} entries", "too_many_entries")
@@ -146,7 +155,6 @@ def check_submission(config: Any, dataloader: Any) -> list[ConfigProblem]:
     seen: set[str] = set()
     for i, entry in enumerate(dataloader):
         where = f"dataloader_config.{i}"
-        problems.extend(secret_problems(entry, where))
         entry_id = entry.get("id")
         if not isinstance(entry_id, str) or not entry_id:
             problems.append(ConfigProblem(f"{where}.id", "is missing: every dataloader entry needs an id", "missing"))
@@ -346,6 +354,7 @@ __all__ = [
     "ConfigProblem",
     "PreparedConfig",
     "S3Location",
+    "check_stored",
     "check_submission",
     "fitting_interval",
     "launch_dataloader",

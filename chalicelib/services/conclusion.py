@@ -1,0 +1,81 @@
+"""Ending a job: only when no prediction of it can be running, with everything published so far kept and listed."""
+
+from __future__ import annotations
+
+from chalicelib.domain.escrow import Manifest, OutputFile, artifacts_prefix, file_kind, manifest_key, scratch_prefix
+from chalicelib.domain.jobs import DeliverySummary, Job, JobStatus
+from chalicelib.domain.lifecycle import Change, Note, change, mutate, prediction_is_over, verdict
+from chalicelib.domain.ports import Ports
+
+#: Published files looked at in one listing. A training publishes a few hundred at most.
+MAX_OUTPUT_FILES = 20_000
+
+_EVENTS = {
+    JobStatus.COMPLETED: ("job.completed", "Completed: the model is in escrow and verified"),
+    JobStatus.FAILED: ("job.failed", "Failed"),
+    JobStatus.CANCELLED: ("job.cancelled", "Cancelled"),
+}
+
+
+def inventory(ports: Ports, job: Job) -> list[OutputFile]:
+    """What the trainer has published so far, unverified, by path."""
+    prefix = artifacts_prefix(job.owner, job.job_id)
+    return [
+        OutputFile(
+            path=info.key[len(prefix) :],
+            size=info.size,
+            kind=file_kind(info.key[len(prefix) :], job.max_train_steps),
+        )
+        for info in ports.outputs.list(prefix, limit=MAX_OUTPUT_FILES)
+    ]
+
+
+def write_manifest(ports: Ports, job: Job, files: list[OutputFile], *, complete: bool) -> str:
+    """Writes ``manifest.json`` beside the files and returns its key."""
+    key = manifest_key(job.owner, job.job_id)
+    manifest = Manifest(
+        job_id=job.job_id, created_at=ports.clock.now().isoformat(), complete=complete, files=tuple(files)
+    )
+    ports.outputs.put(key, manifest.model_dump_json(indent=2).encode(), content_type="application/json")
+    return key
+
+
+class ConclusionService:
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    def conclude(self, job_id: str) -> Job:
+        """Ends the job if its prediction is over; otherwise returns it as it is, still active.
+
+        The end, its event and the freeing of the concurrency slot are one transaction. The trainer's scratch space is
+        removed and a manifest of what was published is written first (both safe to repeat). Raises JobGoneError.
+        """
+        job = mutate(self._ports.jobs, job_id, lambda _: None)
+        if job.is_terminal or not prediction_is_over(job):
+            return job
+        delivery = job.delivery
+        if job.prediction_id is not None and delivery.verified_at is None:
+            delivery = self._keep(job)
+        if job.prediction_id is not None:
+            self._ports.dataset_files.delete_prefix(scratch_prefix(job.owner, job.job_id))
+        now = self._ports.clock.now()
+
+        def decide(current: Job) -> Change | None:
+            if current.is_terminal or not prediction_is_over(current):
+                return None
+            status, failure = verdict(current)
+            kind, message = _EVENTS[status]
+            ended = current.ended(
+                now=now, status=status, failure=failure, logs_complete=True, delivery=delivery, launch=None
+            )
+            note = Note(kind, failure.message if failure else message, {"code": failure.code} if failure else None)
+            return change(ended, now, note, release_slot=True)
+
+        return mutate(self._ports.jobs, job_id, decide)
+
+    def _keep(self, job: Job) -> DeliverySummary:
+        files = inventory(self._ports, job)
+        if not files:
+            return job.delivery
+        key = write_manifest(self._ports, job, files, complete=False)
+        return DeliverySummary(files=len(files), bytes=sum(f.size for f in files), manifest_key=key)

@@ -1,0 +1,206 @@
+"""Reading, cancelling and deleting jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chalicelib.domain.escrow import Manifest, OutputFile, artifacts_prefix, job_prefix
+from chalicelib.domain.jobs import Job, JobEvent, JobStatus, JobType
+from chalicelib.domain.lifecycle import Change, JobGoneError, Note, change, mutate, prediction_is_over
+from chalicelib.domain.logs import utf8_slice
+from chalicelib.domain.permissions import Permission, Principal
+from chalicelib.domain.ports import InvalidCursorError, JobFilter, JobPage, Ports, StaleRecordError
+from chalicelib.domain.progress import display_logs
+from chalicelib.errors import BadRequest, Conflict, NotFound
+from chalicelib.schemas.jobs import MAX_LOG_CHUNK, ListJobsQuery
+from chalicelib.services.conclusion import ConclusionService, inventory
+from chalicelib.services.observation import ObservationService, read_log
+
+#: A record younger than this is shown as it is; an older one of an active job is refreshed on the reads that show
+#: progress.
+FRESH_FOR = timedelta(seconds=2)
+#: How many active jobs one ``sync_active`` read refreshes; the workflow looks after the others.
+SYNC_LIMIT = 10
+URL_LIFETIME = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class LogSlice:
+    text: str
+    offset: int
+    next_offset: int
+    size: int
+    complete: bool
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Outputs:
+    files: list[tuple[OutputFile, str]]
+    verified: bool
+    manifest_url: str | None
+    complete: bool
+
+
+class JobsService:
+    def __init__(self, ports: Ports, observation: ObservationService, conclusion: ConclusionService) -> None:
+        self._ports = ports
+        self._observation = observation
+        self._conclusion = conclusion
+
+    def get(self, who: Principal, job_id: str) -> Job:
+        """The job, if the caller may see it. Raises NotFound for an unknown job and for somebody else's alike."""
+        job = self._ports.jobs.get(job_id)
+        if job is None or not (job.owner == who.owner or who.may(Permission.JOB_VIEW_ALL)):
+            raise NotFound(
+                f"Job not found: {job_id}",
+                code="job_not_found",
+                extra={"error": "job_not_found", "details": {"job_id": job_id}},
+            )
+        return job
+
+    def list(self, who: Principal, query: ListJobsQuery) -> JobPage:
+        """One page, newest first. An unknown status or provider matches nothing; a bad job_type is refused."""
+        if query.job_type is not None and query.job_type not in set(JobType):
+            raise BadRequest(
+                f"Invalid job_type: {query.job_type}. Must be 'local' or 'cloud'.", code="invalid_job_type"
+            )
+        if query.status is not None and query.status not in set(JobStatus):
+            return JobPage(jobs=())
+        wanted = JobFilter(
+            owner=None if who.may(Permission.JOB_VIEW_ALL) else who.owner,
+            status=JobStatus(query.status) if query.status else None,
+            provider=query.provider,
+            job_type=JobType(query.job_type) if query.job_type else None,
+        )
+        try:
+            page = self._ports.jobs.list(wanted, limit=query.limit, cursor=query.cursor, offset=query.offset)
+        except InvalidCursorError:
+            raise BadRequest("The cursor is not one of this list.", code="invalid_cursor") from None
+        if not query.sync_active:
+            return page
+        budget = SYNC_LIMIT
+        jobs: list[Job] = []
+        for job in page.jobs:
+            refreshed = job
+            if job.is_active and job.prediction_id and budget > 0:
+                budget -= 1
+                refreshed = self._refresh(job)
+            jobs.append(refreshed)
+        return JobPage(jobs=tuple(jobs), cursor=page.cursor)
+
+    def progress(self, who: Principal, job_id: str) -> Job:
+        """The job, looked at again at the provider when what we know is older than two seconds."""
+        return self._refresh(self.get(who, job_id))
+
+    def _refresh(self, job: Job) -> Job:
+        if job.is_terminal or job.prediction_id is None or prediction_is_over(job):
+            return job
+        if job.last_confirmed_at is not None and self._ports.clock.now() - job.last_confirmed_at < FRESH_FOR:
+            return job
+        try:
+            seen = self._observation.observe(job.job_id)
+        except JobGoneError:
+            return job
+        if prediction_is_over(seen) and seen.task_token is not None:
+            self._ports.runner.wake(seen.task_token)
+        return seen
+
+    def logs(self, who: Principal, job_id: str, *, offset: int | None, limit: int) -> LogSlice:
+        """The kept log. Without ``offset`` its end, folded for reading; with it the raw bytes from there.
+
+        Raises NotFound, BadRequest (offset past the end).
+        """
+        job = self._refresh(self.get(who, job_id))
+        size = job.log_bytes
+        if offset is None:
+            data = read_log(self._ports.outputs, job)
+            cut = max(0, len(data) - MAX_LOG_CHUNK)
+            while 0 < cut < len(data) and data[cut] & 0xC0 == 0x80:
+                cut += 1
+            text = display_logs(data[cut:].decode("utf-8", "replace"))
+            return LogSlice(text, cut, len(data), len(data), job.logs_complete, cut > 0)
+        if offset > size:
+            raise BadRequest(f"offset {offset} lies behind the end of the log ({size} bytes).", code="invalid_offset")
+        data = read_log(self._ports.outputs, job)[offset : offset + limit]
+        data = utf8_slice(data, at_end=offset + len(data) >= size)
+        return LogSlice(data.decode("utf-8", "replace"), offset, offset + len(data), size, job.logs_complete, False)
+
+    def events(self, who: Principal, job_id: str, *, after: int, limit: int) -> Sequence[JobEvent]:
+        self.get(who, job_id)
+        return self._ports.jobs.events(job_id, after=after, limit=limit)
+
+    def outputs(self, who: Principal, job_id: str) -> Outputs:
+        """What is in escrow, with links that work for an hour. Before the end: what has been published so far."""
+        job = self.get(who, job_id)
+        prefix = artifacts_prefix(job.owner, job_id)
+        manifest_url = None
+        files: list[OutputFile] = []
+        key = job.delivery.manifest_key
+        if key is not None:
+            data = self._ports.outputs.get(key)
+            if data is not None:
+                files = list(Manifest.model_validate_json(data).files)
+                manifest_url = self._ports.outputs.presign_get(key, expires=URL_LIFETIME, filename="manifest.json")
+        if manifest_url is None:
+            files = inventory(self._ports, job)
+        links = [
+            (f, self._ports.outputs.presign_get(prefix + f.path, expires=URL_LIFETIME, filename=f.path.split("/")[-1]))
+            for f in files
+        ]
+        return Outputs(links, job.delivery.verified_at is not None, manifest_url, job.is_terminal)
+
+    def cancel(self, who: Principal, job_id: str) -> Job:
+        """Asks for the end of a job and ends it as soon as the provider confirms.
+
+        Returns the record: ``cancelled``, or still active with ``cancel_requested_at`` set while the provider has not
+        confirmed (the workflow goes on asking). Raises NotFound, Conflict (``invalid_job_state``).
+        """
+        job = self.get(who, job_id)
+        if job.owner != who.owner and not who.may(Permission.JOB_CANCEL_ALL):
+            raise NotFound(f"Job not found: {job_id}", code="job_not_found")
+        now = self._ports.clock.now()
+        mutate(self._ports.jobs, job_id, lambda j: _cancel_requested(j, now))
+        job = self._observation.observe(job_id)
+        if prediction_is_over(job):
+            job = self._conclusion.conclude(job_id)
+        if job.task_token is not None:
+            self._ports.runner.wake(job.task_token)
+        return job
+
+    def delete(self, who: Principal, job_id: str) -> None:
+        """Deletes a finished job with its log and outputs. Raises NotFound, BadRequest (``job_active``, as SimpleTuner's
+        server answers), Conflict (it changed at this very moment)."""
+        job = self.get(who, job_id)
+        if job.owner != who.owner and not who.may(Permission.JOB_DELETE_ALL):
+            raise NotFound(f"Job not found: {job_id}", code="job_not_found")
+        if job.is_active:
+            raise BadRequest(f"Cannot delete job in state '{job.status}'. Cancel it first.", code="job_active")
+        self._ports.outputs.delete_prefix(job_prefix(job.owner, job_id))
+        try:
+            self._ports.jobs.delete(job)
+        except StaleRecordError:
+            raise Conflict("The job changed meanwhile; try again.", code="changed_meanwhile") from None
+
+
+def _cancel_requested(job: Job, now: datetime) -> Change | None:
+    if job.is_terminal:
+        states = [s.value for s in JobStatus if s not in {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}]
+        message = f"Job {job.job_id} is in state '{job.status}', operation requires one of: {states}"
+        raise Conflict(
+            message,
+            code="invalid_job_state",
+            extra={
+                "error": "invalid_job_state",
+                "message": message,
+                "details": {"job_id": job.job_id, "current_state": job.status.value, "allowed_states": states},
+            },
+        )
+    if job.cancel_requested_at is not None:
+        return None
+    note = Note("job.cancel_requested", "Cancellation requested")
+    return change(job.moved(now=now, cancel_requested_at=now, wakes=job.wakes + 1), now, note)
+
+

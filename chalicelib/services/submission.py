@@ -1,0 +1,283 @@
+"""Submitting a job: check everything, then one transaction, then start the execution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain.configs import TrainingConfig
+from chalicelib.domain.datasets import DatasetVersion, VersionStatus
+from chalicelib.domain.idempotency import (
+    LIFETIME,
+    MAX_KEY_LENGTH,
+    IdempotencyRecord,
+    differing_fields,
+    field_hashes,
+    key_hash,
+)
+from chalicelib.domain.jobs import DatasetRef, Job, JobInput
+from chalicelib.domain.lifecycle import Note, change
+from chalicelib.domain.ports import IdempotencyHitError, Ports, Provider, SlotsFullError
+from chalicelib.domain.predictions import HardwareProfile
+from chalicelib.domain.trainer import ConfigProblem, check_submission, needs_upload, prepare_config
+from chalicelib.errors import AppError, BadRequest, Conflict, FieldError, NotFound, TooManyRequests, ValidationFailed
+from chalicelib.schemas.jobs import SubmitRequest
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submit gave: the job, and whether it was there before under the same idempotency key."""
+
+    job: Job
+    idempotent_hit: bool
+    adjustments: tuple[str, ...]
+
+
+class SubmissionService:
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    def submit(
+        self, owner: str, request: SubmitRequest, *, provider_name: str, idempotency_key: str | None = None
+    ) -> Submitted:
+        """Creates a job and starts its workflow, once per idempotency key and owner within 24 hours.
+
+        The key comes from the ``Idempotency-Key`` header (``idempotency_key``) or the body; both must agree. Raises
+        NotFound (provider, config), ValidationFailed (config, dataset, ``idempotency_mismatch``), TooManyRequests
+        (``concurrency_limit``), Conflict (the key's job was deleted). When the execution can't be started now the job
+        still stands: the sweeper starts it.
+        """
+        provider = self._ports.providers(provider_name)
+        if provider is None:
+            raise NotFound(f"Provider '{provider_name}' is not known here.", code="provider_not_found")
+        key = self._key(request, idempotency_key)
+        hashes = field_hashes(
+            {**request.model_dump(exclude={"idempotency_key", "upload_id"}), "provider": provider_name}
+        )
+        now = self._ports.clock.now()
+        if key is not None:
+            record = self._ports.jobs.find_idempotency(owner, key_hash(key), now)
+            if record is not None:
+                return self._existing(record, hashes)
+        return self._create(owner, request, provider, key, hashes, now)
+
+    @staticmethod
+    def _key(request: SubmitRequest, header: str | None) -> str | None:
+        if header is not None and not 1 <= len(header) <= MAX_KEY_LENGTH:
+            raise BadRequest(f"Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters.", code="bad_idempotency_key")
+        if header is not None and request.idempotency_key is not None and header != request.idempotency_key:
+            raise BadRequest(
+                "The Idempotency-Key header and idempotency_key in the body differ: send one of them, or the same.",
+                code="bad_idempotency_key",
+            )
+        return header if header is not None else request.idempotency_key
+
+    def _existing(self, record: IdempotencyRecord, hashes: Mapping[str, str]) -> Submitted:
+        different = differing_fields(record.field_hashes, hashes)
+        if different:
+            raise ValidationFailed(
+                f"This idempotency key was used with another request (different: {', '.join(different)}). Use a new "
+                "key for a new job, or repeat the first request unchanged.",
+                code="idempotency_mismatch",
+                errors=[FieldError(name, "differs from the first request", "differs") for name in different],
+                extra={"job_id": record.job_id},
+            )
+        job = self._ports.jobs.get(record.job_id)
+        if job is None:
+            raise Conflict(
+                f"The job of this idempotency key ({record.job_id}) is being deleted. Use a new key for a new job.",
+                code="idempotent_job_deleted",
+            )
+        job_input = self._ports.jobs.get_input(record.job_id)
+        return Submitted(job=job, idempotent_hit=True, adjustments=job_input.adjustments if job_input else ())
+
+    def _create(
+        self,
+        owner: str,
+        request: SubmitRequest,
+        provider: Provider,
+        key: str | None,
+        hashes: dict[str, str],
+        now: datetime,
+    ) -> Submitted:
+        saved = self._saved_config(owner, request)
+        config = request.config if saved is None else saved.config
+        dataloader = request.dataloader_config
+        if dataloader is None:
+            dataloader = (saved.dataloader_config if saved else None) or []
+        profile, problem = self._profile(provider, request.hardware_profile)
+        problems = [problem] if problem else []
+        problems += check_submission(config or {}, dataloader)
+        prepared, config_problems = prepare_config(config or {})
+        problems += [p for p in config_problems if p not in problems]
+        references, dataset_problems = self._resolve(owner, dataloader)
+        problems += dataset_problems
+        if problems or prepared is None or profile is None:
+            raise _refusal(problems)
+        job = Job(
+            job_id=self._ports.ids.job_id(),
+            owner=owner,
+            provider=provider.name,
+            config_name=saved.name if saved else None,
+            config_version=saved.version if saved else None,
+            run_name=request.tracker_run_name,
+            created_at=now,
+            updated_at=now,
+            hardware_profile=profile.id,
+            hardware_type=profile.hardware_type,
+            model=profile.model,
+            price_per_second=profile.price_per_second,
+            max_run_seconds=request.max_run_seconds or self._ports.limits.default_max_run_seconds,
+            max_train_steps=prepared.max_train_steps,
+            datasets=references,
+            idempotency_hash=key_hash(key) if key else None,
+        )
+        notes = [Note("job.submitted", "Submitted", {"provider": provider.name, "hardware": profile.hardware_type})]
+        notes += [Note("job.config_adjusted", note) for note in prepared.adjustments]
+        first = change(job, now, *notes)
+        job_input = JobInput(
+            job_id=job.job_id, config=prepared.config, dataloader=dataloader, adjustments=prepared.adjustments
+        )
+        record = key and IdempotencyRecord(
+            owner=owner,
+            key_hash=key_hash(key),
+            job_id=job.job_id,
+            field_hashes=hashes,
+            created_at=now,
+            expires_at=now + LIFETIME,
+        )
+        for last_try in (False, True):
+            try:
+                self._ports.jobs.submit(
+                    first.job, job_input, first.events, record or None, self._ports.limits.max_concurrent_jobs, now
+                )
+                break
+            except IdempotencyHitError as hit:
+                return self._existing(hit.record, hashes)
+            except SlotsFullError:
+                if last_try or not self._free_stale_slots(owner):
+                    raise self._too_many() from None
+        self._ports.runner.start(first.job.job_id, first.job.attempt)
+        return Submitted(job=first.job, idempotent_hit=False, adjustments=prepared.adjustments)
+
+    def _too_many(self) -> TooManyRequests:
+        limit = self._ports.limits.max_concurrent_jobs
+        return TooManyRequests(
+            f"Quota exceeded: Maximum {limit} concurrent jobs allowed. Wait for one to end, or cancel one.",
+            code="concurrency_limit",
+            retry_after=60,
+        )
+
+    def _free_stale_slots(self, owner: str) -> bool:
+        """Frees slots whose job is over or gone; True when there was one.
+
+        A slot is freed in the transaction that ends its job, so this finds something only after the database itself
+        lost writes (a restored backup, a killed emulator).
+        """
+        freed = False
+        for job_id in self._ports.jobs.slot_holders(owner):
+            job = self._ports.jobs.get(job_id)
+            if job is None or job.is_terminal:
+                self._ports.jobs.release_slot(owner, job_id)
+                freed = True
+        return freed
+
+    def _saved_config(self, owner: str, request: SubmitRequest) -> TrainingConfig | None:
+        if request.config is not None:
+            if request.config_name_to_load:
+                raise ValidationFailed(
+                    "Send either config or config_name_to_load, not both.",
+                    errors=[FieldError("config_name_to_load", "can't be combined with config")],
+                )
+            return None
+        name = request.config_name_to_load
+        if not name:
+            raise ValidationFailed(
+                "No configuration provided: send config or config_name_to_load.",
+                code="no_config",
+                errors=[FieldError("config", "is missing", "missing")],
+            )
+        saved = self._ports.configs.get(owner, name, request.config_version)
+        if saved is None:
+            raise NotFound(
+                f"Failed to load config: Configuration '{name}' not found. Save it first: "
+                f"stcloud configs push {name} config.json",
+                code="config_not_found",
+            )
+        return saved
+
+    @staticmethod
+    def _profile(provider: Provider, wanted: str | None) -> tuple[HardwareProfile | None, ConfigProblem | None]:
+        profiles = provider.profiles
+        if wanted is None:
+            return next(iter(profiles.values())), None
+        if wanted in profiles:
+            return profiles[wanted], None
+        return None, ConfigProblem(
+            "hardware_profile",
+            f"Invalid {provider.name} hardware profile '{wanted}'. Valid profiles: {', '.join(profiles)}",
+            "invalid",
+        )
+
+    def _resolve(
+        self, owner: str, dataloader: list[dict[str, Any]]
+    ) -> tuple[tuple[DatasetRef, ...], list[ConfigProblem]]:
+        """The exact dataset version of each local entry: by its id, then by the path it was pushed from."""
+        references: list[DatasetRef] = []
+        problems: list[ConfigProblem] = []
+        for i, entry in enumerate(dataloader):
+            if not needs_upload(entry):
+                continue
+            version = self._find(owner, entry)
+            if version is None:
+                problems.append(_unresolved(i, entry))
+                continue
+            references.append(
+                DatasetRef(
+                    entry_id=str(entry.get("id")),
+                    dataset_id=version.dataset_id,
+                    version_id=version.version_id,
+                    prefix=version.prefix,
+                    files=version.files,
+                    bytes=version.bytes,
+                )
+            )
+        return tuple(references), problems
+
+    def _find(self, owner: str, entry: Mapping[str, Any]) -> DatasetVersion | None:
+        store = self._ports.datasets
+        candidates = [str(entry[key]) for key in ("dataset_id", "id") if entry.get(key)]
+        for dataset_id in candidates:
+            dataset = store.get_dataset(owner, dataset_id)
+            if dataset is not None and dataset.latest_version is not None:
+                version = store.get_version(owner, dataset_id, dataset.latest_version)
+                if version is not None and version.status is VersionStatus.READY:
+                    return version
+        path = entry.get("instance_data_dir") or entry.get("instance_data_root")
+        dataset = store.find_by_source(owner, path.rstrip("/") or path) if isinstance(path, str) and path else None
+        if dataset is None or dataset.latest_version is None:
+            return None
+        version = store.get_version(owner, dataset.dataset_id, dataset.latest_version)
+        return version if version is not None and version.status is VersionStatus.READY else None
+
+
+def _unresolved(i: int, entry: Mapping[str, Any]) -> ConfigProblem:
+    path = entry.get("instance_data_dir") or "<folder>"
+    return ConfigProblem(
+        f"dataloader_config.{i}",
+        f"no uploaded dataset has the id '{entry.get('id')}' or was pushed from '{path}'. Run: "
+        f"stcloud datasets push {path}",
+        "dataset_unresolved",
+    )
+
+
+def _refusal(problems: list[ConfigProblem]) -> AppError:
+    first = problems[0]
+    more = f" (and {len(problems) - 1} more, see errors)" if len(problems) > 1 else ""
+    return ValidationFailed(
+        f"{first.field}: {first.message}{more}",
+        code=first.code if len({p.code for p in problems}) == 1 else "validation_failed",
+        errors=[FieldError(p.field, p.message, p.code) for p in problems],
+    )
