@@ -1,0 +1,84 @@
+"""The other steps of a job's workflow: plain functions, each safe to run twice. Launch has its own module."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from chalicelib.domain.datasets import VersionStatus
+from chalicelib.domain.failures import FaultKind, Failure
+from chalicelib.domain.jobs import Job
+from chalicelib.domain.lifecycle import Change, JobGoneError, Note, change, mutate
+from chalicelib.domain.ports import Ports
+from chalicelib.services.conclusion import ConclusionService
+from chalicelib.services.observation import ObservationService
+from chalicelib.workflow.outcome import WAITS, Next, Outcome
+from chalicelib.workflow.routing import route
+
+
+def prepare(job_id: str, ports: Ports) -> Outcome:
+    """Checks what may have changed since submit: that every dataset version is still there and ready."""
+    job = _get(ports, job_id)
+    now = ports.clock.now()
+    if job.is_terminal or job.prediction_id is not None or job.launch is not None:
+        return Outcome(route(job, now), job.wakes)
+    for reference in job.datasets:
+        version = ports.datasets.get_version(job.owner, reference.dataset_id, reference.version_id)
+        if version is None or version.status is not VersionStatus.READY:
+            failure = Failure(
+                code="dataset_gone",
+                kind=FaultKind.USER,
+                message=f"Version {reference.version_id} of dataset '{reference.dataset_id}' was deleted.",
+                advice=f"Push it again (stcloud datasets push … --id {reference.dataset_id}) and submit again.",
+            )
+            job = mutate(ports.jobs, job_id, lambda j: record_failure(j, failure, ports))  # noqa: B023 - runs now
+            break
+    return Outcome(route(job, now), job.wakes)
+
+
+def await_change(job_id: str, task_token: str, waiting: Next, wakes_seen: int, ports: Ports) -> None:
+    """Leaves the task token in the record for whoever brings news; wakes at once when there are some already."""
+    now = ports.clock.now()
+
+    def decide(job: Job) -> Change | None:
+        if job.is_terminal:
+            return None
+        wait_until = now + timedelta(seconds=WAITS[waiting])
+        return change(job.moved(now=now, task_token=task_token, wait_until=wait_until), now)
+
+    try:
+        job = mutate(ports.jobs, job_id, decide)
+    except JobGoneError:
+        ports.runner.wake(task_token)
+        return
+    if job.is_terminal or job.wakes > wakes_seen:
+        ports.runner.wake(task_token)
+
+
+def observe(job_id: str, ports: Ports) -> Outcome:
+    """Asks the provider and decides where to go. See ObservationService."""
+    before = _get(ports, job_id)
+    job = ObservationService(ports).observe(job_id)
+    return Outcome(route(job, ports.clock.now()), before.wakes)
+
+
+def finish(job_id: str, ports: Ports) -> Outcome:
+    """Ends the job; when its prediction turns out to be alive (a failure of ours), stops that first."""
+    job = ConclusionService(ports).conclude(job_id)
+    if job.is_terminal:
+        return Outcome(Next.DONE)
+    return Outcome(Next.AWAIT_SHORT, job.wakes)
+
+
+def record_failure(job: Job, failure: Failure, ports: Ports) -> Change | None:
+    """Notes why the job will fail; Finish makes it so. The first reason stands."""
+    if job.is_terminal or job.failure is not None:
+        return None
+    now = ports.clock.now()
+    return change(job.moved(now=now, failure=failure), now, Note("job.problem", failure.message, {"code": failure.code}))
+
+
+def _get(ports: Ports, job_id: str) -> Job:
+    job = ports.jobs.get(job_id)
+    if job is None:
+        raise JobGoneError(job_id)
+    return job
