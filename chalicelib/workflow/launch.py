@@ -22,7 +22,7 @@ from chalicelib.workflow.outcome import Next, Outcome
 from chalicelib.workflow.routing import route
 
 #: Creates that failed for certain, or whose fate nobody knows, before the job is given up.
-MAX_CREATES = 8
+MAX_CREATES = 40
 #: Pages of the provider's list looked through for our tag; 100 predictions each.
 MAX_PAGES = 30
 #: Clocks differ; the provider's created_at may lie a little before our intent.
@@ -40,7 +40,7 @@ def launch(job_id: str, ports: Ports) -> Outcome:
     provider = ports.providers(provider_name)
     now = ports.clock.now()
     if provider is None:
-        job = mutate(ports.jobs, job_id, lambda j: _give_up(j, _not_configured(provider_name), now, sent=False))
+        job = mutate(ports.jobs, job_id, lambda j: _give_up(j, _not_configured(provider_name), now))
         return Outcome(route(job, now))
     token = ports.ids.token()
     before: list[Job] = []
@@ -97,6 +97,8 @@ def find_tagged(provider: Provider, tag: str, since: datetime) -> list[Predictio
 
 def _look(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now: datetime) -> Outcome | None:
     """Adopts a prediction created by an earlier try; None means that there is certainly none."""
+    # The earlier holder may have died right after sending, at the very end of its lease.
+    sent_at = earlier.ambiguous_since or earlier.lease_until
     try:
         found = find_tagged(provider, job.job_id, earlier.intended_at - CLOCK_SKEW)
         if found:
@@ -105,13 +107,11 @@ def _look(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now
                 if other.id != keep.id and not other.status.is_over:
                     provider.cancel(other.id)
     except ProviderFault:
-        job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=j.launch and j.launch.ambiguous_since, now=now))
+        job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=sent_at, now=now))
         return Outcome(Next.AWAIT_SHORT, job.wakes)
     if found:
         job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, keep, ports.clock.now(), adopted=True))
         return Outcome(Next.OBSERVE, job.wakes)
-    # The earlier holder may have died right after sending, whatever it managed to record.
-    sent_at = earlier.ambiguous_since or earlier.lease_until - timedelta(seconds=ports.limits.launch_lease_seconds)
     if now < sent_at + timedelta(seconds=ports.limits.adopt_settle_seconds):
         job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=sent_at, now=now))
         return Outcome(Next.AWAIT_SHORT, job.wakes)
@@ -125,7 +125,7 @@ def _look(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now
             message="The provider did not take the training after several tries.",
             advice="Look at the provider's status page and submit again later.",
         )
-        job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, failure, now, sent=False))
+        job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, failure, now))
         return Outcome(route(job, now), job.wakes)
     return None
 
@@ -149,7 +149,7 @@ def _create(job: Job, provider: Provider, ports: Ports) -> Outcome:
         if fault.sent:
             job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=now, now=now))
         elif fault.kind in _FINAL_KINDS:
-            job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, failure, now, sent=False))
+            job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, failure, now))
             return Outcome(route(job, now), job.wakes)
         else:
             job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now, note=fault.message))
@@ -238,8 +238,8 @@ def _never_launched(job: Job, now: datetime) -> Change | None:
     return change(job.moved(now=now, launch=None), now)
 
 
-def _give_up(job: Job, failure: Failure, now: datetime, *, sent: bool) -> Change | None:
-    if job.is_terminal or job.prediction_id is not None or sent:
+def _give_up(job: Job, failure: Failure, now: datetime) -> Change | None:
+    if job.is_terminal or job.prediction_id is not None:
         return None
     return change(job.moved(now=now, launch=None, failure=failure), now)
 

@@ -62,7 +62,7 @@ def observe(job_id: str, ports: Ports) -> Outcome:
 
 
 def finish(job_id: str, ports: Ports) -> Outcome:
-    """Ends the job; when its prediction turns out to be alive (a failure of ours), stops that first."""
+    """Ends the job. A prediction that is not over after all (it was adopted meanwhile) is awaited first."""
     job = ConclusionService(ports).conclude(job_id)
     if job.is_terminal:
         return Outcome(Next.DONE)

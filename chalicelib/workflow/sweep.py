@@ -1,0 +1,178 @@
+"""The sweeper: makes the records, the executions and the provider agree again, whatever died in between.
+
+Runs on a schedule, and may run twice at once. It reconciles both ways: every active job has a running execution and is
+looked at; every running prediction that carries our tag belongs to an active job that knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from chalicelib.domain.failures import FaultKind, Failure, ProviderFault
+from chalicelib.domain.jobs import Job
+from chalicelib.domain.lifecycle import Change, ContendedError, JobGoneError, Note, change, mutate, prediction_is_over
+from chalicelib.domain.ports import Ports, Provider
+from chalicelib.domain.predictions import Prediction
+from chalicelib.services.conclusion import ConclusionService
+from chalicelib.services.observation import ObservationService
+
+#: A job whose provider was asked within this time is not asked again by the sweeper.
+LOOK_EVERY = timedelta(minutes=4)
+#: How far back the provider's list is searched for orphans: longer than any training may last.
+ORPHAN_WINDOW = timedelta(hours=40)
+MAX_PAGES = 100
+#: A prediction this young may belong to a launch that has not recorded it yet.
+ORPHAN_AGE = timedelta(seconds=90)
+
+
+@dataclass
+class SweepReport:
+    """What one sweep found and did; logged, and the input of metrics."""
+
+    active: int = 0
+    restarted: int = 0
+    woken: int = 0
+    observed: int = 0
+    given_up: int = 0
+    orphans_found: int = 0
+    orphans_cancelled: int = 0
+    provider_errors: int = 0
+    unfinished: bool = False
+
+    def as_dict(self) -> dict[str, int | bool]:
+        return asdict(self)
+
+
+def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepReport:
+    """One sweep, at most about ``budget`` long; what it does not reach comes next time (``unfinished``)."""
+    report = SweepReport()
+    stop_at = ports.clock.now() + budget
+    cursor: str | None = None
+    while True:
+        page = ports.jobs.list_active(limit=100, cursor=cursor)
+        for job in page.jobs:
+            if ports.clock.now() > stop_at:
+                report.unfinished = True
+                return report
+            report.active += 1
+            try:
+                _look_after(job, ports, report)
+            except (JobGoneError, ContendedError):
+                continue
+            except ProviderFault:
+                report.provider_errors += 1
+        cursor = page.cursor
+        if cursor is None:
+            break
+    for name in providers:
+        provider = ports.providers(name)
+        if provider is None:
+            continue
+        try:
+            _orphans(provider, ports, report, stop_at)
+        except ProviderFault:
+            report.provider_errors += 1
+    return report
+
+
+def _look_after(job: Job, ports: Ports, report: SweepReport) -> None:
+    fresh = ports.jobs.get(job.job_id)
+    if fresh is None or fresh.is_terminal:
+        return
+    job, now = fresh, ports.clock.now()
+    grace = timedelta(seconds=ports.limits.sweep_grace_seconds)
+    if now - job.updated_at > grace and not ports.runner.is_running(job.job_id, job.attempt):
+        _restart(job, ports, report, now)
+        return
+    if _due(job, now):
+        seen = ObservationService(ports).observe(job.job_id)
+        report.observed += 1
+        if prediction_is_over(seen) and seen.task_token is not None and ports.runner.wake(seen.task_token):
+            report.woken += 1
+            return
+    if (
+        job.task_token is not None
+        and job.wait_until is not None
+        and now > job.wait_until + grace
+        and ports.runner.wake(job.task_token)
+    ):
+        report.woken += 1
+
+
+def _due(job: Job, now: datetime) -> bool:
+    if job.prediction_id is None or prediction_is_over(job):
+        return False
+    looked = job.last_confirmed_at or job.launched_at or job.created_at
+    return now - looked > LOOK_EVERY
+
+
+def _restart(job: Job, ports: Ports, report: SweepReport, now: datetime) -> None:
+    """Starts the next attempt, which finds the recorded state and goes on from there."""
+    attempt, limit = job.attempt, ports.limits.max_attempts
+
+    def decide(current: Job) -> Change | None:
+        if current.is_terminal or current.attempt != attempt:
+            return None
+        if attempt >= limit:
+            failure = current.failure or Failure(
+                code="workflow_exhausted",
+                kind=FaultKind.OURS,
+                message=f"The job's workflow died {attempt} times.",
+                advice="Look at the logs of the step functions and submit again.",
+            )
+            stopped = current.moved(now=now, failure=failure, cancel_requested_at=current.cancel_requested_at)
+            return change(stopped, now, Note("job.problem", failure.message, {"code": failure.code}))
+        moved = current.moved(now=now, attempt=attempt + 1, task_token=None, wait_until=None)
+        return change(moved, now, Note("workflow.restarted", "The workflow was started again", {"attempt": attempt + 1}))
+
+    restarted = mutate(ports.jobs, job.job_id, decide)
+    if restarted.is_terminal:
+        return
+    if restarted.attempt == attempt + 1:
+        ports.runner.start(restarted.job_id, restarted.attempt)
+        report.restarted += 1
+    elif restarted.attempt == attempt:
+        _stop(restarted, ports)
+        report.given_up += 1
+
+
+def _stop(job: Job, ports: Ports) -> None:
+    """Ends a job without a workflow: its prediction first, the record when the provider has confirmed."""
+    provider = ports.providers(job.provider)
+    if job.prediction_id is not None and not prediction_is_over(job) and provider is not None:
+        provider.cancel(job.prediction_id)
+        ObservationService(ports).observe(job.job_id)
+    ConclusionService(ports).conclude(job.job_id)
+
+
+def _orphans(provider: Provider, ports: Ports, report: SweepReport, stop_at: datetime) -> None:
+    """Cancels running predictions that carry our tag but belong to no active job, or to one that has another."""
+    mine = f"{ports.facts.public_url()}/api/webhooks/{provider.name}?"
+    since = ports.clock.now() - ORPHAN_WINDOW
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        page = provider.list(created_after=since, cursor=cursor)
+        for prediction in page.predictions:
+            ours = prediction.webhook_url is not None and prediction.webhook_url.startswith(mine)
+            if ours and not prediction.status.is_over and _is_orphan(prediction, ports):
+                report.orphans_found += 1
+                provider.cancel(prediction.id)
+                report.orphans_cancelled += 1
+        cursor = page.cursor
+        if cursor is None or ports.clock.now() > stop_at:
+            break
+
+
+def _is_orphan(prediction: Prediction, ports: Ports) -> bool:
+    age = ports.clock.now() - prediction.created_at if prediction.created_at else ORPHAN_AGE * 2
+    for tag in prediction.tags:
+        job = ports.jobs.get(tag)
+        if job is None or job.is_terminal:
+            continue
+        if job.prediction_id == prediction.id:
+            return False
+        if job.prediction_id is None and job.launch is not None:
+            return False  # Launch adopts it
+    return age > ORPHAN_AGE
