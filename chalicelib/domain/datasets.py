@@ -122,9 +122,7 @@ def merkle_root(files: Sequence[ManifestFile]) -> str:
     Leaves and inner nodes have different prefixes (0x00, 0x01) as in RFC 6962, section 2.1, so neither can pose as the
     other. An odd node is carried up unchanged. The empty dataset has the hash of the empty string.
     """
-    level = [
-        hashlib.sha256(b"\x00" + f"{f.sha256} {f.size} {f.path}".encode()).digest() for f in sorted_files(files)
-    ]
+    level = [hashlib.sha256(b"\x00" + f"{f.sha256} {f.size} {f.path}".encode()).digest() for f in sorted_files(files)]
     if not level:
         return hashlib.sha256(b"").hexdigest()
     while len(level) > 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain.failures import FaultKind, Failure
+from chalicelib.domain.failures import Failure, FaultKind
 from chalicelib.domain.jobs import Job, JobEvent, JobStatus
 from chalicelib.domain.ports import JobStore, StaleRecordError
 from chalicelib.domain.predictions import PredictionStatus

@@ -120,7 +120,9 @@ class DatasetStore(Protocol):
 
     def get_dataset(self, owner: str, dataset_id: str) -> Dataset | None: ...
 
-    def list_datasets(self, owner: str, *, limit: int = 100, cursor: str | None = None) -> tuple[list[Dataset], str | None]:
+    def list_datasets(
+        self, owner: str, *, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[Dataset], str | None]:
         """By dataset_id; returns the next cursor. Raises InvalidCursorError."""
 
     def find_by_source(self, owner: str, source_path: str) -> Dataset | None:
@@ -149,7 +151,9 @@ class ConfigStore(Protocol):
     def get(self, owner: str, name: str, version: int | None = None) -> TrainingConfig | None:
         """The given version, or the latest."""
 
-    def list(self, owner: str, *, limit: int = 100, cursor: str | None = None) -> tuple[list[TrainingConfig], str | None]:
+    def list(
+        self, owner: str, *, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[TrainingConfig], str | None]:
         """Latest versions by name. Raises InvalidCursorError."""
 
     def versions(self, owner: str, name: str) -> list[TrainingConfig]:

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 CHECKPOINT_KEYS = ("checkpoint_step_interval", "checkpointing_steps")
 VALIDATION_KEYS = ("validation_step_interval", "validation_steps")
 DEFAULT_CHECKPOINT_INTERVAL = 500
@@ -136,7 +135,9 @@ def check_stored(config: Mapping[str, Any], dataloader: Sequence[Mapping[str, An
     size = len(json.dumps([config, dataloader], default=str))
     if size > MAX_CONFIG_BYTES:
         return [
-            ConfigProblem("config", f"config and dataloader are {size} bytes; {MAX_CONFIG_BYTES} is the limit", "too_large")
+            ConfigProblem(
+                "config", f"config and dataloader are {size} bytes; {MAX_CONFIG_BYTES} is the limit", "too_large"
+            )
         ]
     return [
         *undash(config)[1],
@@ -301,7 +302,12 @@ def launch_dataloader(
             local["image_embeds"] = cache_id
             local.pop("cache_dir_vae", None)
             caches.append(
-                {"id": cache_id, "type": "local", "dataset_type": "image_embeds", "cache_dir": f"cache/vae/{entry['id']}"}
+                {
+                    "id": cache_id,
+                    "type": "local",
+                    "dataset_type": "image_embeds",
+                    "cache_dir": f"cache/vae/{entry['id']}",
+                }
             )
         entries.append(local)
     entries += caches
@@ -319,7 +325,12 @@ def launch_dataloader(
 
 
 def launch_inputs(
-    config: Mapping[str, Any], dataloader: Sequence[Mapping[str, Any]], *, output: S3Location, job_id: str, run_name: str
+    config: Mapping[str, Any],
+    dataloader: Sequence[Mapping[str, Any]],
+    *,
+    output: S3Location,
+    job_id: str,
+    run_name: str,
 ) -> dict[str, Any]:
     """The prediction's ``input``: only what the Cog declares.
 

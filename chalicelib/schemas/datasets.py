@@ -7,7 +7,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from chalicelib.domain.datasets import MAX_FILES, MAX_PATH_BYTES, NAME_PATTERN, DatasetVersion, ManifestFile, VersionStatus
+from chalicelib.domain.datasets import (
+    MAX_FILES,
+    MAX_PATH_BYTES,
+    NAME_PATTERN,
+    Dataset,
+    DatasetVersion,
+    ManifestFile,
+    VersionStatus,
+)
+from chalicelib.domain.ports import PresignedPut
 from chalicelib.schemas.base import RequestModel, ResponseModel, StrictRequest
 
 
@@ -108,3 +117,11 @@ def version_view(version: DatasetVersion) -> VersionView:
         created_at=version.created_at,
         completed_at=version.completed_at,
     )
+
+
+def dataset_view(dataset: Dataset) -> DatasetView:
+    return DatasetView(**dataset.model_dump(exclude={"owner"}))
+
+
+def upload_view(file: ManifestFile, put: PresignedPut) -> UploadView:
+    return UploadView(path=file.path, size=file.size, url=put.url, headers=dict(put.headers), expires_at=put.expires_at)

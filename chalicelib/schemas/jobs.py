@@ -6,9 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from chalicelib.domain.escrow import FileKind
+from chalicelib.domain.escrow import FileKind, OutputFile
 from chalicelib.domain.failures import FaultKind
 from chalicelib.domain.idempotency import MAX_KEY_LENGTH
 from chalicelib.domain.jobs import Job, JobEvent, JobStatus, JobType, Phase
@@ -305,11 +305,31 @@ class DeleteJobResponse(ResponseModel):
     job_id: str
 
 
-class SubmitBody(SubmitRequest):
-    """Refuses a body with neither or with both kinds of config."""
+def inline_progress(job: Job) -> InlineProgressResponse:
+    return InlineProgressResponse(
+        job_id=job.job_id,
+        stage=job.progress.stage,
+        last_log=job.progress.last_line,
+        progress=job.progress.percent,
+        status=job.status,
+        phase=job.phase,
+        step=job.progress.step,
+        total_steps=job.progress.total_steps,
+        loss=job.progress.loss,
+        learning_rate=job.progress.learning_rate,
+        eta_seconds=job.progress.eta_seconds,
+        cost_usd=None if job.cost_usd is None else float(job.cost_usd),
+        updated_at=job.updated_at,
+    )
 
-    @model_validator(mode="after")
-    def _one_config(self) -> SubmitBody:
-        if self.config is None and not self.config_name_to_load:
-            raise ValueError("No configuration provided: send config or config_name_to_load")
-        return self
+
+def output_view(file: OutputFile, url: str) -> OutputFileView:
+    return OutputFileView(
+        path=file.path,
+        size=file.size,
+        sha256=file.sha256,
+        kind=file.kind,
+        url=url,
+        verified=file.verified,
+        problem=file.problem,
+    )

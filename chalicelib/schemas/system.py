@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from chalicelib.schemas.base import ResponseModel
+from pydantic import Field
+
+from chalicelib.schemas.base import RequestModel, ResponseModel
+
+Status = Literal["healthy", "degraded", "unhealthy"]
 
 
 class ComponentHealth(ResponseModel):
     name: str
-    status: Literal["healthy", "degraded", "unhealthy"]
+    status: Status
     latency_ms: float | None
     message: str
 
@@ -18,7 +22,7 @@ class ComponentHealth(ResponseModel):
 class HealthResponse(ResponseModel):
     """``sandbox`` is true when trainings run in the local sandbox provider and not on a GPU."""
 
-    status: Literal["healthy", "degraded", "unhealthy"]
+    status: Status
     version: str
     uptime_seconds: float
     components: list[ComponentHealth]
@@ -66,3 +70,9 @@ class WebhookResponse(ResponseModel):
     job_id: str | None = None
     reason: str | None = None
     updates: dict[str, Any] = {}
+
+
+class WebhookQuery(RequestModel):
+    """``job`` is the tag we put into the webhook URL at launch."""
+
+    job: str | None = Field(None, max_length=64)

@@ -87,5 +87,3 @@ def _same(latest: TrainingConfig, body: ConfigBody) -> bool:
         body.dataloader_config,
         body.description,
     )
-
-

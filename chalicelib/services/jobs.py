@@ -202,5 +202,3 @@ def _cancel_requested(job: Job, now: datetime) -> Change | None:
         return None
     note = Note("job.cancel_requested", "Cancellation requested")
     return change(job.moved(now=now, cancel_requested_at=now, wakes=job.wakes + 1), now, note)
-
-

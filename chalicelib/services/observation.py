@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain.classify import classify_failure
 from chalicelib.domain.escrow import log_key
-from chalicelib.domain.failures import FaultKind, Failure, ProviderFault
+from chalicelib.domain.failures import Failure, FaultKind, ProviderFault
 from chalicelib.domain.jobs import Job, JobStatus, Phase
 from chalicelib.domain.lifecycle import Change, JobGoneError, Note, change, mutate, prediction_is_over
 from chalicelib.domain.logs import extend_log
@@ -83,7 +83,6 @@ class ObservationService:
 def _watched(job: Job) -> bool:
     """Whether the provider may still have news: launched, and not yet seen to be over."""
     return job.is_active and job.phase in {Phase.LAUNCHING, Phase.TRAINING} and not prediction_is_over(job)
-
 
 
 def read_log(outputs: ObjectStore, job: Job) -> bytes:

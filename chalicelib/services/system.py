@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from chalicelib.domain.ports import Clock, JobFilter, Ports
 from chalicelib.domain.predictions import HardwareProfile
 from chalicelib.errors import AppError, Unavailable
-
-Status = Literal["healthy", "degraded", "unhealthy"]
+from chalicelib.schemas.system import Status
 
 
 @dataclass(frozen=True)

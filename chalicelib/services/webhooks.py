@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from chalicelib.domain.failures import ProviderFault
 from chalicelib.domain.jobs import Job
@@ -22,7 +22,7 @@ REMEMBER_FOR = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Received:
-    status: str
+    status: Literal["received", "duplicate", "ignored"]
     job_id: str | None = None
     reason: str | None = None
     updates: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from chalicelib.domain.escrow import FileKind, OutputFile, artifacts_prefix, job_prefix
-from chalicelib.domain.failures import FaultKind, Failure
+from chalicelib.domain.failures import Failure, FaultKind
 from chalicelib.domain.jobs import DeliverySummary, Job, Phase
 from chalicelib.domain.lifecycle import Change, Note, change, mutate
 from chalicelib.domain.ports import Ports
@@ -28,20 +28,22 @@ def deliver(job_id: str, ports: Ports) -> Outcome:
     """First form of delivery: the trainer has published into escrow. Checks that the final weights are among it and
     keeps the log beside them. A model that never arrived is a failure with its reason; what did arrive stays."""
     now = ports.clock.now()
-    job = mutate(ports.jobs, job_id, lambda j: _enter(j, Phase.DELIVERING, now, "job.delivering", "Collecting the model"))
+    job = mutate(
+        ports.jobs, job_id, lambda j: _enter(j, Phase.DELIVERING, now, "job.delivering", "Collecting the model")
+    )
     if job.is_terminal or job.failure is not None or job.phase is not Phase.DELIVERING:
         return Outcome(route(job, now), job.wakes)
     log = read_log(ports.outputs, job)
     if log:
-        ports.outputs.put(
-            f"{job_prefix(job.owner, job_id)}logs.txt", log, content_type="text/plain; charset=utf-8"
-        )
+        ports.outputs.put(f"{job_prefix(job.owner, job_id)}logs.txt", log, content_type="text/plain; charset=utf-8")
     files = inventory(ports, job)
     if not any(f.kind is FileKind.WEIGHTS for f in files):
         failure = _no_weights(job, files)
         job = mutate(ports.jobs, job_id, lambda j: record_failure(j, failure, ports))
         return Outcome(route(job, now), job.wakes)
-    job = mutate(ports.jobs, job_id, lambda j: _enter(j, Phase.VERIFYING, now, "job.verifying", "Reading the model back"))
+    job = mutate(
+        ports.jobs, job_id, lambda j: _enter(j, Phase.VERIFYING, now, "job.verifying", "Reading the model back")
+    )
     return Outcome(route(job, now), job.wakes)
 
 

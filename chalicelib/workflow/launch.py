@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
-from chalicelib.domain.failures import FaultKind, Failure, ProviderFault
+from chalicelib.domain.failures import Failure, FaultKind, ProviderFault
 from chalicelib.domain.jobs import Job, JobStatus, LaunchIntent, Phase
 from chalicelib.domain.lifecycle import Change, Note, change, mutate
 from chalicelib.domain.ports import Ports, Provider

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from chalicelib.domain.datasets import VersionStatus
-from chalicelib.domain.failures import FaultKind, Failure
+from chalicelib.domain.failures import Failure, FaultKind
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, JobGoneError, Note, change, mutate
 from chalicelib.domain.ports import Ports
@@ -74,7 +74,9 @@ def record_failure(job: Job, failure: Failure, ports: Ports) -> Change | None:
     if job.is_terminal or job.failure is not None:
         return None
     now = ports.clock.now()
-    return change(job.moved(now=now, failure=failure), now, Note("job.problem", failure.message, {"code": failure.code}))
+    return change(
+        job.moved(now=now, failure=failure), now, Note("job.problem", failure.message, {"code": failure.code})
+    )
 
 
 def _get(ports: Ports, job_id: str) -> Job:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain.failures import FaultKind, Failure, ProviderFault
+from chalicelib.domain.failures import Failure, FaultKind, ProviderFault
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, ContendedError, JobGoneError, Note, change, mutate, prediction_is_over
 from chalicelib.domain.ports import Ports, Provider
@@ -125,7 +125,9 @@ def _restart(job: Job, ports: Ports, report: SweepReport, now: datetime) -> None
             stopped = current.moved(now=now, failure=failure, cancel_requested_at=current.cancel_requested_at)
             return change(stopped, now, Note("job.problem", failure.message, {"code": failure.code}))
         moved = current.moved(now=now, attempt=attempt + 1, task_token=None, wait_until=None)
-        return change(moved, now, Note("workflow.restarted", "The workflow was started again", {"attempt": attempt + 1}))
+        return change(
+            moved, now, Note("workflow.restarted", "The workflow was started again", {"attempt": attempt + 1})
+        )
 
     restarted = mutate(ports.jobs, job.job_id, decide)
     if restarted.is_terminal:

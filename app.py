@@ -1,0 +1,19 @@
+"""Composition root: the Chalice app, its routes and its Lambda functions. No logic."""
+
+from __future__ import annotations
+
+import logging
+
+from chalice.app import Chalice
+
+from chalicelib.api.application import mount
+from chalicelib.api.auth import authenticate
+from chalicelib.events.tasks import tasks
+from chalicelib.wiring import get_services
+
+app = Chalice(app_name="stcloud")
+app.log.setLevel(logging.INFO)
+logging.getLogger("chalicelib").setLevel(logging.INFO)
+
+mount(app, get_services, authenticate)
+app.register_blueprint(tasks)

@@ -1,0 +1,33 @@
+"""All routes of the API, and the two that describe it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from chalice.app import Chalice, Response
+
+from chalicelib.api import configs, datasets, jobs, system
+from chalicelib.api.openapi import document
+from chalicelib.api.routing import ENDPOINTS, SECURITY_HEADERS, Runtime
+from chalicelib.domain.permissions import Principal
+from chalicelib.wiring import Services
+
+BLUEPRINTS = (jobs.api, configs.api, datasets.api, system.api)
+
+
+def mount(
+    app: Chalice,
+    services: Callable[[], Services],
+    authenticate: Callable[[Services, Mapping[str, str]], Principal],
+) -> None:
+    """Registers every route on ``app``; ``services`` and ``authenticate`` are called for each request."""
+    Runtime.services = staticmethod(services)
+    Runtime.authenticate = staticmethod(authenticate)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+
+    @app.route("/openapi.json", methods=["GET"])
+    def openapi() -> Response:
+        body = json.dumps(document(ENDPOINTS))
+        return Response(body=body, headers={"Content-Type": "application/json", **SECURITY_HEADERS})

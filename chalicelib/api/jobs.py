@@ -1,0 +1,163 @@
+"""Routes of jobs."""
+
+from __future__ import annotations
+
+from chalicelib.api.routing import Api, Call, Reply
+from chalicelib.domain.permissions import Permission
+from chalicelib.schemas import jobs as schema
+
+api = Api(__name__, tag="jobs")
+
+
+@api.endpoint(
+    "GET",
+    "/cloud/jobs",
+    permission=Permission.JOB_VIEW_OWN,
+    query=schema.ListJobsQuery,
+    response=schema.JobListResponse,
+    statuses=(400,),
+)
+def list_jobs(call: Call[None, schema.ListJobsQuery]) -> schema.JobListResponse:
+    """List jobs, newest first.
+
+    Page with `cursor` (from `next`) or, like SimpleTuner, with `offset`. `sync_active=true` asks the provider about the
+    page's active jobs first.
+    """
+    page = call.services.jobs.list(call.who, call.query)
+    views = [call.services.view(job) for job in page.jobs]
+    return schema.JobListResponse(jobs=views, total=len(views), next=page.cursor)
+
+
+@api.endpoint(
+    "POST",
+    "/cloud/jobs/submit",
+    permission=Permission.JOB_SUBMIT,
+    query=schema.SubmitQuery,
+    body=schema.SubmitRequest,
+    response=schema.SubmitResponse,
+    statuses=(400, 404, 409, 429),
+    submit_errors=True,
+)
+def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> schema.SubmitResponse:
+    """Submit a training job.
+
+    With an idempotency key (`Idempotency-Key` header or `idempotency_key`), repeating the same request within 24 hours
+    returns the same job; another request under the same key is refused.
+    """
+    done = call.services.submission.submit(
+        call.who.owner,
+        call.body,
+        provider_name=call.query.provider,
+        idempotency_key=call.headers.get("idempotency-key"),
+    )
+    return schema.SubmitResponse(
+        job_id=done.job.job_id,
+        status=done.job.status,
+        data_uploaded=bool(done.job.datasets),
+        idempotent_hit=done.idempotent_hit,
+        adjustments=list(done.adjustments),
+        job=call.services.view(done.job),
+    )
+
+
+@api.endpoint(
+    "GET", "/cloud/jobs/{job_id}", permission=Permission.JOB_VIEW_OWN, response=schema.JobResponse, statuses=(404,)
+)
+def get_job(call: Call[None, None], job_id: str) -> schema.JobResponse:
+    """Get one job."""
+    return schema.JobResponse(job=call.services.view(call.services.jobs.get(call.who, job_id)))
+
+
+@api.endpoint(
+    "GET",
+    "/cloud/jobs/{job_id}/logs",
+    permission=Permission.JOB_VIEW_OWN,
+    query=schema.LogsQuery,
+    response=schema.LogsResponse,
+    statuses=(400, 404),
+)
+def get_job_logs(call: Call[None, schema.LogsQuery], job_id: str) -> schema.LogsResponse:
+    """Read a job's log: its end, or the bytes from `offset`."""
+    part = call.services.jobs.logs(call.who, job_id, offset=call.query.offset, limit=call.query.limit)
+    return schema.LogsResponse(
+        job_id=job_id,
+        logs=part.text,
+        offset=part.offset,
+        next_offset=part.next_offset,
+        size=part.size,
+        complete=part.complete,
+        truncated=part.truncated,
+    )
+
+
+@api.endpoint(
+    "GET",
+    "/cloud/jobs/{job_id}/inline-progress",
+    permission=Permission.JOB_VIEW_OWN,
+    response=schema.InlineProgressResponse,
+    statuses=(404,),
+)
+def get_job_progress(call: Call[None, None], job_id: str) -> schema.InlineProgressResponse:
+    """Read a job's progress, fresh from the provider when what is known is older than two seconds."""
+    return schema.inline_progress(call.services.jobs.progress(call.who, job_id))
+
+
+@api.endpoint(
+    "GET",
+    "/cloud/jobs/{job_id}/events",
+    permission=Permission.JOB_VIEW_OWN,
+    query=schema.EventsQuery,
+    response=schema.EventsResponse,
+    statuses=(404,),
+)
+def list_job_events(call: Call[None, schema.EventsQuery], job_id: str) -> schema.EventsResponse:
+    """List a job's timeline, oldest first."""
+    events = call.services.jobs.events(call.who, job_id, after=call.query.after, limit=call.query.limit)
+    more = events[-1].seq if len(events) == call.query.limit else None
+    return schema.EventsResponse(events=[schema.event_view(e) for e in events], next=more)
+
+
+@api.endpoint(
+    "GET",
+    "/cloud/jobs/{job_id}/outputs",
+    permission=Permission.JOB_VIEW_OWN,
+    response=schema.OutputsResponse,
+    statuses=(404,),
+)
+def list_job_outputs(call: Call[None, None], job_id: str) -> schema.OutputsResponse:
+    """List what a job has published, with download links."""
+    outputs = call.services.jobs.outputs(call.who, job_id)
+    return schema.OutputsResponse(
+        job_id=job_id,
+        files=[schema.output_view(file, url) for file, url in outputs.files],
+        total_bytes=sum(file.size for file, _ in outputs.files),
+        verified=outputs.verified,
+        manifest_url=outputs.manifest_url,
+        complete=outputs.complete,
+    )
+
+
+@api.endpoint(
+    "POST",
+    "/cloud/jobs/{job_id}/cancel",
+    permission=Permission.JOB_CANCEL_OWN,
+    response=schema.CancelResponse,
+    statuses=(404, 409),
+)
+def cancel_job(call: Call[None, None], job_id: str) -> schema.CancelResponse:
+    """Cancel a job. Its status becomes `cancelled` when the provider has confirmed that nothing runs any more."""
+    job = call.services.jobs.cancel(call.who, job_id)
+    return schema.CancelResponse(job_id=job_id, status=job.status, cancel_requested=True)
+
+
+@api.endpoint(
+    "DELETE",
+    "/cloud/jobs/{job_id}",
+    permission=Permission.JOB_DELETE_OWN,
+    response=schema.DeleteJobResponse,
+    statuses=(400, 404, 409),
+)
+def delete_job(call: Call[None, None], job_id: str) -> Reply:
+    """Delete a finished job with its log and outputs."""
+    call.services.jobs.delete(call.who, job_id)
+    return Reply(schema.DeleteJobResponse(job_id=job_id))

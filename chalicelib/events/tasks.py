@@ -1,0 +1,90 @@
+"""Step Functions tasks: a few lines around each workflow step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from chalice.app import Blueprint
+
+from chalicelib.domain.lifecycle import JobGoneError
+from chalicelib.domain.ports import Ports
+from chalicelib.providers.registry import PROVIDERS
+from chalicelib.wiring import get_services
+from chalicelib.workflow import delivery, steps
+from chalicelib.workflow.launch import launch as launch_step
+from chalicelib.workflow.outcome import Next, Outcome
+from chalicelib.workflow.sweep import sweep as sweep_step
+
+logger = logging.getLogger(__name__)
+tasks = Blueprint(__name__)
+
+#: One sweep ends well within its Lambda's time limit.
+SWEEP_BUDGET = timedelta(seconds=200)
+
+
+def run_step(step: Callable[[str, Ports], Outcome], event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
+    """Runs ``step`` for the event's job and returns the state machine's next input.
+
+    Errors go up: the state machine tries again, then its execution fails and the sweeper starts the next attempt.
+    """
+    job_id = event["job_id"]
+    try:
+        outcome = step(job_id, ports)
+    except JobGoneError:
+        outcome = Outcome(Next.DONE)
+    logger.info("job %s attempt %s: %s -> %s", job_id, event.get("attempt"), step.__name__, outcome.next)
+    return {
+        "job_id": job_id,
+        "attempt": event.get("attempt", 1),
+        "next": outcome.next.value,
+        "wakes_seen": outcome.wakes_seen,
+    }
+
+
+@tasks.lambda_function(name="prepare")
+def prepare(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return run_step(steps.prepare, event, get_services().ports)
+
+
+@tasks.lambda_function(name="launch")
+def launch(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return run_step(launch_step, event, get_services().ports)
+
+
+@tasks.lambda_function(name="await_change")
+def await_change(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    waiting = Next(event["next"])
+    seen = int(event.get("wakes_seen", 0))
+    steps.await_change(event["job_id"], event["task_token"], waiting, seen, get_services().ports)
+    logger.info("job %s attempt %s: waiting (%s)", event["job_id"], event.get("attempt"), waiting)
+    return {}
+
+
+@tasks.lambda_function(name="observe")
+def observe(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return run_step(steps.observe, event, get_services().ports)
+
+
+@tasks.lambda_function(name="deliver")
+def deliver(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return run_step(delivery.deliver, event, get_services().ports)
+
+
+@tasks.lambda_function(name="verify")
+def verify(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return run_step(delivery.verify, event, get_services().ports)
+
+
+@tasks.lambda_function(name="finish")
+def finish(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return run_step(steps.finish, event, get_services().ports)
+
+
+@tasks.lambda_function(name="sweep")
+def sweep(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    report = sweep_step(get_services().ports, PROVIDERS, SWEEP_BUDGET)
+    logger.info("sweep: %s", report.as_dict())
+    return report.as_dict()

@@ -1,0 +1,48 @@
+"""Settings of a deployed function: the only reader of the environment, validated at cold start."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+VERSION = "0.1.0"
+
+
+class AuthMode(StrEnum):
+    """``local``: loopback callers are the local admin (decided at deploy time, never by a request).
+    ``token``: every route but health and webhooks needs the deploy token."""
+
+    LOCAL = "local"
+    TOKEN = "token"  # noqa: S105 - the name of a mode
+
+
+class Settings(BaseSettings):
+    """Read from ``STC_*`` variables. Seconds and counts are positive; URLs have no trailing slash."""
+
+    model_config = SettingsConfigDict(env_prefix="STC_", extra="ignore", frozen=True)
+
+    stage: str
+    auth_mode: AuthMode = AuthMode.TOKEN
+    jobs_table: str
+    keys_table: str
+    datasets_bucket: str
+    outputs_bucket: str
+    state_machine_arn: str = ""
+    ssm_prefix: str
+    provider_base_url: str = "https://api.replicate.com"
+    sandbox: bool = False
+    s3_endpoint_url: str = ""
+    max_concurrent_jobs: int = Field(5, ge=1, le=1000)
+    sweep_grace_seconds: int = Field(120, ge=1)
+    launch_lease_seconds: int = Field(60, ge=1)
+    adopt_settle_seconds: int = Field(30, ge=0)
+    default_max_run_seconds: int = Field(24 * 3600, ge=300, le=34 * 3600)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process. Raises pydantic's ValidationError when the deployment is wrong."""
+    return Settings()  # type: ignore[call-arg]  # filled from the environment
