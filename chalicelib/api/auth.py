@@ -1,4 +1,4 @@
-"""Who calls. In local mode everybody who reaches us through loopback is the local admin; a hosted stack wants its token."""
+"""Who calls. In local mode whoever reaches us through loopback is the local admin; a hosted stack wants its token."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "info": {
             "title": "SimpleTuner Cloud, serverless",
             "version": VERSION,
-            "description": "SimpleTuner's `/api/cloud` API. Errors are RFC 9457 problem documents with a stable `code`.",
+            "description": "SimpleTuner's `/api/cloud` API. Errors are RFC 9457 problems with a stable `code`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "This stack"}],

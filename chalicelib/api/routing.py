@@ -1,6 +1,6 @@
 """The edge of every HTTP route: permission, parsing, error mapping, headers. Handlers see none of it.
 
-A handler is declared with ``Api.endpoint(...)``: method, path, permission, the models of body, query and response. It is
+A handler is declared with ``Api.endpoint(...)``: method, path, permission, models of body, query and response. It is
 called with a ``Call`` and its path parameters and returns a response model. The same declaration feeds the OpenAPI
 document (``openapi.py``) and the test that walks all routes.
 

@@ -32,7 +32,7 @@ def get_health(call: Call[None, None]) -> schema.HealthResponse:
 
 
 @api.endpoint("GET", "/cloud/health/live", permission=None, response=schema.LiveResponse, public_reason=_PROBE)
-def get_live(call: Call[None, None]) -> schema.LiveResponse:
+def get_live(_: Call[None, None]) -> schema.LiveResponse:
     """Whether the API answers at all."""
     return schema.LiveResponse()
 

@@ -45,17 +45,17 @@ def run_step(step: Callable[[str, Ports], Outcome], event: Mapping[str, Any], po
 
 
 @tasks.lambda_function(name="prepare")
-def prepare(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def prepare(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     return run_step(steps.prepare, event, get_services().ports)
 
 
 @tasks.lambda_function(name="launch")
-def launch(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def launch(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     return run_step(launch_step, event, get_services().ports)
 
 
 @tasks.lambda_function(name="await_change")
-def await_change(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def await_change(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     waiting = Next(event["next"])
     seen = int(event.get("wakes_seen", 0))
     steps.await_change(event["job_id"], event["task_token"], waiting, seen, get_services().ports)
@@ -64,27 +64,27 @@ def await_change(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 @tasks.lambda_function(name="observe")
-def observe(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def observe(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     return run_step(steps.observe, event, get_services().ports)
 
 
 @tasks.lambda_function(name="deliver")
-def deliver(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def deliver(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     return run_step(delivery.deliver, event, get_services().ports)
 
 
 @tasks.lambda_function(name="verify")
-def verify(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def verify(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     return run_step(delivery.verify, event, get_services().ports)
 
 
 @tasks.lambda_function(name="finish")
-def finish(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def finish(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     return run_step(steps.finish, event, get_services().ports)
 
 
 @tasks.lambda_function(name="sweep")
-def sweep(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def sweep(_event: dict[str, Any], _context: Any) -> dict[str, Any]:
     report = sweep_step(get_services().ports, PROVIDERS, SWEEP_BUDGET)
     logger.info("sweep: %s", report.as_dict())
     return report.as_dict()

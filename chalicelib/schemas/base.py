@@ -30,8 +30,8 @@ class FieldProblem(ResponseModel):
 class Problem(ResponseModel):
     """RFC 9457 problem document with SimpleTuner's ``detail``; ``errors`` names the fields to mend.
 
-    A refused submit also carries ``success`` and ``error``, SimpleTuner's way of saying the same. ``error``, ``message``
-    and ``details`` repeat code, detail and facts where SimpleTuner's clients read those.
+    A refused submit also carries ``success`` and ``error``, SimpleTuner's way of saying the same. ``error``,
+    ``message`` and ``details`` repeat code, detail and facts where SimpleTuner's clients read those.
     """
 
     model_config = ConfigDict(extra="allow")

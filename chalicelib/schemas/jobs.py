@@ -92,7 +92,7 @@ class DeliveryView(ResponseModel):
 
 
 class JobView(ResponseModel):
-    """One job. ``upload_token`` is always null: the record shows no secrets. ``queue_position`` is there while queued."""
+    """One job. ``upload_token`` is always null: records show no secrets. ``queue_position`` is there while queued."""
 
     job_id: str
     job_type: JobType
@@ -212,7 +212,7 @@ class SubmitResponse(ResponseModel):
     data_uploaded: bool
     upload_id: str | None = None
     cost_limit_warning: str | None = None
-    quota_warnings: list[str] = []
+    quota_warnings: list[str] = Field(default_factory=list)
     idempotent_hit: bool
     adjustments: list[str]
     job: JobView

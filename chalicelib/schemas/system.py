@@ -69,7 +69,7 @@ class WebhookResponse(ResponseModel):
     status: Literal["received", "duplicate", "ignored"]
     job_id: str | None = None
     reason: str | None = None
-    updates: dict[str, Any] = {}
+    updates: dict[str, Any] = Field(default_factory=dict)
 
 
 class WebhookQuery(RequestModel):

@@ -22,7 +22,7 @@ class ConfigService:
     def save(self, owner: str, name: str, body: ConfigBody) -> TrainingConfig:
         """Stores the next version. Saving what the latest version already says makes none.
 
-        Raises ValidationFailed: bad name, config above MAX_CONFIG_BYTES, secrets inside. What the trainer would refuse is
+        Raises ValidationFailed: bad name, config too large, secrets inside. What the trainer would refuse is
         found at submit, so that work in progress can be saved.
         """
         if not is_name(name):

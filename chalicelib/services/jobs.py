@@ -171,8 +171,8 @@ class JobsService:
         return job
 
     def delete(self, who: Principal, job_id: str) -> None:
-        """Deletes a finished job with its log and outputs. Raises NotFound, BadRequest (``job_active``, as SimpleTuner's
-        server answers), Conflict (it changed at this very moment)."""
+        """Deletes a finished job with its log and outputs. Raises NotFound, BadRequest (``job_active``, the status
+        SimpleTuner answers with), Conflict (it changed at this very moment)."""
         job = self.get(who, job_id)
         if job.owner != who.owner and not who.may(Permission.JOB_DELETE_ALL):
             raise NotFound(f"Job not found: {job_id}", code="job_not_found")

@@ -145,14 +145,14 @@ def _create(job: Job, provider: Provider, ports: Ports) -> Outcome:
         prediction = provider.create(request)
     except ProviderFault as fault:
         now = ports.clock.now()
-        failure = _failure_of(fault)
+        failure, reason = _failure_of(fault), fault.message
         if fault.sent:
             job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=now, now=now))
         elif fault.kind in _FINAL_KINDS:
             job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, failure, now))
             return Outcome(route(job, now), job.wakes)
         else:
-            job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now, note=fault.message))
+            job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now, note=reason))
         return Outcome(Next.AWAIT_SHORT, job.wakes)
     now = ports.clock.now()
     job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, prediction, now, adopted=False))
