@@ -1,0 +1,53 @@
+import { request } from "./client";
+import type {
+  CancelResult,
+  EventPage,
+  InlineProgress,
+  Job,
+  JobPage,
+  JobStatus,
+  LogPage,
+  Outputs,
+} from "./types";
+
+export const JOBS_PAGE_MAX = 500;
+export const LOG_PAGE_MAX = 1_048_576;
+
+const base = "/api/cloud/jobs";
+const one = (jobId: string, part = "") => `${base}/${encodeURIComponent(jobId)}${part}`;
+
+export interface JobQuery {
+  limit: number;
+  status?: JobStatus | null;
+  /** Ask the server to confirm active jobs with the provider before it answers. */
+  syncActive?: boolean;
+}
+
+export const listJobs = (query: JobQuery, signal?: AbortSignal) =>
+  request<JobPage>("GET", base, {
+    query: { limit: query.limit, status: query.status, sync_active: query.syncActive || null },
+    ...opt(signal),
+  });
+
+export const getJob = (jobId: string, signal?: AbortSignal) =>
+  request<{ job: Job }>("GET", one(jobId), opt(signal)).then((body) => body.job);
+
+/** Cheaper than the whole job, and makes the server ask the provider when its own state is older than 2 s. */
+export const getProgress = (jobId: string, signal?: AbortSignal) =>
+  request<InlineProgress>("GET", one(jobId, "/inline-progress"), opt(signal));
+
+/** Without `offset`: the last MiB. With it: from that byte, at most `limit` bytes. */
+export const getLogs = (jobId: string, at: { offset?: number; limit?: number } = {}, signal?: AbortSignal) =>
+  request<LogPage>("GET", one(jobId, "/logs"), { query: { ...at }, ...opt(signal) });
+
+export const getEvents = (jobId: string, after: number, signal?: AbortSignal) =>
+  request<EventPage>("GET", one(jobId, "/events"), { query: { after, limit: 200 }, ...opt(signal) });
+
+export const getOutputs = (jobId: string, signal?: AbortSignal) =>
+  request<Outputs>("GET", one(jobId, "/outputs"), opt(signal));
+
+export const cancelJob = (jobId: string) => request<CancelResult>("POST", one(jobId, "/cancel"));
+
+export const deleteJob = (jobId: string) => request<{ success: boolean }>("DELETE", one(jobId));
+
+const opt = (signal: AbortSignal | undefined) => (signal ? { signal } : {});

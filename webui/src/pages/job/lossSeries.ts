@@ -1,0 +1,67 @@
+/** Loss and learning rate by step, read from the trainer's progress lines. The API keeps only the newest of each. */
+
+export interface LossPoint {
+  step: number;
+  loss: number;
+}
+
+/** tqdm's line: `Steps:  25%|##  | 250/1000 [00:12<00:36, 20.1it/s, lr=0.0001, step_loss=0.123]`. */
+const LINE = /Steps:\s+\d+%\|[^|]*\|\s*(\d+)\/\d+\s*\[[^\]]*?\b(?:step_)?loss=([-+.\w]+)(?=[,\]])/g;
+const WORDS: Record<string, number> = {
+  nan: Number.NaN,
+  inf: Number.POSITIVE_INFINITY,
+  "-inf": Number.NEGATIVE_INFINITY,
+};
+/** Longest piece of an unfinished line kept for the next text. */
+const CARRY = 4_096;
+
+export class LossSeries {
+  private readonly bySteps = new Map<number, number>();
+  private carry = "";
+
+  /** Reads further log text; a line may be cut between two calls. */
+  read(text: string): void {
+    const whole = this.carry + text;
+    for (const [, step, loss] of whole.matchAll(LINE)) this.add(Number(step), number(loss ?? ""));
+    this.carry = whole.slice(Math.max(whole.lastIndexOf("\n"), whole.lastIndexOf("\r")) + 1).slice(-CARRY);
+  }
+
+  /** Reads text from before what was read; it has no part in an unfinished line. */
+  readEarlier(text: string): void {
+    const carry = this.carry;
+    this.carry = "";
+    this.read(text);
+    this.carry = carry;
+  }
+
+  add(step: number, loss: number): void {
+    this.bySteps.set(step, loss);
+  }
+
+  points(): LossPoint[] {
+    return [...this.bySteps].map(([step, loss]) => ({ step, loss })).sort((a, b) => a.step - b.step);
+  }
+}
+
+const number = (text: string): number => WORDS[text.toLowerCase()] ?? Number(text);
+
+/**
+ * At most about `2 × columns` points with the lowest and the highest of every column kept, so that a spike is never
+ * sampled away. Points must be finite and sorted by step.
+ */
+export function reduce(points: LossPoint[], columns: number): LossPoint[] {
+  if (points.length <= columns * 2) return points;
+  const first = points[0]?.step ?? 0;
+  const span = (points.at(-1)?.step ?? 0) - first || 1;
+  const buckets = new Map<number, { low: LossPoint; high: LossPoint }>();
+  for (const point of points) {
+    const column = Math.min(columns - 1, Math.floor(((point.step - first) / span) * columns));
+    const bucket = buckets.get(column);
+    if (!bucket) buckets.set(column, { low: point, high: point });
+    else if (point.loss < bucket.low.loss) bucket.low = point;
+    else if (point.loss > bucket.high.loss) bucket.high = point;
+  }
+  return [...buckets.values()].flatMap(({ low, high }) =>
+    low === high ? [low] : low.step < high.step ? [low, high] : [high, low],
+  );
+}

@@ -1,0 +1,39 @@
+import { useId, useRef } from "preact/hooks";
+import { access, setAccessToken } from "../api/client";
+import { t } from "../i18n";
+
+/** Shown over the page when the API answers 401. What was on the page stays. */
+export function AccessForm() {
+  const input = useRef<HTMLInputElement>(null);
+  const field = useId();
+  const help = useId();
+  if (!access.needed.value) return null;
+  const submit = (event: SubmitEvent) => {
+    event.preventDefault();
+    const token = input.current?.value.trim();
+    if (token) setAccessToken(token);
+  };
+  return (
+    <section class="access" aria-label={t("access.title")}>
+      <form onSubmit={submit}>
+        <h2>{t("access.title")}</h2>
+        <p id={help}>{t("access.help")}</p>
+        <label for={field}>{t("access.label")}</label>
+        <div class="access-row">
+          <input
+            ref={input}
+            id={field}
+            type="password"
+            autocomplete="off"
+            spellcheck={false}
+            aria-describedby={help}
+            required
+          />
+          <button type="submit" class="button button-primary">
+            {t("access.use")}
+          </button>
+        </div>
+      </form>
+    </section>
+  );
+}

@@ -1,0 +1,40 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { t } from "../i18n";
+
+interface PageProps {
+  /** Parts of the window title from the most to the least specific; the product's name is added. */
+  title: string[];
+  heading: ComponentChildren;
+  /** Stands above the heading: the way back. */
+  before?: ComponentChildren;
+  actions?: ComponentChildren;
+  children: ComponentChildren;
+}
+
+let firstPage = true;
+
+/** One page: window title, the only h1, and focus on it after a change of page so that the keyboard starts there. */
+export function Page({ title, heading, before, actions, children }: PageProps) {
+  const h1 = useRef<HTMLHeadingElement>(null);
+  const full = [...title, t("app.name")].join(" · ");
+  useEffect(() => {
+    document.title = full;
+  }, [full]);
+  useEffect(() => {
+    if (!firstPage) h1.current?.focus();
+    firstPage = false;
+  }, []);
+  return (
+    <main id="content" class="page">
+      {before}
+      <div class="page-head">
+        <h1 ref={h1} tabIndex={-1}>
+          {heading}
+        </h1>
+        {actions && <div class="page-actions">{actions}</div>}
+      </div>
+      {children}
+    </main>
+  );
+}

@@ -1,0 +1,121 @@
+import type { ComponentChildren } from "preact";
+import { getHealth } from "../api/health";
+import type { Health } from "../api/types";
+import { LANGUAGES, type Language, language, setLanguage, t } from "../i18n";
+import type { PollState } from "../live/poller";
+import { usePoll } from "../live/usePoll";
+import { setTheme, THEMES, type Theme, theme } from "../preferences";
+import { AccessForm } from "./AccessForm";
+import { Announcer } from "./announcer";
+import { Icon } from "./icons";
+
+const HEALTH_MS = 30_000;
+
+/** Frame of every page: skip link, navigation, the sandbox banner, the page, the health line. */
+export function Shell({ path, children }: { path: string; children: ComponentChildren }) {
+  const health = usePoll("health", getHealth, () => HEALTH_MS);
+  return (
+    <>
+      <a class="skip" href="#content">
+        {t("app.skip")}
+      </a>
+      <TopBar path={path} />
+      {health.state.value.data?.sandbox && <SandboxBanner />}
+      <AccessForm />
+      {children}
+      <HealthLine state={health.state.value} />
+      <Announcer />
+    </>
+  );
+}
+
+function SandboxBanner() {
+  return (
+    <aside class="banner" aria-label={t("tag.sandbox")}>
+      <Icon name="info" />
+      <p>{t("sandbox.banner")}</p>
+    </aside>
+  );
+}
+
+const LINKS = [
+  { href: "/", key: "nav.jobs", here: (path: string) => path === "/" || path.startsWith("/jobs") },
+  { href: "/datasets", key: "nav.datasets", here: (path: string) => path.startsWith("/datasets") },
+  { href: "/docs", key: "nav.api", here: (path: string) => path.startsWith("/docs") },
+] as const;
+
+function TopBar({ path }: { path: string }) {
+  return (
+    <header class="topbar">
+      <a class="brand" href="/">
+        <img src="/favicon.svg" alt="" width={24} height={24} />
+        <span>{t("app.name")}</span>
+      </a>
+      <nav aria-label={t("nav.label")}>
+        {LINKS.map((link) => (
+          <a key={link.href} href={link.href} aria-current={link.here(path) ? "page" : undefined}>
+            {t(link.key)}
+          </a>
+        ))}
+      </nav>
+      <div class="prefs">
+        <label>
+          <span class="visually-hidden">{t("prefs.language")}</span>
+          <select
+            value={language.value}
+            onChange={(event) =>
+              void setLanguage(event.currentTarget.value as Language).catch(() => undefined)
+            }
+          >
+            {Object.entries(LANGUAGES).map(([code, name]) => (
+              <option key={code} value={code} lang={code}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          <span class="visually-hidden">{t("prefs.theme")}</span>
+          <select value={theme.value} onChange={(event) => setTheme(event.currentTarget.value as Theme)}>
+            {THEMES.map((name) => (
+              <option key={name} value={name}>
+                {t(`theme.${name}`)}
+              </option>
+            ))}
+          </select>
+        </label>
+      </div>
+    </header>
+  );
+}
+
+const WELL = new Set(["ok", "healthy", "ready", "pass", "up"]);
+
+function HealthLine({ state }: { state: PollState<Health> }) {
+  const { data, error } = state;
+  const troubled = data?.components.filter((part) => !WELL.has(part.status.toLowerCase())) ?? [];
+  const fine = data !== undefined && !error && troubled.length === 0;
+  return (
+    <footer class="footer">
+      <p class={fine ? "health health-ok" : "health"}>
+        {(data || error) && <Icon name={fine ? "completed" : "warning"} />}
+        {healthWords(
+          data,
+          error,
+          troubled.map((part) => part.name),
+        )}
+      </p>
+      {data && (
+        <p class="meta">
+          {t("health.stage", { stage: data.stage })} · {t("health.version", { version: data.version })}
+        </p>
+      )}
+    </footer>
+  );
+}
+
+function healthWords(data: Health | undefined, error: Error | null, troubled: string[]): string {
+  if (error) return t("health.unknown");
+  if (!data) return t("live.loading");
+  return troubled.length ? t("health.degraded", { names: troubled.join(", ") }) : t("health.ok");
+}

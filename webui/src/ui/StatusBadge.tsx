@@ -1,0 +1,30 @@
+import type { Job } from "../api/types";
+import { fmt, t } from "../i18n";
+import { Icon } from "./icons";
+
+/** Icon, word and phase. Says "Cancelling…" from the request until the provider has agreed. */
+export function StatusBadge({ job }: { job: Job }) {
+  const cancelling = job.cancel_requested && job.is_active;
+  const word = cancelling ? t("status.cancelling") : t(`status.${job.status}`);
+  const phase = job.phase && job.phase !== "finished" && job.is_active ? t(`phase.${job.phase}`) : null;
+  return (
+    <span
+      class={`badge badge-${cancelling ? "cancelled" : job.status}`}
+      title={fmt().dateTime(job.updated_at)}
+    >
+      <Icon name={job.status} turning={job.status === "running"} />
+      <span class="badge-word">{word}</span>
+      {phase && <span class="badge-phase">{phase}</span>}
+    </span>
+  );
+}
+
+/** Says where a job really ran when that is not a cloud GPU. */
+export function JobTags({ job }: { job: Job }) {
+  return (
+    <>
+      {job.sandbox && <span class="tag">{t("tag.sandbox")}</span>}
+      {job.job_type === "local" && <span class="tag">{t("tag.local")}</span>}
+    </>
+  );
+}
