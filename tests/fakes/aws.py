@@ -1,0 +1,131 @@
+"""In-memory fakes of the AWS ports; the contract suite runs against them too."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
+from urllib.parse import quote
+
+from chalicelib.domain.ports import ObjectInfo, PresignedPut, TemporaryCredentials
+
+
+class UploadRefused(Exception):
+    """What S3 would answer with a 4xx: wrong headers, wrong content, expired."""
+
+
+class InMemoryObjectStore:
+    def __init__(self, bucket: str = "bucket") -> None:
+        self._bucket = bucket
+        self._lock = threading.RLock()
+        self._objects: dict[str, tuple[bytes, datetime, str | None]] = {}
+        self._puts: dict[str, tuple[str, int, str, datetime]] = {}
+        self._serial = itertools.count(1)
+        self.modified_at = datetime(2026, 11, 24, tzinfo=UTC)
+
+    @property
+    def bucket(self) -> str:
+        return self._bucket
+
+    def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
+        url = f"fake://{self._bucket}/{quote(key)}?put={next(self._serial)}"
+        self._puts[url] = (key, size, sha256, now + expires)
+        return PresignedPut(url=url, headers={"x-amz-checksum-sha256": sha256}, expires_at=now + expires)
+
+    def upload(self, url: str, headers: Mapping[str, str], data: bytes, *, now: datetime) -> None:
+        """What a client's PUT to a presigned URL does. Raises UploadRefused."""
+        if url not in self._puts:
+            raise UploadRefused("unknown URL")
+        key, size, sha256, until = self._puts[url]
+        digest = hashlib.sha256(data).hexdigest()
+        if now > until:
+            raise UploadRefused("expired")
+        if headers.get("x-amz-checksum-sha256") != sha256 or digest != sha256 or len(data) != size:
+            raise UploadRefused("content differs from the signature")
+        with self._lock:
+            self._objects[key] = (data, self.modified_at, digest)
+
+    def presign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
+        return f"fake://{self._bucket}/{quote(key)}?expires={int(expires.total_seconds())}"
+
+    def head(self, key: str) -> ObjectInfo | None:
+        with self._lock:
+            found = self._objects.get(key)
+        return ObjectInfo(key, len(found[0]), found[1], found[2]) if found else None
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
+        with self._lock:
+            found = self._objects.get(key)
+        if found is None:
+            return None
+        return found[0][start:] if length is None else found[0][start : start + length]
+
+    def open(self, key: str) -> BinaryIO | None:
+        data = self.get(key)
+        return None if data is None else io.BytesIO(data)
+
+    def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
+        with self._lock:
+            self._objects[key] = (data, self.modified_at, None)
+
+    def list(self, prefix: str, *, start_after: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
+        with self._lock:
+            keys = sorted((k for k in self._objects if k.startswith(prefix)), key=str.encode)
+        keys = [k for k in keys if start_after is None or k.encode() > start_after.encode()]
+        for key in keys[:limit]:
+            found = self._objects.get(key)
+            if found is not None:
+                yield ObjectInfo(key, len(found[0]), found[1])
+
+    def delete(self, keys: Iterable[str]) -> int:
+        count = 0
+        with self._lock:
+            for key in keys:
+                self._objects.pop(key, None)
+                count += 1
+        return count
+
+    def delete_prefix(self, prefix: str) -> int:
+        assert prefix.endswith("/")
+        return self.delete([info.key for info in self.list(prefix)])
+
+
+@dataclass
+class FakeBroker:
+    """Hands out recognisable credentials and remembers for what."""
+
+    now: datetime = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    issued: list[dict[str, object]] = field(default_factory=list)
+
+    def scoped(
+        self,
+        *,
+        name: str,
+        read_prefixes: Sequence[str],
+        scratch_prefix: str,
+        write_prefix: str,
+        duration: timedelta,
+    ) -> TemporaryCredentials:
+        self.issued.append(
+            {
+                "name": name,
+                "read": list(read_prefixes),
+                "scratch": scratch_prefix,
+                "write": write_prefix,
+                "duration": duration,
+            }
+        )
+        return TemporaryCredentials("AKFAKE", "secret", "session", self.now + duration)
+
+
+@dataclass
+class FakeFacts:
+    url: str = "https://cloud.test"
+
+    def public_url(self) -> str:
+        return self.url

@@ -1,0 +1,241 @@
+"""In-memory stores with the exact semantics of the ports; thread-safe. The contract suite runs against them too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from chalicelib.domain.configs import TrainingConfig
+from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
+from chalicelib.domain.idempotency import IdempotencyRecord
+from chalicelib.domain.jobs import Job, JobEvent, JobInput
+from chalicelib.domain.ports import (
+    IdempotencyHitError,
+    InvalidCursorError,
+    JobFilter,
+    JobPage,
+    SlotsFullError,
+    StaleRecordError,
+)
+
+
+def _offset(cursor: str | None, kind: str) -> int:
+    if cursor is None:
+        return 0
+    head, _, tail = cursor.rpartition("|")
+    if head != kind or not tail.isdigit():
+        raise InvalidCursorError(cursor)
+    return int(tail)
+
+
+class InMemoryJobStore:
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._jobs: dict[str, Job] = {}
+        self._inputs: dict[str, JobInput] = {}
+        self._events: dict[str, list[JobEvent]] = {}
+        self._keys: dict[tuple[str, str], IdempotencyRecord] = {}
+        self._slots: dict[str, set[str]] = {}
+
+    def submit(
+        self,
+        job: Job,
+        job_input: JobInput,
+        events: Sequence[JobEvent],
+        idempotency: IdempotencyRecord | None,
+        slot_limit: int,
+        now: datetime,
+    ) -> None:
+        with self._lock:
+            if idempotency is not None:
+                known = self.find_idempotency(idempotency.owner, idempotency.key_hash, now)
+                if known is not None:
+                    raise IdempotencyHitError(known)
+            holders = self._slots.setdefault(job.owner, set())
+            if len(holders) >= slot_limit:
+                raise SlotsFullError(job.owner)
+            if job.job_id in self._jobs:
+                raise StaleRecordError(job.job_id)
+            holders.add(job.job_id)
+            self._jobs[job.job_id] = job
+            self._inputs[job.job_id] = job_input
+            self._events[job.job_id] = list(events)
+            if idempotency is not None:
+                self._keys[idempotency.owner, idempotency.key_hash] = idempotency
+
+    def get(self, job_id: str) -> Job | None:
+        with self._lock:
+            return self._jobs.get(job_id)
+
+    def get_input(self, job_id: str) -> JobInput | None:
+        with self._lock:
+            return self._inputs.get(job_id)
+
+    def save(self, job: Job, *, events: Sequence[JobEvent] = (), release_slot: bool = False) -> None:
+        with self._lock:
+            current = self._jobs.get(job.job_id)
+            if current is None or current.version != job.version - 1:
+                raise StaleRecordError(job.job_id)
+            self._jobs[job.job_id] = job
+            self._events[job.job_id].extend(events)
+            if release_slot:
+                self._slots.get(job.owner, set()).discard(job.job_id)
+
+    def find_idempotency(self, owner: str, key_hash: str, now: datetime) -> IdempotencyRecord | None:
+        with self._lock:
+            record = self._keys.get((owner, key_hash))
+            return record if record is not None and record.expires_at > now else None
+
+    def list(self, query: JobFilter, *, limit: int, cursor: str | None = None, offset: int = 0) -> JobPage:
+        kind = f"jobs:{query}"
+        start = _offset(cursor, kind) + offset
+        with self._lock:
+            found = [
+                job
+                for job in self._jobs.values()
+                if (query.owner is None or job.owner == query.owner)
+                and (query.status is None or job.status == query.status)
+                and (query.provider is None or job.provider == query.provider)
+                and (query.job_type is None or job.job_type == query.job_type)
+            ]
+        found.sort(key=lambda j: (j.created_at, j.job_id), reverse=True)
+        rest = len(found) > start + limit
+        return JobPage(tuple(found[start : start + limit]), f"{kind}|{start + limit}" if rest else None)
+
+    def list_active(self, *, limit: int = 100, cursor: str | None = None) -> JobPage:
+        start = _offset(cursor, "active")
+        with self._lock:
+            found = sorted((j for j in self._jobs.values() if j.is_active), key=lambda j: (j.created_at, j.job_id))
+        rest = len(found) > start + limit
+        return JobPage(tuple(found[start : start + limit]), f"active|{start + limit}" if rest else None)
+
+    def find_by_prediction(self, provider: str, prediction_id: str) -> Job | None:
+        with self._lock:
+            for job in self._jobs.values():
+                if (job.provider, job.prediction_id) == (provider, prediction_id):
+                    return job
+        return None
+
+    def events(self, job_id: str, *, after: int = 0, limit: int = 100) -> list[JobEvent]:
+        with self._lock:
+            return [e for e in self._events.get(job_id, []) if e.seq > after][:limit]
+
+    def delete(self, job: Job) -> None:
+        with self._lock:
+            current = self._jobs.get(job.job_id)
+            if current is not None and current.version != job.version:
+                raise StaleRecordError(job.job_id)
+            self._jobs.pop(job.job_id, None)
+            self._inputs.pop(job.job_id, None)
+            self._events.pop(job.job_id, None)
+            if job.idempotency_hash is not None:
+                record = self._keys.get((job.owner, job.idempotency_hash))
+                if record is not None and record.job_id == job.job_id:
+                    del self._keys[job.owner, job.idempotency_hash]
+
+    def slot_holders(self, owner: str) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._slots.get(owner, set()))
+
+    def release_slot(self, owner: str, job_id: str) -> None:
+        with self._lock:
+            self._slots.get(owner, set()).discard(job_id)
+
+
+class InMemoryDatasetStore:
+    def __init__(self) -> None:
+        self._datasets: dict[tuple[str, str], Dataset] = {}
+        self._versions: dict[tuple[str, str, str], DatasetVersion] = {}
+
+    def put_dataset(self, dataset: Dataset) -> None:
+        self._datasets[dataset.owner, dataset.dataset_id] = dataset
+
+    def get_dataset(self, owner: str, dataset_id: str) -> Dataset | None:
+        return self._datasets.get((owner, dataset_id))
+
+    def list_datasets(
+        self, owner: str, *, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[Dataset], str | None]:
+        kind = f"datasets:{owner}"
+        start = _offset(cursor, kind)
+        found = sorted((d for d in self._datasets.values() if d.owner == owner), key=lambda d: d.dataset_id.encode())
+        rest = len(found) > start + limit
+        return found[start : start + limit], f"{kind}|{start + limit}" if rest else None
+
+    def find_by_source(self, owner: str, source_path: str) -> Dataset | None:
+        found = [d for d in self._datasets.values() if (d.owner, d.source_path) == (owner, source_path)]
+        return max(found, key=lambda d: d.updated_at, default=None)
+
+    def delete_dataset(self, owner: str, dataset_id: str) -> None:
+        self._datasets.pop((owner, dataset_id), None)
+
+    def create_version(self, version: DatasetVersion) -> DatasetVersion:
+        return self._versions.setdefault((version.owner, version.dataset_id, version.version_id), version)
+
+    def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None:
+        return self._versions.get((owner, dataset_id, version_id))
+
+    def update_version(self, version: DatasetVersion) -> None:
+        key = (version.owner, version.dataset_id, version.version_id)
+        current = self._versions.get(key)
+        if current is None:
+            raise StaleRecordError(version.version_id)
+        if current.status is VersionStatus.READY and version.status is not VersionStatus.READY:
+            raise StaleRecordError(version.version_id)
+        self._versions[key] = version
+
+    def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
+        found = [v for (o, d, _), v in self._versions.items() if (o, d) == (owner, dataset_id)]
+        return sorted(found, key=lambda v: (v.created_at, v.version_id), reverse=True)[:1000]
+
+    def delete_version(self, owner: str, dataset_id: str, version_id: str) -> None:
+        self._versions.pop((owner, dataset_id, version_id), None)
+
+
+class InMemoryConfigStore:
+    def __init__(self) -> None:
+        self._configs: dict[tuple[str, str], list[TrainingConfig]] = {}
+
+    def save(self, config: TrainingConfig) -> None:
+        versions = self._configs.setdefault((config.owner, config.name), [])
+        if config.version != len(versions) + 1:
+            raise StaleRecordError(config.name)
+        versions.append(config)
+
+    def get(self, owner: str, name: str, version: int | None = None) -> TrainingConfig | None:
+        versions = self._configs.get((owner, name), [])
+        if version is None:
+            return versions[-1] if versions else None
+        return next((c for c in versions if c.version == version), None)
+
+    def list(
+        self, owner: str, *, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[TrainingConfig], str | None]:
+        kind = f"configs:{owner}"
+        start = _offset(cursor, kind)
+        names = sorted((n for o, n in self._configs if o == owner), key=str.encode)
+        found = [self._configs[owner, n][-1] for n in names]
+        rest = len(found) > start + limit
+        return found[start : start + limit], f"{kind}|{start + limit}" if rest else None
+
+    def versions(self, owner: str, name: str) -> Sequence[TrainingConfig]:
+        return list(reversed(self._configs.get((owner, name), [])))[:1000]
+
+    def delete(self, owner: str, name: str) -> None:
+        self._configs.pop((owner, name), None)
+
+
+class InMemoryWebhookLog:
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], datetime] = {}
+
+    def remember(self, provider: str, webhook_id: str, *, now: datetime, keep: timedelta) -> bool:
+        until = self._seen.get((provider, webhook_id))
+        if until is not None and until > now:
+            return False
+        self._seen[provider, webhook_id] = now + keep
+        return True
+
+    def forget(self, provider: str, webhook_id: str) -> None:
+        self._seen.pop((provider, webhook_id), None)

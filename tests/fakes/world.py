@@ -1,0 +1,154 @@
+"""A whole service in memory and virtual time: services, workflow, provider, state machine. For unit and property tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from chalicelib.domain.datasets import ManifestFile
+from chalicelib.domain.jobs import Job
+from chalicelib.domain.permissions import administrator
+from chalicelib.domain.ports import Limits, Ports, TrainerStorage
+from chalicelib.domain.predictions import LaunchRequest
+from chalicelib.domain.webhook_signing import sign
+from chalicelib.schemas.datasets import NewVersionBody
+from chalicelib.schemas.jobs import SubmitRequest
+from chalicelib.services.datasets import DatasetService
+from chalicelib.services.submission import Submitted
+from chalicelib.settings import Settings
+from chalicelib.wiring import Services, build_services
+from chalicelib.workflow.sweep import SweepReport, sweep
+from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
+from tests.fakes.clock import FakeClock, SequentialIds
+from tests.fakes.machine import VirtualMachine
+from tests.fakes.provider import FakeProvider, Life
+from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
+
+OWNER = "local"
+ME = administrator(OWNER)
+FILES = {"a.jpg": b"not really a picture", "a.txt": b"a cat", "b.jpg": b"another", "b.txt": b"a cup of coffee"}
+CONFIG = {"--model_family": "flux", "--model_type": "lora", "--max_train_steps": 200, "--lora_rank": 4}
+DATALOADER = [{"id": "photos", "type": "local", "instance_data_dir": "/data/photos", "caption_strategy": "textfile"}]
+
+
+def safetensors(tensors: dict[str, list[int]] | None = None) -> bytes:
+    """A sound little safetensors file, made by hand."""
+    tensors = tensors or {"layer.lora_A.weight": [4, 8], "layer.lora_B.weight": [8, 4]}
+    header, at = {}, 0
+    for name, shape in tensors.items():
+        size = 4 * shape[0] * shape[1]
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(range(256)) * (at // 256) + bytes(at % 256)
+
+
+@dataclass
+class World:
+    clock: FakeClock = field(default_factory=FakeClock)
+    limits: Limits = field(default_factory=lambda: Limits(max_concurrent_jobs=5))
+
+    def __post_init__(self) -> None:
+        self.machine = VirtualMachine(self.clock)
+        self.provider = FakeProvider(self.clock, publish=self._publish)
+        self.jobs = InMemoryJobStore()
+        self.outputs = InMemoryObjectStore("outputs")
+        self.dataset_files = InMemoryObjectStore("datasets")
+        self.broker = FakeBroker()
+        self.weights: bytes | None = safetensors()
+        self.ports = Ports(
+            jobs=self.jobs,
+            datasets=InMemoryDatasetStore(),
+            configs=InMemoryConfigStore(),
+            webhooks=InMemoryWebhookLog(),
+            dataset_files=self.dataset_files,
+            outputs=self.outputs,
+            runner=self.machine,
+            broker=self.broker,
+            providers=lambda name: self.provider if name == "replicate" else None,
+            facts=FakeFacts(),
+            clock=self.clock,
+            ids=SequentialIds(),
+            trainer_storage=TrainerStorage("https://s3.test", "us-east-1"),
+            limits=self.limits,
+        )
+        self.machine.ports = self.ports
+        settings = Settings(
+            stage="test", jobs_table="j", keys_table="k", datasets_bucket="d", outputs_bucket="o", ssm_prefix="/t"
+        )
+        self.services: Services = build_services(self.ports, settings, lambda: None)
+
+    # --- doing ------------------------------------------------------------------------------------------------
+    def push(self, files: dict[str, bytes] | None = None, *, dataset_id: str = "photos", source: str | None = None) -> str:
+        """Pushes a dataset as a client would; returns the version id."""
+        files = files or FILES
+        service: DatasetService = self.services.datasets
+        manifest = [
+            ManifestFile(path=p, size=len(b), sha256=hashlib.sha256(b).hexdigest()) for p, b in files.items()
+        ]
+        body = NewVersionBody(dataset_id=dataset_id, source_path=source, files=manifest)
+        version, _ = service.create_version(OWNER, body)
+        batch = service.uploads(OWNER, dataset_id, version.version_id, after=None, limit=500)
+        for file, put in batch.uploads:
+            self.dataset_files.upload(put.url, put.headers, files[file.path], now=self.clock.now())
+        service.complete(OWNER, dataset_id, version.version_id)
+        return version.version_id
+
+    def submit(self, *, key: str | None = None, **body: Any) -> Submitted:
+        request = SubmitRequest.model_validate({"config": CONFIG, "dataloader_config": DATALOADER, **body})
+        return self.services.submission.submit(OWNER, request, provider_name="replicate", idempotency_key=key)
+
+    def job(self, job_id: str) -> Job:
+        found = self.jobs.get(job_id)
+        assert found is not None
+        return found
+
+    def event_types(self, job_id: str) -> list[str]:
+        return [e.type for e in self.jobs.events(job_id, limit=1000)]
+
+    def settle(self) -> None:
+        """Runs everything that is due now."""
+        for _ in range(200):
+            if self.machine.tick() == 0:
+                return
+        raise AssertionError("the state machine does not come to rest")
+
+    def run(self, seconds: float, *, sweep_every: float | None = None, step: float = 5) -> None:
+        """Lets ``seconds`` of virtual time pass, running what becomes due."""
+        end = self.clock.now() + timedelta(seconds=seconds)
+        next_sweep = self.clock.now() + timedelta(seconds=sweep_every) if sweep_every else None
+        self.settle()
+        while self.clock.now() < end:
+            self.clock.advance(min(step, (end - self.clock.now()).total_seconds()))
+            self.settle()
+            if next_sweep is not None and sweep_every is not None and self.clock.now() >= next_sweep:
+                self.sweep()
+                next_sweep = self.clock.now() + timedelta(seconds=sweep_every)
+                self.settle()
+
+    def sweep(self) -> SweepReport:
+        return sweep(self.ports, ["replicate"], timedelta(seconds=200))
+
+    def webhook(self, job_id: str, status: str, *, webhook_id: str = "msg_1", prediction_id: str | None = None) -> Any:
+        """Delivers a signed webhook as the provider would."""
+        job = self.jobs.get(job_id)
+        body = json.dumps({"id": prediction_id or (job and job.prediction_id), "status": status}).encode()
+        stamp = int(self.clock.now().timestamp())
+        headers = {
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(stamp),
+            "webhook-signature": sign(body, webhook_id, stamp, self.provider.secret),
+        }
+        return self.services.webhooks.receive("replicate", headers, body, job_id)
+
+    def _publish(self, request: LaunchRequest, life: Life) -> None:
+        config = json.loads(request.inputs["config_json"])
+        base = config["publishing_config"][0]["base_path"]
+        if self.weights is not None:
+            name = f"checkpoint-{config['max_train_steps']}/pytorch_lora_weights.safetensors"
+            self.outputs.put(f"{base}/{name}", self.weights)
+        self.outputs.put(f"{base}/validation_images/sample.png", b"png")
