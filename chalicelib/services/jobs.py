@@ -164,10 +164,11 @@ class JobsService:
         now = self._ports.clock.now()
         mutate(self._ports.jobs, job_id, lambda j: _cancel_requested(j, now))
         job = self._observation.observe(job_id)
+        waiting = job.task_token
         if prediction_is_over(job):
             job = self._conclusion.conclude(job_id)
-        if job.task_token is not None:
-            self._ports.runner.wake(job.task_token)
+        if waiting is not None:
+            self._ports.runner.wake(waiting)
         return job
 
     def delete(self, who: Principal, job_id: str) -> None:

@@ -157,7 +157,7 @@ def _seen(job: Job, prediction: Prediction, log_bytes: int | None, now: datetime
             Note("provider.finished", f"The provider reports: {prediction.raw_status}", {"error": prediction.error})
         )
         if prediction.status is not PredictionStatus.SUCCEEDED and job.cancel_requested_at is None:
-            failure = classify_failure(prediction, now=now)
+            failure = failure or classify_failure(prediction, now=now)
     run_seconds = _run_seconds(prediction, started, now)
     moved = job.moved(
         now=now,

@@ -137,12 +137,7 @@ class World:
         """Delivers a signed webhook as the provider would."""
         job = self.jobs.get(job_id)
         body = json.dumps({"id": prediction_id or (job and job.prediction_id), "status": status}).encode()
-        stamp = int(self.clock.now().timestamp())
-        headers = {
-            "webhook-id": webhook_id,
-            "webhook-timestamp": str(stamp),
-            "webhook-signature": sign(body, webhook_id, stamp, self.provider.secret),
-        }
+        headers = sign(body, webhook_id=webhook_id, at=self.clock.now(), secrets=[self.provider.secret])
         return self.services.webhooks.receive("replicate", headers, body, job_id)
 
     def _publish(self, request: LaunchRequest, life: Life) -> None:
