@@ -133,5 +133,5 @@ class VirtualMachine:
         try:
             steps.await_change(execution.job_id, execution.token, outcome.next, outcome.wakes_seen, self.ports)
         except Exception:
-            # The Lambda behind the await state died: the state machine goes on waiting for the token until its time is up.
-            return
+            # With waitForTaskToken an error of the Lambda fails the state at once; it is caught and leads to Observe.
+            execution.token, execution.state, execution.due = None, Next.OBSERVE, self._clock.now() + RETRY_AFTER

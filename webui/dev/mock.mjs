@@ -1,6 +1,6 @@
 // A stand-in for the server while working on the UI: `npm run build && npm run mock`, then open the printed address.
 // Serves dist/ and the routes the UI reads, under the platform's Content-Security-Policy, with a second origin for
-// "S3". POST /__mock {"scenario": "busy" | "empty" | "down" | "locked"} changes what it answers.
+// "S3". POST /__mock {"scenario": "busy" | "empty" | "down" | "locked" | "broken"} changes what it answers.
 
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { createServer } from "node:http";
@@ -75,6 +75,7 @@ function api(request, response, url) {
 }
 
 function jobPage(url) {
+  if (scenario === "broken") return { jobs: [{ job_id: "no-other-field" }], total: 1, next: null };
   const status = url.searchParams.get("status");
   const all = scenario === "empty" ? [] : jobs.list().filter((job) => !status || job.status === status);
   const limit = Number(url.searchParams.get("limit") ?? 50);

@@ -234,6 +234,7 @@ export const en = {
   "health.version": "Version {version}",
 
   "docs.title": "API",
+  "docs.routes": "Routes",
   "docs.lead": "Every route of this stack. The description itself:",
 } as const satisfies Record<string, Message>;
 

@@ -9,6 +9,7 @@ describe("formatters", () => {
     [null, "–"],
     [0, "$0.00"],
     [0.0042, "$0.0042"],
+    [0.09, "$0.09"],
     [0.1, "$0.10"],
     [1234.5, "$1,234.50"],
   ])("money %s", (value, shown) => {
@@ -58,6 +59,17 @@ describe("formatters", () => {
     ]);
   });
 
+  it("keeps four decimals of a loss, so that live values don't change width, and small ones visible", () => {
+    expect([0.5, 12.34567, 0.00001234, 0, 2500].map((loss) => en.loss(loss))).toEqual([
+      "0.5000",
+      "12.3457",
+      "0.00001234",
+      "0",
+      "2,500",
+    ]);
+    expect([0.2, 0.25, 0].map((tick) => en.tick(tick))).toEqual(["0.2", "0.25", "0"]);
+  });
+
   it("writes learning rates as configs do", () => {
     expect(en.learningRate(0.0001)).toBe("1e-4");
     expect(ja.learningRate(0.000125)).toBe("1.25e-4");
@@ -68,12 +80,12 @@ describe("formatters", () => {
     expect(ja.dateTime("2026-11-24T08:05:00Z")).toBe("2026/11/24 17:05");
   });
 
-  it("counts back in the largest whole unit and takes the future for now", () => {
+  it("counts back in the largest whole unit and never counts forward", () => {
     const now = Date.UTC(2026, 10, 24);
     expect(en.ago(now - 5_000, now)).toBe("5 sec. ago");
     expect(en.ago(now - 3_599_000, now)).toBe("59 min. ago");
     expect(en.ago(now - 90_000_000, now)).toBe("1 day ago");
     expect(ja.ago(now - 7_200_000, now)).toBe("2 時間前");
-    expect(en.ago(now + 5_000, now)).toBe("0 sec. ago");
+    expect(en.ago(now + 5_000, now)).toBe("1 sec. ago");
   });
 });

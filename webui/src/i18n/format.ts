@@ -13,10 +13,8 @@ export function createFormatters(locale: string, timeZone?: string) {
   const zone = timeZone ? { timeZone } : {};
   const integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
   const percentage = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 0 });
-  const significant = new Intl.NumberFormat(locale, {
-    maximumSignificantDigits: 4,
-    minimumSignificantDigits: 3,
-  });
+  const plain = new Intl.NumberFormat(locale, { maximumSignificantDigits: 4 });
+  const lossDigits = new Intl.NumberFormat(locale, { minimumFractionDigits: 4, maximumFractionDigits: 4 });
   const rate = new Intl.NumberFormat("en", { notation: "scientific", maximumSignificantDigits: 3 });
   const dollars = money(locale, 2);
   const cents = money(locale, 4);
@@ -51,13 +49,18 @@ export function createFormatters(locale: string, timeZone?: string) {
     loss(value: number | null): string {
       if (value === null) return UNKNOWN;
       if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
-      return significant.format(value);
+      return Math.abs(value) >= 0.001 && Math.abs(value) < 100
+        ? lossDigits.format(value)
+        : plain.format(value);
     },
+
+    /** A mark on an axis: no more digits than it needs. */
+    tick: (value: number) => plain.format(value),
 
     /** A learning rate the way configs write it: 1e-4. */
     learningRate: (value: number | null) => (value === null ? UNKNOWN : rate.format(value).toLowerCase()),
 
-    /** US dollars. Amounts under ten cents show four digits: a sandbox minute would read $0.00 otherwise. */
+    /** US dollars. Amounts under ten cents show up to four digits: a sandbox minute would read $0.00 otherwise. */
     money(value: number | null): string {
       if (value === null) return UNKNOWN;
       return value > 0 && value < 0.1 ? cents.format(value) : dollars.format(value);
@@ -90,9 +93,9 @@ export function createFormatters(locale: string, timeZone?: string) {
     dateTime: (iso: string | null) => (iso === null ? UNKNOWN : dateTime.format(new Date(iso))),
     time: (iso: string | null) => (iso === null ? UNKNOWN : clock.format(new Date(iso))),
 
-    /** "12 min. ago"; times in the future count as now (clocks differ). */
+    /** "12 min. ago"; times in the future count as one second ago (clocks differ). */
     ago(then: number, now: number): string {
-      const seconds = Math.max(0, Math.round((now - then) / 1000));
+      const seconds = Math.max(1, Math.round((now - then) / 1000));
       if (seconds < MINUTE) return relative.format(-seconds, "second");
       if (seconds < HOUR) return relative.format(-Math.floor(seconds / MINUTE), "minute");
       if (seconds < DAY) return relative.format(-Math.floor(seconds / HOUR), "hour");
@@ -114,6 +117,6 @@ const money = (locale: string, digits: number) =>
     style: "currency",
     currency: "USD",
     currencyDisplay: "narrowSymbol",
-    minimumFractionDigits: digits,
+    minimumFractionDigits: 2,
     maximumFractionDigits: digits,
   });

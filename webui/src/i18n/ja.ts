@@ -228,5 +228,6 @@ export const ja: Catalogue = {
   "health.version": "バージョン {version}",
 
   "docs.title": "API",
+  "docs.routes": "ルート",
   "docs.lead": "このスタックの全ルートです。定義ファイル:",
 };

@@ -44,8 +44,7 @@ export function CopyButton({ text, what }: { text: string; what: string }) {
 export function Command({ line }: { line: string }) {
   return (
     <div class="command">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a long line scrolls, and the keyboard must be able to */}
-      <code tabIndex={0}>{line}</code>
+      <code>{line}</code>
       <CopyButton text={line} what={line} />
     </div>
   );

@@ -6,6 +6,7 @@ import { Icon } from "./icons";
 /** What went wrong, in the reader's language where we know it, and the next step. */
 export function ErrorBox({ error, onRetry }: { error: Error; onRetry?: () => void }) {
   const api = error instanceof ApiError ? error : null;
+  if (api?.status === 401) return null; // the token form at the top of the page says it
   const ids = api
     ? [t("error.code", { code: api.code }), api.requestId && t("error.request", { id: api.requestId })]
     : [];

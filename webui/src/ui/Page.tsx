@@ -10,12 +10,14 @@ interface PageProps {
   before?: ComponentChildren;
   actions?: ComponentChildren;
   children: ComponentChildren;
+  /** "section" where somebody else brings the main landmark. */
+  as?: "main" | "section";
 }
 
 let firstPage = true;
 
 /** One page: window title, the only h1, and focus on it after a change of page so that the keyboard starts there. */
-export function Page({ title, heading, before, actions, children }: PageProps) {
+export function Page({ title, heading, before, actions, children, as: Landmark = "main" }: PageProps) {
   const h1 = useRef<HTMLHeadingElement>(null);
   const full = [...title, t("app.name")].join(" · ");
   useEffect(() => {
@@ -26,7 +28,7 @@ export function Page({ title, heading, before, actions, children }: PageProps) {
     firstPage = false;
   }, []);
   return (
-    <main id="content" class="page">
+    <Landmark id="content" class="page" aria-label={Landmark === "section" ? title[0] : undefined}>
       {before}
       <div class="page-head">
         <h1 ref={h1} tabIndex={-1}>
@@ -35,6 +37,6 @@ export function Page({ title, heading, before, actions, children }: PageProps) {
         {actions && <div class="page-actions">{actions}</div>}
       </div>
       {children}
-    </main>
+    </Landmark>
   );
 }

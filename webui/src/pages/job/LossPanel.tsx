@@ -1,9 +1,10 @@
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Job } from "../../api/types";
 import { fmt, t } from "../../i18n";
 import { type LossPoint, reduce } from "./lossSeries";
 
-const WIDTH = 640;
-const HEIGHT = 200;
+const FIRST_WIDTH = 640;
+const HEIGHT = 240;
 const PAD = { left: 52, right: 12, top: 10, bottom: 24 };
 const TABLE_ROWS = 50;
 
@@ -58,6 +59,7 @@ function summary(points: LossPoint[]): string {
 }
 
 function Chart({ finite, bad, all }: { finite: LossPoint[]; bad: LossPoint[]; all: LossPoint[] }) {
+  const [box, width] = useWidth();
   const first = all[0]?.step ?? 0;
   const last = all.at(-1)?.step ?? 1;
   const values = finite.map((point) => point.loss);
@@ -68,9 +70,9 @@ function Chart({ finite, bad, all }: { finite: LossPoint[]; bad: LossPoint[]; al
   const low = ticks[0] ?? 0;
   const high = ticks.at(-1) ?? 1;
   const x = (step: number) =>
-    PAD.left + ((step - first) / (last - first || 1)) * (WIDTH - PAD.left - PAD.right);
+    PAD.left + ((step - first) / (last - first || 1)) * (width - PAD.left - PAD.right);
   const y = (loss: number) => PAD.top + (1 - (loss - low) / (high - low)) * (HEIGHT - PAD.top - PAD.bottom);
-  const path = reduce(finite, WIDTH / 2)
+  const path = reduce(finite, width / 2)
     .map(
       (point, index) => `${index === 0 ? "M" : "L"}${x(point.step).toFixed(1)} ${y(point.loss).toFixed(1)}`,
     )
@@ -78,8 +80,10 @@ function Chart({ finite, bad, all }: { finite: LossPoint[]; bad: LossPoint[]; al
   const base = HEIGHT - PAD.bottom;
   return (
     <svg
+      ref={box}
       class="chart"
-      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      height={HEIGHT}
+      viewBox={`0 0 ${width} ${HEIGHT}`}
       role="img"
       aria-labelledby="loss-chart"
       aria-describedby="loss-summary"
@@ -87,16 +91,16 @@ function Chart({ finite, bad, all }: { finite: LossPoint[]; bad: LossPoint[]; al
       <title id="loss-chart">{t("chart.title")}</title>
       {ticks.map((tick) => (
         <g key={tick}>
-          <line class="chart-grid" x1={PAD.left} x2={WIDTH - PAD.right} y1={y(tick)} y2={y(tick)} />
+          <line class="chart-grid" x1={PAD.left} x2={width - PAD.right} y1={y(tick)} y2={y(tick)} />
           <text class="chart-text" x={PAD.left - 8} y={y(tick) + 4} text-anchor="end">
-            {fmt().loss(tick)}
+            {fmt().tick(tick)}
           </text>
         </g>
       ))}
       <text class="chart-text" x={PAD.left} y={HEIGHT - 6}>
         {fmt().integer(first)}
       </text>
-      <text class="chart-text" x={WIDTH - PAD.right} y={HEIGHT - 6} text-anchor="end">
+      <text class="chart-text" x={width - PAD.right} y={HEIGHT - 6} text-anchor="end">
         {t("progress.step", { step: last })}
       </text>
       <path class="chart-line" d={path} />
@@ -112,6 +116,21 @@ function Chart({ finite, bad, all }: { finite: LossPoint[]; bad: LossPoint[]; al
       ))}
     </svg>
   );
+}
+
+/** The drawn width in pixels, so that text and lines keep their size on every screen. */
+function useWidth() {
+  const box = useRef<SVGSVGElement>(null);
+  const [width, setWidth] = useState(FIRST_WIDTH);
+  useLayoutEffect(() => {
+    if (!box.current) return;
+    const observer = new ResizeObserver(
+      ([entry]) => entry && setWidth(Math.max(200, entry.contentRect.width)),
+    );
+    observer.observe(box.current);
+    return () => observer.disconnect();
+  }, []);
+  return [box, width] as const;
 }
 
 /** Three to six round values that span low to high. */

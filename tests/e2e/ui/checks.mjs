@@ -1,0 +1,89 @@
+// What every page must hold: nothing that axe finds, nothing the Content-Security-Policy blocks, no request to a third
+// party, no error in the console, no sideways scrolling, no inline style or script.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+
+/** Collects what goes wrong on a page, each with the place it happened at. */
+export class Watch {
+  problems = [];
+  place = "";
+  /** Status codes the walk provokes on purpose: the browser logs them as errors. */
+  expected = new Set();
+  /** While true, an uncaught error is what the walk wants to see handled. */
+  allowCrash = false;
+
+  constructor(page, origin) {
+    this.page = page;
+    page.on("pageerror", (error) => this.allowCrash || this.report(`uncaught ${error.message}`));
+    page.on("console", (message) => {
+      if (message.type() === "error" && !this.isExpected(message.text())) this.report(`console: ${message.text()}`);
+    });
+    page.on("request", (request) => {
+      const url = new URL(request.url());
+      const foreign = url.protocol.startsWith("http") && url.origin !== origin;
+      // Sample images come from presigned links of the stack's own bucket.
+      if (foreign && request.resourceType() !== "image") this.report(`request to ${url.origin}`);
+    });
+  }
+
+  isExpected(text) {
+    return [...this.expected].some((status) => text.includes(`status of ${status}`));
+  }
+
+  report(text) {
+    this.problems.push(`${this.place}: ${text}`);
+  }
+
+  expect(condition, text) {
+    if (!condition) this.report(text);
+  }
+
+  /** Check the page as it stands and take its picture. */
+  async check(name, { axeIgnores = [] } = {}) {
+    this.expect(
+      await this.page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth),
+      `${name}: scrolls sideways`,
+    );
+    await this.violations(name);
+    await this.axe(name, axeIgnores);
+    const folder = process.env.STC_UI_SCREENSHOTS;
+    if (folder) {
+      const file = `${this.place} ${name}.png`.replaceAll(/[^\w.]+/g, "-");
+      await this.page.screenshot({ path: join(folder, file), fullPage: true });
+    }
+  }
+
+  async violations(name) {
+    const blocked = await this.page.evaluate(() => window.__cspViolations.splice(0));
+    for (const text of blocked) this.report(`${name}: CSP ${text}`);
+  }
+
+  async axe(name, ignores) {
+    await this.page.evaluate(AXE);
+    const found = await this.page.evaluate(
+      ([tags, ignored]) =>
+        window.axe
+          .run(document, { runOnly: tags, rules: Object.fromEntries(ignored.map((id) => [id, { enabled: false }])) })
+          .then((result) =>
+            result.violations.map((rule) => {
+              const nodes = rule.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} [${node.failureSummary}]`);
+              return `${rule.id}: ${rule.help}\n      ${nodes.join("\n      ")}`;
+            }),
+          ),
+      [TAGS, ignores],
+    );
+    for (const text of found) this.report(`${name}: axe ${text}`);
+  }
+}
+
+/** Runs in the page before anything else: keeps what the policy blocked. */
+export function recordViolations() {
+  window.__cspViolations = [];
+  document.addEventListener("securitypolicyviolation", (event) => {
+    window.__cspViolations.push(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber} ${event.sample}`);
+  });
+}
