@@ -164,12 +164,11 @@ class JobsService:
         now = self._ports.clock.now()
         mutate(self._ports.jobs, job_id, lambda j: _cancel_requested(j, now))
         job = self._observation.observe(job_id)
-        waiting = job.task_token
-        if prediction_is_over(job):
-            job = self._conclusion.conclude(job_id)
-        if waiting is not None:
-            self._ports.runner.wake(waiting)
-        return job
+        # Woken before the end is written: ending clears the token, and a crash in between would leave the execution
+        # asleep with nobody to wake it.
+        if job.task_token is not None:
+            self._ports.runner.wake(job.task_token)
+        return self._conclusion.conclude(job_id) if prediction_is_over(job) else job
 
     def delete(self, who: Principal, job_id: str) -> None:
         """Deletes a finished job with its log and outputs. Raises NotFound, BadRequest (``job_active``, the status

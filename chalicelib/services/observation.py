@@ -58,7 +58,9 @@ class ObservationService:
         if prediction is None:
             return mutate(self._ports.jobs, job_id, lambda j: _missing(j, now))
         size = self._keep_logs(job, prediction)
-        return mutate(self._ports.jobs, job_id, lambda j: _seen(j, prediction, size, now))
+        seen = mutate(self._ports.jobs, job_id, lambda j: _seen(j, prediction, size, now))
+        self._drop_logs(seen, {job.log_bytes, size or 0})
+        return seen
 
     @staticmethod
     def _must_stop(job: Job, now: datetime) -> bool:
@@ -71,13 +73,27 @@ class ObservationService:
             return None
         seen = prediction.logs.encode("utf-8", "replace")
         kept = read_log(self._ports.outputs, job)
+        lost = len(kept) != job.log_bytes
+        if lost and self._replaced(job):
+            return None  # a concurrent look has it; merging with nothing could lose its head
         merged = extend_log(kept, seen)
-        if len(merged) <= job.log_bytes:
+        if len(merged) < job.log_bytes or (len(merged) == job.log_bytes and not lost):
             return None
         self._ports.outputs.put(
             log_key(job.owner, job.job_id, len(merged)), merged, content_type="text/plain; charset=utf-8"
         )
         return len(merged)
+
+    def _replaced(self, job: Job) -> bool:
+        """Whether the record names another copy by now; otherwise the object itself is gone (a restored database)."""
+        current = self._ports.jobs.get(job.job_id)
+        return current is None or current.log_bytes != job.log_bytes
+
+    def _drop_logs(self, job: Job, sizes: set[int]) -> None:
+        """Deletes the copies that the record no longer names: a day's job would leave hundreds of growing ones."""
+        stale = sizes - {0, job.log_bytes}
+        if stale:
+            self._ports.outputs.delete(log_key(job.owner, job.job_id, size) for size in sorted(stale))
 
 
 def _watched(job: Job) -> bool:

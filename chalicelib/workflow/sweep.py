@@ -87,18 +87,18 @@ def _look_after(job: Job, ports: Ports, report: SweepReport) -> None:
         _restart(job, ports, report, now)
         return
     if _due(job, now):
-        seen = ObservationService(ports).observe(job.job_id)
+        job = ObservationService(ports).observe(job.job_id)
         report.observed += 1
-        if prediction_is_over(seen) and seen.task_token is not None and ports.runner.wake(seen.task_token):
-            report.woken += 1
-            return
-    if (
-        job.task_token is not None
-        and job.wait_until is not None
-        and now > job.wait_until + grace
-        and ports.runner.wake(job.task_token)
-    ):
+    if job.task_token is not None and _overslept(job, now, grace) and ports.runner.wake(job.task_token):
         report.woken += 1
+
+
+def _overslept(job: Job, now: datetime, grace: timedelta) -> bool:
+    """Whether the workflow waits for nothing: its time is up, or the end is known and whoever learned of it died before
+    it could wake the workflow."""
+    if job.prediction_id is not None and prediction_is_over(job):
+        return True
+    return job.wait_until is not None and now > job.wait_until + grace
 
 
 def _due(job: Job, now: datetime) -> bool:
