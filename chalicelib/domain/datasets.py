@@ -29,7 +29,7 @@ class VersionStatus(StrEnum):
 
 
 class ManifestFile(BaseModel):
-    """One file of a version: ``path`` relative with forward slashes, ``size`` in bytes, ``sha256`` in lower-case hex."""
+    """One file of a version: ``path`` relative, forward slashes, ``size`` in bytes, ``sha256`` in lower-case hex."""
 
     model_config = ConfigDict(frozen=True)
 

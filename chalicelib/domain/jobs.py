@@ -126,7 +126,7 @@ class DatasetRef(_Frozen):
 
 
 class DeliverySummary(_Frozen):
-    """What arrived in escrow. ``manifest_key`` lies in the outputs bucket; ``weights`` are paths below the artifacts."""
+    """What arrived in escrow. ``manifest_key`` is in the outputs bucket; ``weights`` are paths below the artifacts."""
 
     files: int = 0
     bytes: int = 0

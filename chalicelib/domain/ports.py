@@ -1,8 +1,8 @@
 """The ports: what the product needs from the world, as Protocols.
 
 Every port has an in-memory fake in ``tests/fakes`` and a real adapter in ``store``, ``aws`` or ``providers``; one
-contract suite in ``tests/contracts`` runs against both. All calls are synchronous, safe to repeat unless said otherwise,
-and bounded in time by their adapter.
+contract suite in ``tests/contracts`` runs against both. All calls are synchronous, safe to repeat unless said
+otherwise, and bounded in time by their adapter.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class JobStore(Protocol):
     def find_by_prediction(self, provider: str, prediction_id: str) -> Job | None:
         """The job that recorded this prediction; eventually consistent."""
 
-    def events(self, job_id: str, *, after: int = 0, limit: int = 100) -> list[JobEvent]:
+    def events(self, job_id: str, *, after: int = 0, limit: int = 100) -> Sequence[JobEvent]:
         """Events with ``seq > after``, ascending."""
 
     def delete(self, job: Job) -> None:
@@ -156,7 +156,7 @@ class ConfigStore(Protocol):
     ) -> tuple[list[TrainingConfig], str | None]:
         """Latest versions by name. Raises InvalidCursorError."""
 
-    def versions(self, owner: str, name: str) -> list[TrainingConfig]:
+    def versions(self, owner: str, name: str) -> Sequence[TrainingConfig]:
         """Newest first, at most 1,000."""
 
     def delete(self, owner: str, name: str) -> None:

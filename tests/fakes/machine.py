@@ -1,7 +1,7 @@
 """The state machine in memory and in virtual time: a WorkflowRunner whose executions a test drives step by step.
 
-It follows ``infra/state_machine.asl.json``: Prepare, then whatever the steps answer; await states hold a task token until
-it is woken or its time is up; a step that raises is tried again a few times, then its execution fails.
+It follows ``infra/state_machine.asl.json``: Prepare, then whatever the steps answer; await states hold a task token
+until it is woken or its time is up; a step that raises is tried again a few times, then its execution fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chalicelib.workflow.outcome import WAITS, Next, Outcome
 if TYPE_CHECKING:
     from chalicelib.domain.ports import Clock, Ports
 
-STEPS: dict[str, Callable[[str, "Ports"], Outcome]] = {
+STEPS: dict[str, Callable[[str, Ports], Outcome]] = {
     "prepare": steps.prepare,
     Next.LAUNCH: launch,
     Next.OBSERVE: steps.observe,
@@ -109,7 +109,7 @@ class VirtualMachine:
             outcome = STEPS[execution.state](execution.job_id, self.ports)
         except JobGoneError:
             outcome = Outcome(Next.DONE)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever a Lambda raises, Step Functions tries again
             execution.tries += 1
             execution.due = self._clock.now() + RETRY_AFTER * 2**execution.tries
             if execution.tries > MAX_TRIES:
@@ -132,6 +132,6 @@ class VirtualMachine:
         execution.due = self._clock.now() + timedelta(seconds=WAITS[outcome.next])
         try:
             steps.await_change(execution.job_id, execution.token, outcome.next, outcome.wakes_seen, self.ports)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # With waitForTaskToken an error of the Lambda fails the state at once; it is caught and leads to Observe.
             execution.token, execution.state, execution.due = None, Next.OBSERVE, self._clock.now() + RETRY_AFTER

@@ -19,7 +19,7 @@ from chalicelib.domain.predictions import (
     PredictionStatus,
 )
 
-SECRET = "whsec_dGVzdC1zZWNyZXQtdGVzdC1zZWNyZXQ="  # noqa: S105 - a test's own
+SECRET = "whsec_dGVzdC1zZWNyZXQtdGVzdC1zZWNyZXQ="
 PROFILES = {
     "h100": HardwareProfile("h100", "simpletuner/advanced-trainer-h100", "H100", "H100", Decimal("0.001525")),
     "l40s": HardwareProfile("l40s", "simpletuner/advanced-trainer-l40s", "L40S", "L40S", Decimal("0.000975")),
@@ -113,7 +113,10 @@ class FakeProvider:
         if record is None:
             return None
         if not self._state(record).is_over and record.ended_at is None:
-            record.ended, record.ended_at = PredictionStatus.CANCELED, self.clock.now() + timedelta(seconds=self.cancel_takes)
+            record.ended, record.ended_at = (
+                PredictionStatus.CANCELED,
+                self.clock.now() + timedelta(seconds=self.cancel_takes),
+            )
         return self._view(record)
 
     def list(self, *, created_after: datetime | None = None, cursor: str | None = None) -> PredictionPage:

@@ -1,4 +1,4 @@
-"""A whole service in memory and virtual time: services, workflow, provider, state machine. For unit and property tests."""
+"""A whole service in memory and virtual time: services, workflow, provider, state machine."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ class World:
         self.services: Services = build_services(self.ports, settings, lambda: None)
 
     # --- doing ------------------------------------------------------------------------------------------------
-    def push(self, files: dict[str, bytes] | None = None, *, dataset_id: str = "photos", source: str | None = None) -> str:
+    def push(
+        self, files: dict[str, bytes] | None = None, *, dataset_id: str = "photos", source: str | None = None
+    ) -> str:
         """Pushes a dataset as a client would; returns the version id."""
         files = files or FILES
         service: DatasetService = self.services.datasets
-        manifest = [
-            ManifestFile(path=p, size=len(b), sha256=hashlib.sha256(b).hexdigest()) for p, b in files.items()
-        ]
+        manifest = [ManifestFile(path=p, size=len(b), sha256=hashlib.sha256(b).hexdigest()) for p, b in files.items()]
         body = NewVersionBody(dataset_id=dataset_id, source_path=source, files=manifest)
         version, _ = service.create_version(OWNER, body)
         batch = service.uploads(OWNER, dataset_id, version.version_id, after=None, limit=500)

@@ -80,7 +80,7 @@ def test_a_move_counts_the_version_and_stamps_the_time() -> None:
 
 
 def test_the_end_clears_the_wait() -> None:
-    job = make(status=JobStatus.RUNNING, phase=Phase.TRAINING, task_token="t", wait_until=NOW)  # noqa: S106
+    job = make(status=JobStatus.RUNNING, phase=Phase.TRAINING, task_token="t", wait_until=NOW)
     ended = job.ended(now=NOW, status=JobStatus.FAILED)
     assert (ended.phase, ended.completed_at, ended.task_token, ended.wait_until) == (Phase.FINISHED, NOW, None, None)
     assert not ended.is_active

@@ -19,7 +19,7 @@ from chalicelib.domain.datasets import (
     version_id_of,
 )
 from chalicelib.domain.escrow import FileKind, file_kind
-from chalicelib.domain.failures import FaultKind, Failure
+from chalicelib.domain.failures import Failure, FaultKind
 from chalicelib.domain.idempotency import differing_fields, field_hashes, key_hash
 from chalicelib.domain.jobs import DeliverySummary, Job, JobStatus
 from chalicelib.domain.lifecycle import prediction_is_over, verdict
@@ -105,7 +105,9 @@ def test_files_sort_as_s3_lists_them() -> None:
     assert [f.path for f in files] == sorted(paths, key=str.encode)
 
 
-@pytest.mark.parametrize(("name", "good"), [("my-set_1.0", True), ("", False), ("-a", False), ("a..b", False), ("a/b", False)])
+@pytest.mark.parametrize(
+    ("name", "good"), [("my-set_1.0", True), ("", False), ("-a", False), ("a..b", False), ("a/b", False)]
+)
 def test_names(name: str, good: bool) -> None:
     assert is_name(name) is good
 
@@ -180,7 +182,14 @@ def test_verdicts(changes: dict[str, object], status: JobStatus, code: str | Non
 
 @pytest.mark.parametrize(
     ("provider_status", "over"),
-    [("starting", False), ("processing", False), ("weird", False), ("succeeded", True), ("aborted", True), (None, False)],
+    [
+        ("starting", False),
+        ("processing", False),
+        ("weird", False),
+        ("succeeded", True),
+        ("aborted", True),
+        (None, False),
+    ],
 )
 def test_a_prediction_is_over_only_when_the_provider_says_so(provider_status: str | None, over: bool) -> None:
     assert prediction_is_over(job(prediction_id="p", provider_status=provider_status)) is over

@@ -81,7 +81,9 @@ def test_a_dataloader_entry_with_keys_of_its_own_is_refused() -> None:
     }
 
 
-@pytest.mark.parametrize("fine", [{"tokenizer_max_length": 77}, {"hub_token": ""}, {"hub_token": None}, {"token": False}])
+@pytest.mark.parametrize(
+    "fine", [{"tokenizer_max_length": 77}, {"hub_token": ""}, {"hub_token": None}, {"token": False}]
+)
 def test_options_that_only_sound_secret_pass(fine: dict[str, Any]) -> None:
     assert codes({**CONFIG, **fine}, [ENTRY]) == []
 
@@ -114,7 +116,8 @@ def test_the_interval_always_falls_on_the_last_step(steps: int, wanted: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("steps", "wanted", "interval"), [(1000, 500, 500), (1000, 300, 250), (997, 500, 997), (200, 500, 200), (1000, 1, 1)]
+    ("steps", "wanted", "interval"),
+    [(1000, 500, 500), (1000, 300, 250), (997, 500, 997), (200, 500, 200), (1000, 1, 1)],
 )
 def test_the_interval_stays_close_to_the_wish(steps: int, wanted: int, interval: int) -> None:
     assert fitting_interval(steps, wanted) == interval
@@ -155,7 +158,7 @@ def test_local_entries_become_s3_entries_that_write_elsewhere() -> None:
     photos = entries[0]
     assert photos["type"] == "aws"
     assert photos["aws_data_prefix"] == "o/photos/v-1/"
-    assert photos["aws_session_token"] == "SESSION"  # noqa: S105
+    assert photos["aws_session_token"] == "SESSION"
     assert photos["instance_data_dir"].startswith("_scratch/o/j1/")
     assert photos["caption_strategy"] == "textfile"
     assert entries[1] == {"id": "hf", "type": "huggingface"}
@@ -179,6 +182,6 @@ def test_inputs_hold_only_what_the_cog_declares() -> None:
     assert inputs.keys() <= declared
     config = json.loads(inputs["config_json"])
     assert config["publishing_config"][0]["base_path"] == "o/j1/artifacts"
-    assert config["publishing_config"][0]["session_token"] == "SESSION"  # noqa: S105
+    assert config["publishing_config"][0]["session_token"] == "SESSION"
     assert config["output_dir"] == "output/j1"
     assert isinstance(inputs["dataloader_json"], str)

@@ -79,7 +79,12 @@ def test_every_end_of_a_prediction_ends_the_job(world: World, life: Life, status
 
 @pytest.mark.parametrize(
     ("weights", "code"),
-    [(safetensors()[:-1], "model_corrupt"), (b"", "model_corrupt"), (b"garbage" * 10, "model_corrupt"), (None, "model_missing")],
+    [
+        (safetensors()[:-1], "model_corrupt"),
+        (b"", "model_corrupt"),
+        (b"garbage" * 10, "model_corrupt"),
+        (None, "model_missing"),
+    ],
 )
 def test_a_model_that_is_not_sound_is_a_failure_and_is_kept(world: World, weights: bytes | None, code: str) -> None:
     world.weights = weights

@@ -69,11 +69,17 @@ def test_orphans_are_cancelled_and_others_left_alone(world: World) -> None:
     (record,) = world.provider.records.values()
     orphan = world.provider.create(record.request)  # a second one for the same job
     foreign = world.provider.create(
-        record.request.__class__(**{**record.request.__dict__, "tag": "x", "webhook_url": "https://other.test/hook?job=x"})
+        record.request.__class__(
+            **{**record.request.__dict__, "tag": "x", "webhook_url": "https://other.test/hook?job=x"}
+        )
     )
     ghost = world.provider.create(
         record.request.__class__(
-            **{**record.request.__dict__, "tag": "gone", "webhook_url": "https://cloud.test/api/webhooks/replicate?job=gone"}
+            **{
+                **record.request.__dict__,
+                "tag": "gone",
+                "webhook_url": "https://cloud.test/api/webhooks/replicate?job=gone",
+            }
         )
     )
     world.run(120)
