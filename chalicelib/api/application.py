@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 
@@ -27,7 +28,11 @@ def mount(
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
 
-    @app.route("/openapi.json", methods=["GET"])
+    @app.route("/openapi.json", methods=["GET"], content_types=["*/*"])
     def openapi() -> Response:
-        body = json.dumps(document(ENDPOINTS))
-        return Response(body=body, headers={"Content-Type": "application/json", **SECURITY_HEADERS})
+        return Response(body=_description(), headers={"Content-Type": "application/json", **SECURITY_HEADERS})
+
+
+@functools.cache
+def _description() -> str:
+    return json.dumps(document(ENDPOINTS))

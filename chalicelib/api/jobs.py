@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chalicelib.api.routing import Api, Call, Reply
 from chalicelib.domain.permissions import Permission
+from chalicelib.schemas import job_parts as parts
 from chalicelib.schemas import jobs as schema
 
 api = Api(__name__, tag="jobs")
@@ -15,7 +16,7 @@ api = Api(__name__, tag="jobs")
     permission=Permission.JOB_VIEW_OWN,
     query=schema.ListJobsQuery,
     response=schema.JobListResponse,
-    statuses=(400,),
+    statuses=(400, 409, 503),
 )
 def list_jobs(call: Call[None, schema.ListJobsQuery]) -> schema.JobListResponse:
     """List jobs, newest first.
@@ -37,6 +38,7 @@ def list_jobs(call: Call[None, schema.ListJobsQuery]) -> schema.JobListResponse:
     response=schema.SubmitResponse,
     statuses=(400, 404, 409, 429),
     submit_errors=True,
+    headers=schema.SubmitHeaders,
 )
 def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> schema.SubmitResponse:
     """Submit a training job.
@@ -72,14 +74,14 @@ def get_job(call: Call[None, None], job_id: str) -> schema.JobResponse:
     "GET",
     "/cloud/jobs/{job_id}/logs",
     permission=Permission.JOB_VIEW_OWN,
-    query=schema.LogsQuery,
-    response=schema.LogsResponse,
-    statuses=(400, 404),
+    query=parts.LogsQuery,
+    response=parts.LogsResponse,
+    statuses=(400, 404, 409, 503),
 )
-def get_job_logs(call: Call[None, schema.LogsQuery], job_id: str) -> schema.LogsResponse:
+def get_job_logs(call: Call[None, parts.LogsQuery], job_id: str) -> parts.LogsResponse:
     """Read a job's log: its end, or the bytes from `offset`."""
     part = call.services.jobs.logs(call.who, job_id, offset=call.query.offset, limit=call.query.limit)
-    return schema.LogsResponse(
+    return parts.LogsResponse(
         job_id=job_id,
         logs=part.text,
         offset=part.offset,
@@ -94,42 +96,42 @@ def get_job_logs(call: Call[None, schema.LogsQuery], job_id: str) -> schema.Logs
     "GET",
     "/cloud/jobs/{job_id}/inline-progress",
     permission=Permission.JOB_VIEW_OWN,
-    response=schema.InlineProgressResponse,
-    statuses=(404,),
+    response=parts.InlineProgressResponse,
+    statuses=(404, 409, 503),
 )
-def get_job_progress(call: Call[None, None], job_id: str) -> schema.InlineProgressResponse:
+def get_job_progress(call: Call[None, None], job_id: str) -> parts.InlineProgressResponse:
     """Read a job's progress, fresh from the provider when what is known is older than two seconds."""
-    return schema.inline_progress(call.services.jobs.progress(call.who, job_id))
+    return parts.inline_progress(call.services.jobs.progress(call.who, job_id))
 
 
 @api.endpoint(
     "GET",
     "/cloud/jobs/{job_id}/events",
     permission=Permission.JOB_VIEW_OWN,
-    query=schema.EventsQuery,
-    response=schema.EventsResponse,
+    query=parts.EventsQuery,
+    response=parts.EventsResponse,
     statuses=(404,),
 )
-def list_job_events(call: Call[None, schema.EventsQuery], job_id: str) -> schema.EventsResponse:
+def list_job_events(call: Call[None, parts.EventsQuery], job_id: str) -> parts.EventsResponse:
     """List a job's timeline, oldest first."""
     events = call.services.jobs.events(call.who, job_id, after=call.query.after, limit=call.query.limit)
     more = events[-1].seq if len(events) == call.query.limit else None
-    return schema.EventsResponse(events=[schema.event_view(e) for e in events], next=more)
+    return parts.EventsResponse(events=[parts.event_view(e) for e in events], next=more)
 
 
 @api.endpoint(
     "GET",
     "/cloud/jobs/{job_id}/outputs",
     permission=Permission.JOB_VIEW_OWN,
-    response=schema.OutputsResponse,
+    response=parts.OutputsResponse,
     statuses=(404,),
 )
-def list_job_outputs(call: Call[None, None], job_id: str) -> schema.OutputsResponse:
+def list_job_outputs(call: Call[None, None], job_id: str) -> parts.OutputsResponse:
     """List what a job has published, with download links."""
     outputs = call.services.jobs.outputs(call.who, job_id)
-    return schema.OutputsResponse(
+    return parts.OutputsResponse(
         job_id=job_id,
-        files=[schema.output_view(file, url) for file, url in outputs.files],
+        files=[parts.output_view(file, url) for file, url in outputs.files],
         total_bytes=sum(file.size for file, _ in outputs.files),
         verified=outputs.verified,
         manifest_url=outputs.manifest_url,
@@ -142,7 +144,7 @@ def list_job_outputs(call: Call[None, None], job_id: str) -> schema.OutputsRespo
     "/cloud/jobs/{job_id}/cancel",
     permission=Permission.JOB_CANCEL_OWN,
     response=schema.CancelResponse,
-    statuses=(404, 409),
+    statuses=(404, 409, 503),
 )
 def cancel_job(call: Call[None, None], job_id: str) -> schema.CancelResponse:
     """Cancel a job. Its status becomes `cancelled` when the provider has confirmed that nothing runs any more."""

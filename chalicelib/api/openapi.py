@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,30 +11,48 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from chalicelib.api.routing import PROBLEM, Endpoint
-from chalicelib.schemas.base import Problem
+from chalicelib.schemas.base import Problem, SubmitProblem
 from chalicelib.settings import VERSION
 
+JSON = "application/json"
 _REF = "#/components/schemas/{model}"
+_ABOUT = """SimpleTuner's `/api/cloud` API. Errors are RFC 9457 problems with a stable `code`.
+
+A stack on this computer takes requests from this computer without a key. A hosted stack wants its deploy token as
+`Authorization: Bearer <token>` or `X-API-Key: <token>`."""
+
+_PATH_PARAMETERS = {
+    "job_id": ("The id that submit returned.", "4mq1zv0kx3c9b7t2h5n8d6w0ya"),
+    "dataset_id": ("The name the dataset was pushed under.", "my-dataset"),
+    "version_id": ("A version of the dataset: `v-` and the beginning of its content's hash.", "v-0f5d2c1e9b8a7d6c5b4a"),
+    "name": ("The name of a saved config.", "my-config"),
+    "provider": ("The id of a GPU provider.", "replicate"),
+}
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer", "minimum": 0}}
+}
+_CHALLENGE = {"WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}}}
+_HEADERS = {401: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these endpoints; deterministic."""
-    models: list[tuple[type[BaseModel], Any]] = [(Problem, "serialization")]
+    models: list[tuple[type[BaseModel], Any]] = [(Problem, "serialization"), (SubmitProblem, "serialization")]
     for endpoint in endpoints:
         models.append((endpoint.response, "serialization"))
         models += [(m, "validation") for m in (endpoint.body,) if m is not None]
     unique = list(dict.fromkeys(models))
     names, definitions = models_json_schema(unique, ref_template=_REF)
+    reference = {key: {"$ref": value["$ref"]} for key, value in names.items()}
     paths: dict[str, Any] = {}
     for endpoint in sorted(endpoints, key=lambda e: (e.path, e.method)):
-        reference = {key: value["$ref"] for key, value in names.items()}
         paths.setdefault(f"/api{endpoint.path}", {})[endpoint.method.lower()] = _operation(endpoint, reference)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "SimpleTuner Cloud, serverless",
             "version": VERSION,
-            "description": "SimpleTuner's `/api/cloud` API. Errors are RFC 9457 problems with a stable `code`.",
+            "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "This stack"}],
@@ -42,59 +60,93 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": dict(sorted(definitions.get("$defs", {}).items())),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
         },
     }
 
 
-def _operation(endpoint: Endpoint, reference: dict[Any, str]) -> dict[str, Any]:
-    response = {"$ref": reference[(endpoint.response, "serialization")]}
-    problem = {"$ref": reference[(Problem, "serialization")]}
-    good = [s for s in (endpoint.status, *endpoint.statuses) if s < 400]
+def error_statuses(endpoint: Endpoint) -> list[int]:
+    """Every status of 400 and above this route may answer with, ascending; what its declaration implies included."""
     bad = {s for s in endpoint.statuses if s >= 400} | {500}
     if endpoint.permission is not None:
         bad |= {401, 403}
+        if endpoint.changes_something:
+            bad |= {409}  # two callers at once
     if endpoint.body or endpoint.query:
         bad |= {422}
-    if endpoint.body:
-        bad |= {400}
+    if endpoint.changes_something:
+        bad |= {413}
+    if "{" in endpoint.path:
+        bad |= {404}
+    return sorted(bad)
+
+
+def _operation(endpoint: Endpoint, reference: dict[Any, dict[str, str]]) -> dict[str, Any]:
+    response = reference[(endpoint.response, "serialization")]
+    problem = reference[(SubmitProblem if endpoint.submit_errors else Problem, "serialization")]
+    good = [s for s in (endpoint.status, *endpoint.statuses) if s < 400]
     operation: dict[str, Any] = {
         "operationId": endpoint.operation_id,
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
-        "parameters": [*_path_parameters(endpoint.path), *_query_parameters(endpoint.query)],
+        "parameters": [
+            *_path_parameters(endpoint.path),
+            *_parameters(endpoint.query, "query"),
+            *_parameters(endpoint.headers, "header"),
+        ],
         "responses": {
-            **{str(s): _content(s, "application/json", response) for s in good},
-            **{str(s): _content(s, PROBLEM, problem) for s in sorted(bad)},
+            **{str(s): _content(s, JSON, response) for s in good},
+            **{str(s): _content(s, PROBLEM, problem) for s in error_statuses(endpoint)},
         },
     }
     if endpoint.description:
         operation["description"] = endpoint.description
     if endpoint.permission is not None:
-        operation["security"] = [{}, {"token": []}]
+        operation["security"] = [{}, {"token": []}, {"key": []}]
         operation["x-permission"] = endpoint.permission.value
+    else:
+        operation["security"] = []
+        operation["x-public-because"] = endpoint.public_reason
     if endpoint.body is not None:
-        body = {"$ref": reference[(endpoint.body, "validation")]}
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        body = reference[(endpoint.body, "validation")]
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    elif endpoint.raw_body:
+        content = {JSON: {"schema": {"type": "object"}}}
+        operation["requestBody"] = {"required": True, "description": endpoint.raw_body, "content": content}
     return operation
 
 
-def _content(status: int, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
+def _content(status: int, media_type: str, schema: dict[str, str]) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
+    if status in _HEADERS:
+        described["headers"] = _HEADERS[status]
+    return described
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)\+?}", path)
-    ]
+def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
+    for name in re.findall(r"{(\w+)\+?}", path):
+        description, example = _PATH_PARAMETERS[name]
+        schema = {"type": "string", "minLength": 1, "maxLength": 512}
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": description,
+            "schema": schema,
+            "example": example,
+        }
 
 
-def _query_parameters(model: type[BaseModel] | None) -> list[dict[str, Any]]:
+def _parameters(model: type[BaseModel] | None, where: str) -> Iterator[dict[str, Any]]:
     if model is None:
-        return []
-    schema = model.model_json_schema()
-    return [
-        {"name": name, "in": "query", "required": name in schema.get("required", []), "schema": definition}
-        for name, definition in schema["properties"].items()
-    ]
+        return
+    schema = model.model_json_schema(by_alias=True)
+    for name, definition in schema["properties"].items():
+        parameter = {"name": name, "in": where, "required": name in schema.get("required", [])}
+        described = {key: value for key, value in definition.items() if key not in {"description", "title"}}
+        if "description" in definition:
+            parameter["description"] = definition["description"]
+        yield {**parameter, "schema": described}

@@ -17,15 +17,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
-from urllib.parse import unquote
 
 from chalice.app import Blueprint, Request, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from chalicelib.api.cross_site import refuse_cross_site
+from chalicelib.api.parsing import parse_body, parse_path, parse_query, read_body
 from chalicelib.domain.lifecycle import ContendedError, JobGoneError
 from chalicelib.domain.permissions import Permission, Principal
 from chalicelib.domain.ports import StaleRecordError
-from chalicelib.errors import AppError, BadRequest, Conflict, FieldError, PermissionDenied, ValidationFailed
+from chalicelib.errors import AppError, Conflict, PermissionDenied
 from chalicelib.wiring import Services
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,11 @@ class Reply:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The declaration of one route. ``permission`` None means public, which ``public_reason`` has to justify."""
+    """The declaration of one route. ``permission`` None means public, which ``public_reason`` has to justify.
+
+    ``headers`` describes request headers by their aliases and ``raw_body`` a body that the handler reads itself; both
+    are for the OpenAPI document only.
+    """
 
     method: str
     path: str
@@ -81,6 +86,12 @@ class Endpoint:
     description: str
     public_reason: str
     submit_errors: bool
+    headers: type[BaseModel] | None
+    raw_body: str
+
+    @property
+    def changes_something(self) -> bool:
+        return self.method != "GET"
 
 
 ENDPOINTS: list[Endpoint] = []
@@ -106,6 +117,8 @@ class Api(Blueprint):
         statuses: tuple[int, ...] = (),
         public_reason: str = "",
         submit_errors: bool = False,
+        headers: type[BaseModel] | None = None,
+        raw_body: str = "",
     ) -> Callable[[Callable[..., BaseModel | Reply]], Callable[..., Response]]:
         """Registers the decorated handler; its docstring becomes summary and description in the OpenAPI document."""
         if permission is None and not public_reason:
@@ -128,6 +141,8 @@ class Api(Blueprint):
                 operation_id=handler.__name__,
                 public_reason=public_reason,
                 submit_errors=submit_errors,
+                headers=headers,
+                raw_body=raw_body,
             )
             ENDPOINTS.append(endpoint)
 
@@ -142,7 +157,7 @@ class Api(Blueprint):
 
 
 #: Bodies are read raw and parsed as JSON here, whatever the sender calls them: curl says form-urlencoded unless told.
-_CONTENT_TYPES = ["application/json", "application/x-www-form-urlencoded", "text/plain", "application/octet-stream"]
+_CONTENT_TYPES = ["*/*"]
 
 
 class Runtime:
@@ -162,20 +177,21 @@ def respond(
     request_id = (request.context or {}).get("requestId", "local")
     try:
         reply = _handle(request, endpoint, handler, parameters, request_id)
+        body = reply.model.model_dump_json()
     except AppError as error:
         logger.info("%s %s -> %s %s", endpoint.method, endpoint.path, error.status, error.code)
         return problem(error, request_id, submit=endpoint.submit_errors)
     except (StaleRecordError, ContendedError, JobGoneError):
-        error = Conflict("It changed at this very moment; read it again and repeat.", code="changed_meanwhile")
-        return problem(error, request_id, submit=endpoint.submit_errors)
+        conflict = Conflict("It changed at this very moment; read it again and repeat.", code="changed_meanwhile")
+        return problem(conflict, request_id, submit=endpoint.submit_errors)
     except Exception:
         # The last net of the edge: nothing internal may reach the client, everything must reach the log.
         logger.exception("%s %s failed, request %s", endpoint.method, endpoint.path, request_id)
-        error = AppError(f"Something went wrong on our side. The log has it under request id {request_id}.")
-        return problem(error, request_id, submit=endpoint.submit_errors)
+        unforeseen = AppError(f"Something went wrong on our side. The log has it under request id {request_id}.")
+        return problem(unforeseen, request_id, submit=endpoint.submit_errors)
     logger.info("%s %s -> %s", endpoint.method, endpoint.path, reply.status)
     return Response(
-        body=reply.model.model_dump_json(),
+        body=body,
         status_code=reply.status,
         headers={"Content-Type": "application/json", **SECURITY_HEADERS, **reply.headers},
     )
@@ -197,58 +213,32 @@ def _handle(
             raise PermissionDenied(
                 f"This needs the permission {endpoint.permission.value}.", extra={"permission": endpoint.permission}
             )
-    raw = _raw_body(request)
+        if endpoint.changes_something:
+            refuse_cross_site(headers, services.ports.facts.public_url)
+    raw = read_body(request)
     call: Call[Any, Any] = Call(
         services=services,
         who=who,
-        body=_parse_body(endpoint.body, raw) if endpoint.body else None,
-        query=_parse_query(endpoint.query, request) if endpoint.query else None,
+        body=parse_body(endpoint.body, raw) if endpoint.body else None,
+        query=parse_query(endpoint.query, request) if endpoint.query else None,
         headers=headers,
         raw_body=raw,
         request_id=request_id,
     )
-    # Path parameters arrive URL-encoded (https://github.com/aws/chalice/issues/511).
-    result = handler(call, **{name: unquote(value) for name, value in parameters.items()})
+    result = handler(call, **parse_path(parameters))
     return result if isinstance(result, Reply) else Reply(result, endpoint.status)
 
 
 _PUBLIC = Principal(owner="", permissions=frozenset())
-
-
-def _raw_body(request: Request) -> bytes:
-    raw = request.raw_body
-    if isinstance(raw, str):
-        return raw.encode()
-    return cast(bytes, raw or b"")
-
-
-def _parse_body(model: type[BaseModel], raw: bytes) -> BaseModel:
-    try:
-        data = json.loads(raw or b"null")
-    except (ValueError, RecursionError):
-        raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
-    if not isinstance(data, dict):
-        raise ValidationFailed(
-            "The body must be a JSON object.", errors=[FieldError("body", "must be a JSON object", "dict_type")]
-        )
-    return _validate(model, data, "body")
-
-
-def _parse_query(model: type[BaseModel], request: Request) -> BaseModel:
-    query = request.query_params
-    return _validate(model, dict(query) if query else {}, "query")
-
-
-def _validate(model: type[BaseModel], data: Mapping[str, Any], where: str) -> BaseModel:
-    try:
-        return model.model_validate(data)
-    except ValidationError as invalid:
-        errors = [
-            FieldError(".".join(str(part) for part in e["loc"]) or where, e["msg"], e["type"])
-            for e in invalid.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        first = errors[0]
-        raise ValidationFailed(f"{first.field}: {first.message}", errors=errors[:50]) from None
+#: What SimpleTuner's answer to a refused submit holds beside ``success`` and ``error``; its ``status`` is null there
+#: and the HTTP status here, as RFC 9457 wants it.
+_REFUSED_SUBMIT: Mapping[str, Any] = {
+    "data_uploaded": False,
+    "upload_id": None,
+    "cost_limit_warning": None,
+    "quota_warnings": [],
+    "idempotent_hit": False,
+}
 
 
 def problem(error: AppError, request_id: str, *, submit: bool = False) -> Response:
@@ -266,8 +256,8 @@ def problem(error: AppError, request_id: str, *, submit: bool = False) -> Respon
     document.setdefault("error", error.code)
     document.setdefault("message", error.detail)
     if submit:
-        document |= {"success": False, "job_id": error.extra.get("job_id"), "error": error.detail}
-    headers = {"Content-Type": PROBLEM, **SECURITY_HEADERS}
+        document |= {"success": False, "job_id": error.extra.get("job_id"), "error": error.detail, **_REFUSED_SUBMIT}
+    headers: dict[str, str | list[str]] = {"Content-Type": PROBLEM, **SECURITY_HEADERS}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:

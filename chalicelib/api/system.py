@@ -64,7 +64,9 @@ def list_providers(call: Call[None, None]) -> schema.ProvidersResponse:
     permission=None,
     query=schema.WebhookQuery,
     response=schema.WebhookResponse,
-    statuses=(400, 401, 404, 413, 503),
+    statuses=(400, 401, 404, 409, 413, 503),
+    headers=schema.WebhookHeaders,
+    raw_body="The provider's message, signed byte by byte.",
     public_reason="the provider has no key of ours; its signature is checked instead",
 )
 def receive_webhook(call: Call[None, schema.WebhookQuery], provider: str) -> Reply:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class RequestModel(BaseModel):
@@ -30,16 +32,52 @@ class FieldProblem(ResponseModel):
 class Problem(ResponseModel):
     """RFC 9457 problem document with SimpleTuner's ``detail``; ``errors`` names the fields to mend.
 
-    A refused submit also carries ``success`` and ``error``, SimpleTuner's way of saying the same. ``error``,
-    ``message`` and ``details`` repeat code, detail and facts where SimpleTuner's clients read those.
+    ``error``, ``message`` and ``details`` repeat code, detail and facts where SimpleTuner's clients read those.
     """
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "https://simpletuner.dev/problems/job_not_found",
+                    "title": "Not found",
+                    "status": 404,
+                    "detail": "Job not found: 4mq1",
+                    "code": "job_not_found",
+                    "request_id": "0f5d2c1e",
+                    "errors": [],
+                    "error": "job_not_found",
+                    "message": "Job not found: 4mq1",
+                    "details": {"job_id": "4mq1"},
+                }
+            ]
+        },
+    )
 
     type: str
     title: str
     status: int
-    detail: str
-    code: str
-    request_id: str
+    detail: str = Field(description="What happened and what to do about it, for people.")
+    code: str = Field(description="Stable, for programs.")
+    request_id: str = Field(description="Finds this request in the log.")
     errors: list[FieldProblem] = []
+    error: str
+    message: str
+
+
+class SubmitProblem(Problem):
+    """A refused submit: a problem that also says ``success: false``, SimpleTuner's way of saying the same.
+
+    ``error`` is the ``detail`` here. ``job_id`` names the job that stands in the way, if there is one.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": []})
+
+    success: Literal[False]
+    job_id: str | None
+    data_uploaded: Literal[False]
+    upload_id: None
+    cost_limit_warning: None
+    quota_warnings: list[str]
+    idempotent_hit: Literal[False]

@@ -11,10 +11,15 @@ from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import NAME_PATTERN
 from chalicelib.schemas.base import RequestModel, ResponseModel
 
+#: No version number is larger; an arbitrary one would not fit into a database key.
+MAX_VERSION = 1_000_000_000
+
 
 class ConfigBody(RequestModel):
-    config: dict[str, Any]
-    dataloader_config: list[dict[str, Any]] | None = None
+    """A training config, as SimpleTuner writes it to ``config.json``, with its dataloader."""
+
+    config: dict[str, Any] = Field(description="SimpleTuner's options, with or without leading dashes. No secrets.")
+    dataloader_config: list[dict[str, Any]] | None = Field(None, description="SimpleTuner's multidatabackend entries.")
     description: str | None = Field(None, max_length=1000)
 
 
@@ -23,12 +28,12 @@ class NamedConfigBody(ConfigBody):
 
 
 class ConfigQuery(RequestModel):
-    version: int | None = Field(None, ge=1)
+    version: int | None = Field(None, ge=1, le=MAX_VERSION, description="The latest version when left out.")
 
 
 class ListQuery(RequestModel):
     limit: int = Field(100, ge=1, le=500)
-    cursor: str | None = Field(None, max_length=2000)
+    cursor: str | None = Field(None, max_length=2000, description="`next` of the page before.")
 
 
 class ConfigSummary(ResponseModel):

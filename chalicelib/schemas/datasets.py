@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from chalicelib.domain.datasets import (
     MAX_FILES,
@@ -23,6 +23,24 @@ from chalicelib.schemas.base import RequestModel, ResponseModel, StrictRequest
 class NewVersionBody(StrictRequest):
     """A manifest. ``source_path`` is the folder it was pushed from, as the training config names it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "dataset_id": "my-dataset",
+                    "source_path": "/data/datasets/my-dataset",
+                    "files": [
+                        {
+                            "path": "cat.txt",
+                            "size": 3,
+                            "sha256": "77af778b51abd4a3c51c5ddd97204a9c3ae614ebccb75a606c3b6865aed6744e",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
     dataset_id: str = Field(pattern=NAME_PATTERN)
     source_path: str | None = Field(None, max_length=1000)
     files: list[ManifestFile] = Field(min_length=1, max_length=MAX_FILES)
@@ -31,13 +49,13 @@ class NewVersionBody(StrictRequest):
 class UploadsBody(StrictRequest):
     """``after`` is the path to go on behind (``next`` of the last answer)."""
 
-    after: str | None = Field(None, max_length=MAX_PATH_BYTES)
+    after: str | None = Field(None, max_length=MAX_PATH_BYTES, description="`next` of the batch before.")
     limit: int = Field(100, ge=1, le=500)
 
 
 class ListDatasetsQuery(RequestModel):
     limit: int = Field(100, ge=1, le=500)
-    cursor: str | None = Field(None, max_length=2000)
+    cursor: str | None = Field(None, max_length=2000, description="`next` of the page before.")
 
 
 class VersionView(ResponseModel):

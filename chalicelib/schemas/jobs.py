@@ -6,54 +6,99 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, JsonValue
 
-from chalicelib.domain.escrow import FileKind, OutputFile
 from chalicelib.domain.failures import FaultKind
 from chalicelib.domain.idempotency import MAX_KEY_LENGTH
-from chalicelib.domain.jobs import Job, JobEvent, JobStatus, JobType, Phase
+from chalicelib.domain.jobs import Job, JobStatus, JobType, Phase
 from chalicelib.schemas.base import RequestModel, ResponseModel
+from chalicelib.schemas.configs import MAX_VERSION
 
-MAX_LOG_CHUNK = 1024 * 1024
+_EXAMPLE: dict[str, JsonValue] = {
+    "config": {
+        "--model_family": "flux",
+        "--model_type": "lora",
+        "--pretrained_model_name_or_path": "black-forest-labs/FLUX.1-dev",
+        "--output_dir": "/outputs/flux-lora",
+        "--max_train_steps": 1000,
+        "--lora_rank": 16,
+    },
+    "dataloader_config": [
+        {
+            "id": "training-images",
+            "type": "local",
+            "dataset_type": "image",
+            "instance_data_dir": "/data/datasets/my-dataset",
+            "caption_strategy": "textfile",
+            "resolution": 1024,
+        }
+    ],
+}
 
 
 class SubmitRequest(RequestModel):
-    """The body of submit. Either ``config`` or ``config_name_to_load``; other fields refine it."""
+    """The body of submit. Either ``config`` or ``config_name_to_load``; other fields refine it.
 
-    config: dict[str, Any] | None = None
-    config_name_to_load: str | None = Field(None, max_length=100)
-    config_version: int | None = Field(None, ge=1)
-    dataloader_config: list[dict[str, Any]] | None = None
+    Unknown fields are ignored, so that SimpleTuner's clients keep working.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [_EXAMPLE, {"config_name_to_load": "my-config", "idempotency_key": "ci-build-1"}]
+        }
+    )
+
+    config: dict[str, Any] | None = Field(
+        None, description="SimpleTuner's options, with or without leading dashes. No secrets."
+    )
+    config_name_to_load: str | None = Field(None, max_length=100, description="The name of a saved config.")
+    config_version: int | None = Field(
+        None, ge=1, le=MAX_VERSION, description="Which version of the saved config; the latest when left out."
+    )
+    dataloader_config: list[dict[str, Any]] | None = Field(
+        None,
+        description="SimpleTuner's multidatabackend entries. A `local` entry stands for the uploaded dataset with its "
+        "`id`, or the one that was pushed from its `instance_data_dir`.",
+    )
     tracker_run_name: str | None = Field(None, max_length=200)
-    idempotency_key: str | None = Field(None, min_length=1, max_length=MAX_KEY_LENGTH)
-    hardware_profile: str | None = Field(None, max_length=100)
-    max_run_seconds: int | None = Field(None, ge=300, le=34 * 3600)
-    webhook_url: str | None = Field(None, max_length=2000)
-    upload_id: str | None = Field(None, max_length=200)
+    idempotency_key: str | None = Field(
+        None, min_length=1, max_length=MAX_KEY_LENGTH, description="The same as the Idempotency-Key header."
+    )
+    hardware_profile: str | None = Field(
+        None, max_length=100, description="An id of the provider's hardware profiles; its first when left out."
+    )
+    max_run_seconds: int | None = Field(
+        None, ge=300, le=34 * 3600, description="The provider ends the training after this time, whatever happens."
+    )
+    webhook_url: str | None = Field(None, max_length=2000, description="Accepted and not used.")
+    upload_id: str | None = Field(None, max_length=200, description="Accepted and not used.")
 
 
 class SubmitQuery(RequestModel):
     provider: str = Field("replicate", max_length=100)
 
 
+class SubmitHeaders(RequestModel):
+    """For the API's description; the service reads the header."""
+
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=MAX_KEY_LENGTH,
+        description="Repeating the same request under the same key within 24 hours returns the same job. Send a new "
+        "random one with every new submit, and the same one with every retry.",
+    )
+
+
 class ListJobsQuery(RequestModel):
     limit: int = Field(50, ge=1, le=500)
     offset: int = Field(0, ge=0, le=10_000)
-    cursor: str | None = Field(None, max_length=2000)
-    status: str | None = Field(None, max_length=50)
+    cursor: str | None = Field(None, max_length=2000, description="`next` of the page before.")
+    status: str | None = Field(None, max_length=50, description="A job status; an unknown one matches nothing.")
     provider: str | None = Field(None, max_length=100)
-    job_type: str | None = Field(None, max_length=50)
-    sync_active: bool = False
-
-
-class LogsQuery(RequestModel):
-    offset: int | None = Field(None, ge=0)
-    limit: int = Field(MAX_LOG_CHUNK, ge=4, le=MAX_LOG_CHUNK)
-
-
-class EventsQuery(RequestModel):
-    after: int = Field(0, ge=0)
-    limit: int = Field(100, ge=1, le=500)
+    job_type: str | None = Field(None, max_length=50, description="`cloud` or `local`.")
+    sync_active: bool = Field(False, description="Ask the provider about the page's active jobs first.")
 
 
 class ProgressView(ResponseModel):
@@ -218,79 +263,6 @@ class SubmitResponse(ResponseModel):
     job: JobView
 
 
-class LogsResponse(ResponseModel):
-    """``offset`` to ``next_offset`` is the byte range of ``logs`` in the kept log of ``size`` bytes.
-
-    Without ``offset`` in the query: the last 1 MiB, with progress bars folded for reading (``truncated`` when there is
-    more before). With it: the raw log from that byte; ask again from ``next_offset``. ``complete`` once nothing more
-    will come.
-    """
-
-    job_id: str
-    logs: str
-    offset: int
-    next_offset: int
-    size: int
-    complete: bool
-    truncated: bool
-
-
-class InlineProgressResponse(ResponseModel):
-    job_id: str
-    stage: str | None
-    last_log: str | None
-    progress: float | None
-    status: JobStatus
-    phase: Phase
-    step: int | None
-    total_steps: int | None
-    loss: float | None
-    learning_rate: float | None
-    eta_seconds: int | None
-    cost_usd: float | None
-    updated_at: datetime
-
-
-class EventView(ResponseModel):
-    seq: int
-    at: datetime
-    type: str
-    message: str
-    data: dict[str, Any]
-
-
-class EventsResponse(ResponseModel):
-    """``next`` is the value for ``after`` when there may be more, else null."""
-
-    events: list[EventView]
-    next: int | None
-
-
-def event_view(event: JobEvent) -> EventView:
-    return EventView(seq=event.seq, at=event.at, type=event.type, message=event.message, data=event.data)
-
-
-class OutputFileView(ResponseModel):
-    path: str
-    size: int
-    sha256: str | None
-    kind: FileKind
-    url: str
-    verified: bool
-    problem: str | None = None
-
-
-class OutputsResponse(ResponseModel):
-    """``url`` is a presigned GET, good for an hour. ``complete`` once nothing more will come."""
-
-    job_id: str
-    files: list[OutputFileView]
-    total_bytes: int
-    verified: bool
-    manifest_url: str | None
-    complete: bool
-
-
 class CancelResponse(ResponseModel):
     """``status`` is ``cancelled`` once the provider confirms; until then the present one."""
 
@@ -303,33 +275,3 @@ class CancelResponse(ResponseModel):
 class DeleteJobResponse(ResponseModel):
     success: Literal[True] = True
     job_id: str
-
-
-def inline_progress(job: Job) -> InlineProgressResponse:
-    return InlineProgressResponse(
-        job_id=job.job_id,
-        stage=job.progress.stage,
-        last_log=job.progress.last_line,
-        progress=job.progress.percent,
-        status=job.status,
-        phase=job.phase,
-        step=job.progress.step,
-        total_steps=job.progress.total_steps,
-        loss=job.progress.loss,
-        learning_rate=job.progress.learning_rate,
-        eta_seconds=job.progress.eta_seconds,
-        cost_usd=None if job.cost_usd is None else float(job.cost_usd),
-        updated_at=job.updated_at,
-    )
-
-
-def output_view(file: OutputFile, url: str) -> OutputFileView:
-    return OutputFileView(
-        path=file.path,
-        size=file.size,
-        sha256=file.sha256,
-        kind=file.kind,
-        url=url,
-        verified=file.verified,
-        problem=file.problem,
-    )

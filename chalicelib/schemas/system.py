@@ -72,6 +72,14 @@ class WebhookResponse(ResponseModel):
     updates: dict[str, Any] = Field(default_factory=dict)
 
 
+class WebhookHeaders(RequestModel):
+    """For the API's description; the signature check reads the headers."""
+
+    id: str = Field(alias="webhook-id", description="Unique for each message; a second one is a replay.")
+    timestamp: str = Field(alias="webhook-timestamp", description="Seconds since 1970; five minutes of tolerance.")
+    signature: str = Field(alias="webhook-signature", description="`v1,<base64 of HMAC-SHA256>`, one or several.")
+
+
 class WebhookQuery(RequestModel):
     """``job`` is the tag we put into the webhook URL at launch."""
 

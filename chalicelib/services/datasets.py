@@ -116,7 +116,7 @@ class DatasetService:
         version = self._version(owner, dataset_id, version_id)
         if version.status is VersionStatus.READY:
             return UploadBatch([], version.files, None)
-        files = self._manifest(version)
+        files: Sequence[ManifestFile] = self._manifest(version)
         if after is not None:
             files = [f for f in files if f.path.encode() > after.encode()]
         there = self._sizes(version, after)
@@ -262,7 +262,7 @@ class DatasetService:
             raise NotFound(f"Version '{version_id}' of dataset '{dataset_id}' not found.", code="version_not_found")
         return version
 
-    def _manifest(self, version: DatasetVersion) -> list[ManifestFile]:
+    def _manifest(self, version: DatasetVersion) -> Sequence[ManifestFile]:
         data = self._ports.dataset_files.get(version.manifest_key)
         if data is None:
             raise NotFound(

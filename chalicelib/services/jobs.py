@@ -14,7 +14,8 @@ from chalicelib.domain.permissions import Permission, Principal
 from chalicelib.domain.ports import InvalidCursorError, JobFilter, JobPage, Ports, StaleRecordError
 from chalicelib.domain.progress import display_logs
 from chalicelib.errors import BadRequest, Conflict, NotFound
-from chalicelib.schemas.jobs import MAX_LOG_CHUNK, ListJobsQuery
+from chalicelib.schemas.job_parts import MAX_LOG_CHUNK
+from chalicelib.schemas.jobs import ListJobsQuery
 from chalicelib.services.conclusion import ConclusionService, inventory
 from chalicelib.services.observation import ObservationService, read_log
 

@@ -1,0 +1,129 @@
+"""What a job is looked at through, on the wire: its log, progress, timeline and outputs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from chalicelib.domain.escrow import FileKind, OutputFile
+from chalicelib.domain.jobs import Job, JobEvent, JobStatus, Phase
+from chalicelib.schemas.base import RequestModel, ResponseModel
+
+MAX_LOG_CHUNK = 1024 * 1024
+#: Offsets and sequence numbers beyond this are typing errors; a database number ends at 38 digits.
+MAX_OFFSET = 2**53
+
+
+class LogsQuery(RequestModel):
+    offset: int | None = Field(None, ge=0, le=MAX_OFFSET, description="In bytes; `next_offset` of the part before.")
+    limit: int = Field(MAX_LOG_CHUNK, ge=4, le=MAX_LOG_CHUNK, description="In bytes.")
+
+
+class EventsQuery(RequestModel):
+    after: int = Field(0, ge=0, le=MAX_OFFSET, description="The `seq` to go on behind.")
+    limit: int = Field(100, ge=1, le=500)
+
+
+class LogsResponse(ResponseModel):
+    """``offset`` to ``next_offset`` is the byte range of ``logs`` in the kept log of ``size`` bytes.
+
+    Without ``offset`` in the query: the last 1 MiB, with progress bars folded for reading (``truncated`` when there is
+    more before). With it: the raw log from that byte; ask again from ``next_offset``. ``complete`` once nothing more
+    will come.
+    """
+
+    job_id: str
+    logs: str
+    offset: int
+    next_offset: int
+    size: int
+    complete: bool
+    truncated: bool
+
+
+class InlineProgressResponse(ResponseModel):
+    job_id: str
+    stage: str | None
+    last_log: str | None
+    progress: float | None
+    status: JobStatus
+    phase: Phase
+    step: int | None
+    total_steps: int | None
+    loss: float | None
+    learning_rate: float | None
+    eta_seconds: int | None
+    cost_usd: float | None
+    updated_at: datetime
+
+
+class EventView(ResponseModel):
+    seq: int
+    at: datetime
+    type: str
+    message: str
+    data: dict[str, Any]
+
+
+class EventsResponse(ResponseModel):
+    """``next`` is the value for ``after`` when there may be more, else null."""
+
+    events: list[EventView]
+    next: int | None
+
+
+def event_view(event: JobEvent) -> EventView:
+    return EventView(seq=event.seq, at=event.at, type=event.type, message=event.message, data=event.data)
+
+
+class OutputFileView(ResponseModel):
+    path: str
+    size: int
+    sha256: str | None
+    kind: FileKind
+    url: str
+    verified: bool
+    problem: str | None = None
+
+
+class OutputsResponse(ResponseModel):
+    """``url`` is a presigned GET, good for an hour. ``complete`` once nothing more will come."""
+
+    job_id: str
+    files: list[OutputFileView]
+    total_bytes: int
+    verified: bool
+    manifest_url: str | None
+    complete: bool
+
+
+def inline_progress(job: Job) -> InlineProgressResponse:
+    return InlineProgressResponse(
+        job_id=job.job_id,
+        stage=job.progress.stage,
+        last_log=job.progress.last_line,
+        progress=job.progress.percent,
+        status=job.status,
+        phase=job.phase,
+        step=job.progress.step,
+        total_steps=job.progress.total_steps,
+        loss=job.progress.loss,
+        learning_rate=job.progress.learning_rate,
+        eta_seconds=job.progress.eta_seconds,
+        cost_usd=None if job.cost_usd is None else float(job.cost_usd),
+        updated_at=job.updated_at,
+    )
+
+
+def output_view(file: OutputFile, url: str) -> OutputFileView:
+    return OutputFileView(
+        path=file.path,
+        size=file.size,
+        sha256=file.sha256,
+        kind=file.kind,
+        url=url,
+        verified=file.verified,
+        problem=file.problem,
+    )
