@@ -1,0 +1,226 @@
+"""Job records, inputs, events, idempotency records and slots in DynamoDB."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from pynamodb.expressions.condition import Condition, size
+
+from chalicelib.domain.idempotency import IdempotencyRecord
+from chalicelib.domain.jobs import Job, JobEvent, JobInput
+from chalicelib.domain.ports import (
+    IdempotencyHitError,
+    JobFilter,
+    JobPage,
+    SlotsFullError,
+    StaleRecordError,
+)
+from chalicelib.store.listing import EVERYBODY, MONTHS, SLOTS, JobListing
+from chalicelib.store.records import (
+    Record,
+    event_sk,
+    idempotency_pk,
+    job_attributes,
+    job_pk,
+    microseconds,
+    month_of,
+    owner_pk,
+    prediction_pk,
+    ttl_seconds,
+)
+from chalicelib.store.table import (
+    MAX_WRITES,
+    ConditionFailedError,
+    Delete,
+    Put,
+    Table,
+    TransactionFailedError,
+    Update,
+    Write,
+)
+
+#: Events of one write; beside them a transaction holds at most the job, its input, the idempotency record and the slot.
+MAX_EVENTS = MAX_WRITES - 4
+#: Transactions that one removal of a job takes at most: a hundred thousand events.
+MAX_REMOVALS = 1000
+_LAST_SEQ = 10**10 - 1
+_RECORD, _INPUT, _IDEMPOTENCY = "record", "input", "idempotency"
+
+
+class DynamoJobStore:
+    """``JobStore`` over the jobs table. Besides what the port says, every method raises ``Unavailable`` when DynamoDB
+    can't answer; after a failed write nobody knows then whether it took place, and repeating it is safe.
+
+    ``sleep`` takes seconds; it is called between the tries of writes that collide.
+    """
+
+    def __init__(self, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._table = Table(table_name, sleep=sleep)
+        self._listing = JobListing(self._table)
+
+    def submit(
+        self,
+        job: Job,
+        job_input: JobInput,
+        events: Sequence[JobEvent],
+        idempotency: IdempotencyRecord | None,
+        slot_limit: int,
+        now: datetime,
+    ) -> None:
+        """As the port says; StaleRecordError when the job id exists. At most 96 events.
+
+        The month marker of everybody is written first, outside the transaction: one item that every submit has to
+        lock would make them all wait for each other, and a marker without a job only costs a list one query.
+        """
+        _check_events(events)
+        self._mark_month(month_of(job.created_at))
+        writes: list[Write] = [
+            Put(self._job(job), Record.pk.does_not_exist()),
+            Put(self._table.new(job_pk(job.job_id), _INPUT, document=job_input.model_dump_json())),
+            Update(
+                self._table.new(owner_pk(job.owner), SLOTS),
+                [Record.holders.add({job.job_id}), Record.months.add({month_of(job.created_at)})],
+                _has_room(slot_limit),
+            ),
+        ]
+        slot = len(writes) - 1
+        if idempotency is not None:
+            writes.append(
+                Put(
+                    self._idempotency(idempotency),
+                    Record.pk.does_not_exist() | (Record.valid_until <= microseconds(now)),
+                    show=True,
+                )
+            )
+        hit = len(writes) - 1 if idempotency is not None else None
+        try:
+            self._table.transact([*writes, *self._event_puts(events)])
+        except TransactionFailedError as error:
+            if idempotency is not None:
+                known = error.failed.get(hit) if hit is not None else None
+                live = _live(known, now) or self.find_idempotency(idempotency.owner, idempotency.key_hash, now)
+                if live is not None:
+                    raise IdempotencyHitError(live) from None
+            if slot in error.failed:
+                raise SlotsFullError(job.owner) from None
+            raise StaleRecordError(job.job_id) from None
+
+    def get(self, job_id: str) -> Job | None:
+        record = self._table.get(job_pk(job_id), _RECORD)
+        return Job.model_validate_json(record.document) if record else None
+
+    def get_input(self, job_id: str) -> JobInput | None:
+        """Strongly consistent."""
+        record = self._table.get(job_pk(job_id), _INPUT)
+        return JobInput.model_validate_json(record.document) if record else None
+
+    def save(self, job: Job, *, events: Sequence[JobEvent] = (), release_slot: bool = False) -> None:
+        """As the port says; at most 96 events. Without events and slot this is one plain write, half the price."""
+        _check_events(events)
+        record, unchanged = self._job(job), Record.version == job.version - 1
+        try:
+            if not events and not release_slot:
+                self._table.put(record, unchanged)
+                return
+            writes: list[Write] = [Put(record, unchanged), *self._event_puts(events)]
+            if release_slot:
+                slots = self._table.new(owner_pk(job.owner), SLOTS)
+                writes.append(Update(slots, [Record.holders.delete({job.job_id})]))
+            self._table.transact(writes)
+        except (ConditionFailedError, TransactionFailedError):
+            raise StaleRecordError(job.job_id) from None
+
+    def find_idempotency(self, owner: str, key_hash: str, now: datetime) -> IdempotencyRecord | None:
+        return _live(self._table.get(idempotency_pk(owner, key_hash), _IDEMPOTENCY), now)
+
+    def list(self, query: JobFilter, *, limit: int, cursor: str | None = None, offset: int = 0) -> JobPage:
+        """As the port says; eventually consistent. Looks at a bounded number of records: a page may be short, or empty,
+        and still have a cursor."""
+        return self._listing.newest_first(query, limit=limit, cursor=cursor, offset=offset)
+
+    def list_active(self, *, limit: int = 100, cursor: str | None = None) -> JobPage:
+        return self._listing.active(limit=limit, cursor=cursor)
+
+    def find_by_prediction(self, provider: str, prediction_id: str) -> Job | None:
+        found = self._table.query(prediction_pk(provider, prediction_id), index="prediction-index", limit=1)
+        return Job.model_validate_json(found[0].document) if found else None
+
+    def events(self, job_id: str, *, after: int = 0, limit: int = 100) -> Sequence[JobEvent]:
+        """As the port says, strongly consistent."""
+        if after >= _LAST_SEQ:
+            return []
+        within = Record.sk.between(event_sk(max(after, 0) + 1), event_sk(_LAST_SEQ))
+        found = self._table.query(job_pk(job_id), within=within, limit=limit)
+        return [JobEvent.model_validate_json(record.document) for record in found]
+
+    def delete(self, job: Job) -> None:
+        pk = job_pk(job.job_id)
+        try:
+            self._table.delete(pk, _RECORD, Record.pk.does_not_exist() | (Record.version == job.version))
+        except ConditionFailedError:
+            raise StaleRecordError(job.job_id) from None
+        # Nothing is added any more: events are only written together with the record.
+        for _ in range(MAX_REMOVALS):
+            page = self._table.page(pk, size=MAX_WRITES, keys_only=True)
+            if page.records:
+                self._table.transact([Delete(record) for record in page.records])
+            if page.last is None:
+                break
+        if job.idempotency_hash is not None:
+            self._forget_key(job.owner, job.idempotency_hash, job.job_id)
+
+    def slot_holders(self, owner: str) -> frozenset[str]:
+        """Strongly consistent."""
+        record = self._table.get(owner_pk(owner), SLOTS)
+        return frozenset(record.holders or ()) if record else frozenset()
+
+    def release_slot(self, owner: str, job_id: str) -> None:
+        self._table.update(self._table.new(owner_pk(owner), SLOTS), [Record.holders.delete({job_id})])
+
+    def _mark_month(self, month: str) -> None:
+        known = self._table.get(EVERYBODY, MONTHS)
+        if known is None or month not in (known.months or ()):
+            self._table.update(self._table.new(EVERYBODY, MONTHS), [Record.months.add({month})])
+
+    def _forget_key(self, owner: str, key_hash: str, job_id: str) -> None:
+        """Unless the key stands for another job by now."""
+        mine = Record.pk.does_not_exist() | (Record.job_id == job_id)
+        try:
+            self._table.delete(idempotency_pk(owner, key_hash), _IDEMPOTENCY, mine)
+        except ConditionFailedError:
+            return
+
+    def _job(self, job: Job) -> Record:
+        return self._table.new(job_pk(job.job_id), _RECORD, **job_attributes(job))
+
+    def _idempotency(self, record: IdempotencyRecord) -> Record:
+        return self._table.new(
+            idempotency_pk(record.owner, record.key_hash),
+            _IDEMPOTENCY,
+            document=record.model_dump_json(),
+            job_id=record.job_id,
+            valid_until=microseconds(record.expires_at),
+            expires_at=ttl_seconds(record.expires_at),
+        )
+
+    def _event_puts(self, events: Sequence[JobEvent]) -> Sequence[Put]:
+        return [Put(self._table.new(job_pk(e.job_id), event_sk(e.seq), document=e.model_dump_json())) for e in events]
+
+
+def _check_events(events: Sequence[JobEvent]) -> None:
+    if len(events) > MAX_EVENTS:
+        raise ValueError(f"{len(events)} events at once, {MAX_EVENTS} are possible")
+
+
+def _has_room(slot_limit: int) -> Condition:
+    room: Condition = size(Record.holders) < slot_limit  # type: ignore[no-untyped-call]
+    # A set that became empty is removed by DynamoDB, and a missing one has no size.
+    return room | Record.holders.does_not_exist() if slot_limit > 0 else room
+
+
+def _live(record: Record | None, now: datetime) -> IdempotencyRecord | None:
+    if record is None or record.valid_until <= microseconds(now):
+        return None
+    return IdempotencyRecord.model_validate_json(record.document)

@@ -1,0 +1,213 @@
+"""The items of the jobs table: their keys, attributes and indexes.
+
+What is stored is one JSON document beside the attributes that keys, conditions, filters and TTL need. Reading ignores
+attributes and document fields it does not know, so a newer release may add some and be rolled back.
+
+    pk                             sk                     what
+    ─────────────────────────────  ─────────────────────  ─────────────────────────────────────────────────────
+    job#<job>                      record                 the job; the only item in the indexes
+    job#<job>                      input                  what was submitted
+    job#<job>                      event#<seq>            one line of its timeline
+    idempotency#<owner>#<hash>     idempotency            what an idempotency key stands for
+    owner#<owner>                  slots                  ids of the jobs that hold a slot, months with jobs
+    everybody                      months                 months with jobs of anybody
+    datasets#<owner>               <dataset>              a dataset
+    source#<owner>#<hash>          <dataset>              the same, found by the path it was pushed from
+    versions#<owner>#<dataset>     id#<version>           a dataset version
+    versions#<owner>#<dataset>     at#<time>#<version>    the same, in order of creation
+    configs#<owner>                <name>                 the latest version of a config
+    config#<owner>#<name>          v#<version>            one version of a config
+    webhook#<provider>#<hash>      webhook                a webhook id that was seen
+
+Owners may hold any character: whatever follows them in a key has a fixed shape without ``#``, so keys can't collide.
+Every partition is bounded: by a job, a month, the slots, or what one owner names by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from pynamodb.attributes import NumberAttribute, UnicodeAttribute, UnicodeSetAttribute
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.models import Model
+
+from chalicelib.domain.jobs import Job
+
+#: Seconds. The slowest call makes TRIES times both: it must end before API Gateway gives up at 29 seconds.
+CONNECT_TIMEOUT = 2
+READ_TIMEOUT = 5
+RETRIES = 2
+POOL_CONNECTIONS = 16
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# The ignores: pynamodb's Index.__init_subclass__ has no annotations.
+class ActiveIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
+    """Jobs that are not over. One partition: it holds no more jobs than there are slots."""
+
+    class Meta:
+        index_name = "active-index"
+        projection = AllProjection()
+
+    active_pk = UnicodeAttribute(hash_key=True)
+    active_sk = UnicodeAttribute(range_key=True)
+
+
+class OwnerIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
+    """Jobs of one owner and month, by time of creation."""
+
+    class Meta:
+        index_name = "owner-index"
+        projection = AllProjection()
+
+    owner_pk = UnicodeAttribute(hash_key=True)
+    owner_sk = UnicodeAttribute(range_key=True)
+
+
+class MonthIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
+    """Jobs of everybody and one month, by time of creation."""
+
+    class Meta:
+        index_name = "month-index"
+        projection = AllProjection()
+
+    month_pk = UnicodeAttribute(hash_key=True)
+    month_sk = UnicodeAttribute(range_key=True)
+
+
+class PredictionIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
+    """The job of a provider's prediction."""
+
+    class Meta:
+        index_name = "prediction-index"
+        projection = AllProjection()
+
+    prediction_pk = UnicodeAttribute(hash_key=True)
+
+
+class Record(Model):
+    """Any item. ``write_id`` tells a conditional write whose answer was lost from somebody else's; ``valid_until`` is
+    in microseconds since 1970, exact, for conditions; ``expires_at`` in seconds, rounded up, for TTL alone."""
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    document = UnicodeAttribute(null=True)
+    write_id = UnicodeAttribute(null=True)
+    version = NumberAttribute(null=True)
+    status = UnicodeAttribute(null=True)
+    provider = UnicodeAttribute(null=True)
+    job_type = UnicodeAttribute(null=True)
+    job_id = UnicodeAttribute(null=True)
+    source = UnicodeAttribute(null=True)
+    valid_until = NumberAttribute(null=True)
+    expires_at = NumberAttribute(null=True)
+    holders = UnicodeSetAttribute(null=True)
+    months = UnicodeSetAttribute(null=True)
+    active_pk = UnicodeAttribute(null=True)
+    active_sk = UnicodeAttribute(null=True)
+    owner_pk = UnicodeAttribute(null=True)
+    owner_sk = UnicodeAttribute(null=True)
+    month_pk = UnicodeAttribute(null=True)
+    month_sk = UnicodeAttribute(null=True)
+    prediction_pk = UnicodeAttribute(null=True)
+
+    active_index = ActiveIndex()
+    owner_index = OwnerIndex()
+    month_index = MonthIndex()
+    prediction_index = PredictionIndex()
+
+
+@lru_cache(maxsize=64)
+def record_model(name: str) -> type[Record]:
+    """The model of the table ``name``; its connection is shared by everything that asks for the same table.
+
+    Region, endpoint and credentials come from the AWS SDK's environment at first use.
+    """
+
+    class TableRecord(Record):
+        class Meta:
+            table_name = name
+            connect_timeout_seconds = CONNECT_TIMEOUT
+            read_timeout_seconds = READ_TIMEOUT
+            max_retry_attempts = RETRIES
+            max_pool_connections = POOL_CONNECTIONS
+
+    return TableRecord
+
+
+def digest(text: str) -> str:
+    """SHA-256, hex: for what may be too long for a key."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def stamp(moment: datetime) -> str:
+    """UTC in fixed width, so that text order is time order."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def month_of(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m")
+
+
+def microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def ttl_seconds(moment: datetime) -> int:
+    return -(-microseconds(moment) // 1_000_000)
+
+
+ACTIVE = "active"
+
+
+def job_pk(job_id: str) -> str:
+    return f"job#{job_id}"
+
+
+def event_sk(seq: int) -> str:
+    return f"event#{seq:010d}"
+
+
+def idempotency_pk(owner: str, key_hash: str) -> str:
+    return f"idempotency#{owner}#{key_hash}"
+
+
+def owner_pk(owner: str) -> str:
+    return f"owner#{owner}"
+
+
+def owner_month(owner: str, month: str) -> str:
+    return f"owner#{owner}#{month}"
+
+
+def everybody_month(month: str) -> str:
+    return f"month#{month}"
+
+
+def prediction_pk(provider: str, prediction_id: str) -> str:
+    return f"{provider}#{prediction_id}"
+
+
+def job_attributes(job: Job) -> dict[str, Any]:
+    """Everything but ``pk`` and ``sk`` of a job's record. A job that is over leaves the active index."""
+    month, sort = month_of(job.created_at), f"{stamp(job.created_at)}#{job.job_id}"
+    attributes: dict[str, Any] = {
+        "document": job.model_dump_json(),
+        "version": job.version,
+        "status": job.status.value,
+        "provider": job.provider,
+        "job_type": job.job_type.value,
+        "owner_pk": owner_month(job.owner, month),
+        "owner_sk": sort,
+        "month_pk": everybody_month(month),
+        "month_sk": sort,
+    }
+    if job.is_active:
+        attributes |= {"active_pk": ACTIVE, "active_sk": sort}
+    if job.prediction_id is not None:
+        attributes["prediction_pk"] = prediction_pk(job.provider, job.prediction_id)
+    return attributes

@@ -1,0 +1,286 @@
+"""One DynamoDB table behind a handful of verbs: bounded, retried where that helps, with typed errors."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.exceptions import HTTPClientError
+from pynamodb.exceptions import CancellationReason, DoesNotExist, PynamoDBException, TransactWriteError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
+from chalicelib.errors import Unavailable
+from chalicelib.store.records import Record, record_model
+
+#: Tries of a write that collides with another transaction. With the pauses below this takes 3 seconds at most.
+MAX_TRIES = 12
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 0.4
+#: DynamoDB's limit of one transaction.
+MAX_WRITES = 100
+
+_CONDITION_FAILED = "ConditionalCheckFailed"
+_COLLISIONS = frozenset({"TransactionConflict", "TransactionConflictException", "TransactionInProgressException"})
+_TEMPORARY = frozenset(
+    {
+        "ThrottlingError",
+        "ThrottlingException",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "InternalServerError",
+        "InternalFailure",
+        "ServiceUnavailable",
+        "500",
+        "502",
+        "503",
+        "504",
+    }
+)
+
+
+class ConditionFailedError(Exception):
+    """The condition of a single write did not hold; nothing was written."""
+
+
+class TransactionFailedError(Exception):
+    """Conditions of a transaction did not hold; nothing was written.
+
+    ``failed`` maps the position of each write that failed to the item that was there, where it asked for it.
+    """
+
+    def __init__(self, failed: Mapping[int, Record | None]) -> None:
+        super().__init__(f"writes {sorted(failed)}")
+        self.failed = dict(failed)
+
+
+class _CollisionError(Exception):
+    """Another transaction holds an item of this one; the same again may work."""
+
+
+@dataclass(frozen=True)
+class Put:
+    """Replaces the item. ``show`` asks for the item that made the condition fail."""
+
+    record: Record
+    condition: Condition | None = None
+    show: bool = False
+
+
+@dataclass(frozen=True)
+class Update:
+    record: Record
+    actions: Sequence[Action]
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    record: Record
+    condition: Condition | None = None
+
+
+Write = Put | Update | Delete
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a query. ``examined`` counts the items read, also those a filter dropped; ``last`` goes into the next
+    call, None at the end."""
+
+    records: list[Record]
+    examined: int
+    last: Mapping[str, Any] | None
+
+
+class Table:
+    """Every method raises Unavailable when DynamoDB can't do it now; nobody knows then whether a write took place.
+
+    What only a wrong deployment causes (missing table, denied access) passes through as pynamodb's own exception.
+    ``sleep`` takes seconds and is called between tries only.
+    """
+
+    #: botocore's clients may be shared by threads but not be made by several at once.
+    _connecting = threading.Lock()
+
+    def __init__(self, name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._model = record_model(name)
+        self._sleep = sleep
+        self._connected = False
+
+    def new(self, pk: str, sk: str, **attributes: Any) -> Record:
+        """An item that is not stored yet; attributes that are None stay out."""
+        return self._model(pk, sk, **{name: value for name, value in attributes.items() if value is not None})
+
+    def get(self, pk: str, sk: str) -> Record | None:
+        """The item, strongly consistent."""
+        self._connect()
+        with _translated():
+            try:
+                return self._model.get(pk, sk, consistent_read=True)
+            except DoesNotExist:
+                return None
+
+    def put(self, record: Record, condition: Condition | None = None) -> None:
+        """Replaces the item. Raises ConditionFailedError, but not for a write of ours whose answer got lost and that
+        the SDK repeated."""
+        record.write_id = uuid.uuid4().hex
+        try:
+            self._again(lambda: record.save(condition=condition))
+        except ConditionFailedError:
+            stored = self.get(record.pk, record.sk)
+            if stored is None or stored.write_id != record.write_id:
+                raise
+
+    def update(self, record: Record, actions: Sequence[Action]) -> None:
+        """Changes attributes of the item of this key, creates it when missing. For actions that may be repeated."""
+        self._again(lambda: record.update(actions=list(actions)))
+
+    def delete(self, pk: str, sk: str, condition: Condition | None = None) -> None:
+        """Raises ConditionFailedError."""
+        self._again(lambda: self.new(pk, sk).delete(condition=condition))
+
+    def transact(self, writes: Sequence[Write]) -> None:
+        """All or nothing, at most 100 writes of different items. Raises TransactionFailedError.
+
+        All tries carry one request token, so a write whose answer got lost is not done twice.
+        """
+        if len(writes) > MAX_WRITES:
+            raise ValueError(f"{len(writes)} writes, a transaction takes {MAX_WRITES}")
+        token = uuid.uuid4().hex
+        self._again(lambda: self._transact_once(writes, token))
+
+    def page(
+        self,
+        pk: str,
+        *,
+        within: Condition | None = None,
+        index: str | None = None,
+        only: Condition | None = None,
+        newest_first: bool = False,
+        size: int,
+        last: Mapping[str, Any] | None = None,
+        keys_only: bool = False,
+    ) -> Page:
+        """At most ``size`` items of a partition, in order of the sort key, from behind ``last``; ``within`` limits the
+        sort key, ``only`` drops items after they were read. Strongly consistent unless read from an index."""
+        self._connect()
+        result = self._model.query(
+            pk,
+            range_key_condition=within,
+            filter_condition=only,
+            index_name=index,
+            consistent_read=index is None,
+            scan_index_forward=not newest_first,
+            page_size=size,
+            last_evaluated_key=dict(last) if last else None,
+            attributes_to_get=["pk", "sk"] if keys_only else None,
+        )
+        with _translated():
+            raw: dict[str, Any] = next(result.page_iter)
+        records = [self._model.from_raw_data(item) for item in raw["Items"]]
+        return Page(records, raw["ScannedCount"], raw.get("LastEvaluatedKey"))
+
+    def query(self, pk: str, *, limit: int, **options: Any) -> list[Record]:
+        """The first ``limit`` items; options as for ``page``. A page ends at 1 MB, so this may take several."""
+        found: list[Record] = []
+        last: Mapping[str, Any] | None = None
+        while len(found) < limit:
+            page = self.page(pk, size=limit - len(found), last=last, **options)
+            found += page.records
+            last = page.last
+            if last is None:
+                break
+        return found
+
+    def _transact_once(self, writes: Sequence[Write], token: str) -> None:
+        # TransactWrite needs the connection that the model already has; a second one would cost a second TLS session.
+        connection = self._model._get_connection().connection
+        try:
+            with TransactWrite(connection=connection, client_request_token=token) as transaction:
+                for write in writes:
+                    _add(transaction, write)
+        except TransactWriteError as error:
+            if error.cause_response_code != "TransactionCanceledException":
+                raise
+            self._cancelled(writes, error)
+
+    def _cancelled(self, writes: Sequence[Write], error: TransactWriteError) -> NoReturn:
+        reasons = dict(zip(_sent_order(writes), error.cancellation_reasons, strict=True))
+        codes = {reason.code for reason in reasons.values() if reason is not None}
+        # A collision hides what the conditions say, so it is looked at first.
+        if codes & _COLLISIONS:
+            raise _CollisionError from error
+        if codes & _TEMPORARY:
+            raise _unavailable() from error
+        if codes != {_CONDITION_FAILED}:
+            raise error
+        raise TransactionFailedError({i: self._shown(r) for i, r in reasons.items() if r is not None}) from error
+
+    def _shown(self, reason: CancellationReason) -> Record | None:
+        return self._model.from_raw_data(reason.raw_item) if reason.raw_item else None
+
+    def _again(self, write: Callable[[], object]) -> None:
+        """Does ``write``, and again when it collides with a transaction of somebody else."""
+        self._connect()
+        for attempt in range(MAX_TRIES):
+            try:
+                with _translated():
+                    write()
+                return
+            except _CollisionError:
+                longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
+                # Jitter spreads out writers that collided; it protects no secret.
+                self._sleep(longest * (0.5 + random.random() / 2))  # noqa: S311
+        raise Unavailable("Too many changes of the same thing at once; try again.", retry_after=1)
+
+    def _connect(self) -> None:
+        if not self._connected:
+            with self._connecting:
+                _ = self._model._get_connection().connection.client
+                self._connected = True
+
+
+def _add(transaction: TransactWrite, write: Write) -> None:
+    match write:
+        case Put(record, condition, show):
+            transaction.save(record, condition=condition, return_values="ALL_OLD" if show else None)
+        case Update(record, actions, condition):
+            transaction.update(record, actions=list(actions), condition=condition)
+        case Delete(record, condition):
+            transaction.delete(record, condition=condition)
+
+
+def _sent_order(writes: Sequence[Write]) -> list[int]:
+    """Positions in the order in which pynamodb sends the writes, whatever the order they were added in."""
+    kinds = (Delete, Put, Update)
+    return sorted(range(len(writes)), key=lambda i: (kinds.index(type(writes[i])), i))
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("The database can't answer now; try again in a moment.", retry_after=2)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """pynamodb's exceptions as ours, where a caller can do something about them."""
+    try:
+        yield
+    except PynamoDBException as error:
+        code = error.cause_response_code or ""
+        if code == "ConditionalCheckFailedException":
+            raise ConditionFailedError from error
+        if code in _COLLISIONS:
+            raise _CollisionError from error
+        if code in _TEMPORARY or isinstance(error.cause, HTTPClientError | BotoConnectionError):
+            raise _unavailable() from error
+        raise
