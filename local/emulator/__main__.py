@@ -65,15 +65,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _serve(port: int, layout: Layout, parent: int | None) -> None:
-    from hypercorn.asyncio import serve
-    from hypercorn.config import Config
-
     from local.emulator.checkpoint import ministack_checkpointer, patch_sessions
     from local.emulator.codecache import CodeCache
     from local.emulator.gateway import guarded, patch_binary_media_types
     from local.emulator.lambdas import patch_lambdas
 
     emulator: Any = import_module("ministack.app")
+    hypercorn: Any = import_module("hypercorn.asyncio")
     cache = CodeCache(layout.code)
     cache.prune()
     patch_lambdas(cache)
@@ -85,7 +83,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    config = Config()
+    config = hypercorn.Config()
     config.bind = [f"{HOST}:{port}"]
     config.keep_alive_timeout = 75
     config.graceful_timeout = GRACE_SECONDS
@@ -99,7 +97,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
         await stop.wait()
 
     try:
-        await serve(checkpointer.wrap(guarded(emulator.app)), config, shutdown_trigger=stopped)
+        await hypercorn.serve(checkpointer.wrap(guarded(emulator.app)), config, shutdown_trigger=stopped)
     finally:
         for helper in helpers:
             helper.cancel()
@@ -107,7 +105,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
 
 
 async def _watch_parent(parent: int, stop: asyncio.Event) -> None:
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - no event tells us
         await asyncio.sleep(PARENT_CHECK_SECONDS)
     logger.warning("The process that started the emulator is gone; stopping")
     stop.set()

@@ -1,8 +1,8 @@
 """Saves the emulator's state every few seconds, so a kill or a crash loses seconds and not the day.
 
 ministack 1.5.33 (https://github.com/ministackorg/ministack) saves at a clean stop only, and forgets the sessions of
-temporary credentials at every stop. A snapshot is taken on the event loop, between two requests, so it is consistent; it
-is encoded and written in a thread; files are replaced whole, all together.
+temporary credentials at every stop. A snapshot is taken on the event loop, between two requests, so it is consistent.
+It is encoded and written in a thread; files are replaced whole, all together.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Checkpointer:
                     logger.warning("A checkpoint failed; the next one comes in %.0f s", pause, exc_info=True)
 
     async def save(self) -> float:
-        """Writes what changed; returns the seconds the copy took. Raises OSError, RuntimeError, TypeError, ValueError."""
+        """Writes what changed; returns the seconds of the copy. Raises OSError, RuntimeError, TypeError, ValueError."""
         started = time.perf_counter()
         states = self._snapshot()
         copied = time.perf_counter() - started

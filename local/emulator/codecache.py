@@ -28,7 +28,7 @@ class CodeCache:
         self._lock = threading.Lock()
 
     def link_into(self, package: Path, target: Path) -> None:
-        """Fills the existing empty folder ``target`` with the files of the zip ``package``. Raises OSError, BadZipFile."""
+        """Fills the empty folder ``target`` with the files of the zip ``package``. Raises OSError, BadZipFile."""
         with self._lock:
             source = self._unpacked(package)
         shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True, symlinks=True)

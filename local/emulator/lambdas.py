@@ -13,6 +13,8 @@ from typing import Any
 from local.emulator.codecache import CodeCache, ZipfileShim
 from local.emulator.pins import require_source, require_text
 
+Execute = Callable[..., dict[str, Any]]
+
 WORKERS_PER_FUNCTION = 8
 #: How long a call waits for a worker before it is throttled, as AWS would do at once: a burst on a laptop must not fail
 #: where AWS would have scaled, and a function that calls itself must not wait for ever.
@@ -36,10 +38,9 @@ def patch_lambdas(cache: CodeCache) -> None:
     require_text("The Python worker script", runtime._PYTHON_WORKER_SCRIPT, _OLD_FAILURE)
     runtime._PYTHON_WORKER_SCRIPT = runtime._PYTHON_WORKER_SCRIPT.replace(_OLD_FAILURE, _NEW_FAILURE)
 
-    require_source(
-        runtime.Worker._drain_stderr_bounded, "first_line_wait: float = 0.050", "elif elapsed >= first_line_wait"
-    )
-    runtime.Worker._drain_stderr_bounded.__defaults__ = (QUIET_SECONDS, QUIET_SECONDS, 0.250)
+    drain = runtime.Worker._drain_stderr_bounded
+    require_source(drain, "first_line_wait: float = 0.050", "elif elapsed >= first_line_wait")
+    drain.__defaults__ = (QUIET_SECONDS, QUIET_SECONDS, 0.250)
 
     require_source(
         runtime.Worker._spawn, 'zipfile.ZipFile(os.path.join(self._tmpdir, "code.zip"))', "zf.extractall(code_dir)"
@@ -67,9 +68,7 @@ def patch_lambdas(cache: CodeCache) -> None:
     )
 
 
-def _surfacing_failures(
-    invoke: Callable[..., dict[str, Any]], failures: threading.local
-) -> Callable[..., dict[str, Any]]:
+def _surfacing_failures(invoke: Execute, failures: threading.local) -> Execute:
     def patched(worker: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         failures.last = None
         response = invoke(worker, *args, **kwargs)
@@ -82,10 +81,8 @@ def _surfacing_failures(
     return patched
 
 
-def _naming_failures(
-    execute: Callable[..., dict[str, Any]], failures: threading.local
-) -> Callable[..., dict[str, Any]]:
-    """The errorType of a failed call becomes the exception's class name, which Retry and Catch of a state machine match."""
+def _naming_failures(execute: Execute, failures: threading.local) -> Execute:
+    """The errorType of a failed call becomes the exception's class name, as a state machine's Retry and Catch want."""
 
     def patched(func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
         failures.last = None
@@ -104,11 +101,11 @@ def _naming_failures(
 
 
 def bounded(
-    execute: Callable[..., dict[str, Any]],
+    execute: Execute,
     throttled: Callable[[str], dict[str, Any]],
     limit: int = WORKERS_PER_FUNCTION,
     wait_seconds: float = WAIT_SECONDS,
-) -> Callable[..., dict[str, Any]]:
+) -> Execute:
     """``execute`` with at most ``limit`` calls of one function at a time; others wait, then get ``throttled(name)``.
 
     The emulator has no ceiling of its own and 200 executions would start 500 processes.

@@ -25,8 +25,8 @@ def require_version() -> None:
         found = "none"
     if found != MINISTACK:
         raise PatchError(
-            f"ministack {MINISTACK} is needed, {found} is installed. Run `make setup`. To move to another release, read "
-            "its changes beside local/emulator/*.py, adapt the patches, and set MINISTACK in local/emulator/pins.py."
+            f"ministack {MINISTACK} is needed, {found} is installed. Run `make setup`. To move to another release, "
+            "read its changes beside local/emulator/*.py, adapt the patches, and set MINISTACK in pins.py there."
         )
 
 
@@ -35,12 +35,12 @@ def require_text(what: str, text: str, *fragments: str) -> None:
     for fragment in fragments:
         if fragment not in text:
             raise PatchError(
-                f"{what} of ministack no longer contains {fragment!r}, which a patch in local/emulator relies on. Read that "
-                "source again: drop the patch if the gap is closed, else adapt it."
+                f"{what} of ministack no longer contains {fragment!r}, which a patch in local/emulator relies on. Read "
+                "that source again: drop the patch if the gap is closed, else adapt it."
             )
 
 
 def require_source(target: Any, *fragments: str) -> None:
     """As ``require_text``, of a function, class or module."""
-    name = f"{getattr(target, '__module__', '') or ''}.{getattr(target, '__qualname__', getattr(target, '__name__', target))}"
-    require_text(name.lstrip("."), inspect.getsource(target), *fragments)
+    name = getattr(target, "__qualname__", None) or getattr(target, "__name__", repr(target))
+    require_text(f"{getattr(target, '__module__', '')}.{name}", inspect.getsource(target), *fragments)

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +24,14 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+
+#: The developer's own AWS profile and proxies are of no concern here.
+_NO_PROFILE: dict[str, tuple[None, None, str | None, None]] = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class EmulatorFailed(RuntimeError):
@@ -65,13 +73,12 @@ class Emulator:
         return self._clients[service]
 
     def _make(self, service: str, credentials: dict[str, str]) -> Any:
-        config = Config(
-            connect_timeout=5,
-            read_timeout=60,
-            retries={"max_attempts": 2},
-            signature_version=None if service != "s3" else "s3v4",
-        )
-        return boto3.session.Session(**credentials).client(service, endpoint_url=self.url, config=config)
+        config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 2}, proxies={})
+        if service == "s3":
+            config = config.merge(Config(signature_version="s3v4"))
+        base = botocore.session.Session(session_vars=_NO_PROFILE)
+        session = boto3.session.Session(botocore_session=base, **credentials)
+        return session.client(service, endpoint_url=self.url, config=config)
 
     def close(self) -> None:
         """Closes the clients' connections (an open one is a ResourceWarning when it is collected)."""
@@ -99,8 +106,8 @@ def start_emulator(state_dir: Path, port: int | None = None) -> Emulator:
         if process.poll() is not None:
             break
         with (
-            suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(f"{emulator.url}/_ministack/health", timeout=2),
+            suppress(OSError),
+            _direct.open(f"{emulator.url}/_ministack/health", timeout=2),
         ):
             return emulator
         time.sleep(0.05)
