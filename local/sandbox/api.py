@@ -90,7 +90,12 @@ class Api:
 
     async def account(self, _: Request) -> Response:
         return JSONResponse(
-            {"type": "organization", "username": "sandbox", "name": "Local sandbox (no GPU, no bill)", "github_url": None}
+            {
+                "type": "organization",
+                "username": "sandbox",
+                "name": "Local sandbox (no GPU, no bill)",
+                "github_url": "https://sandbox.invalid",
+            }
         )
 
     async def hardware(self, _: Request) -> Response:

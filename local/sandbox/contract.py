@@ -147,7 +147,7 @@ def _is_a(value: object, kind: str) -> bool:
 
 
 def redact(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The input with its declared secrets replaced. Secrets inside ``config_json`` are not: Replicate can't know them."""
+    """The input with its declared secrets replaced. Those inside ``config_json`` stay: Replicate can't know them."""
     return {k: REDACTED if k in SECRET_INPUTS and v is not None else v for k, v in given.items()}
 
 

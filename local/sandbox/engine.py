@@ -154,12 +154,12 @@ class Engine:
         self._runs.clear()
 
     def reset(self) -> None:
-        """Forgets everything, the fault plan too."""
+        """Forgets everything, the fault plan too (its seed stays)."""
         self.stop()
         self._all.clear()
         self._logs_sent.clear()
         self._created = 0
-        self.plan = FaultPlan()
+        self.plan = FaultPlan(seed=self.plan.seed)
         self.store.clear()
 
     def outcome(self, message: Message, outcome: str) -> None:

@@ -24,7 +24,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "timeout": {"seconds": 1.0},
     "pace": {"seconds": 0.5},
     "oom": {"at": 0.2},
-    "nan": {"at": 0.5},
+    "nan": {"at": 0.5, "then": "fail"},
     "no_publish": {"files": "weights"},
 }
 MAX_SECONDS = 3600.0
@@ -160,10 +160,12 @@ def _check_options(options: Mapping[str, Any], where: str) -> None:
         if value is None and (name == "retry_after" or name not in options):
             continue
         limit = 1.0 if name == "at" else MAX_SECONDS
-        if not _is_number(value) or not 0 <= value <= limit:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= limit:
             raise PlanError(f"{where}.{name}: must be a number between 0 and {limit:g}")
     if options.get("when", "before") not in {"before", "after"}:
         raise PlanError(f"{where}.when: must be 'before' or 'after'")
+    if options.get("then", "fail") not in {"fail", "continue"}:
+        raise PlanError(f"{where}.then: must be 'fail' or 'continue'")
     if options.get("files", "weights") not in {"weights", "all"}:
         raise PlanError(f"{where}.files: must be 'weights' or 'all'")
 

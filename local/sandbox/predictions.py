@@ -165,7 +165,9 @@ def parse_cancel_after(header: str) -> timedelta:
     text = header.strip()
     match = _DURATION.fullmatch(f"{text}s" if text.isdecimal() and text.isascii() else text)
     if not text or match is None or len(text) > 20:
-        raise invalid(f"Cancel-After: '{header[:40]}' is no duration like 30, 90s, 15m or 2h30m", fields=["Cancel-After"])
+        raise invalid(
+            f"Cancel-After: '{header[:40]}' is no duration like 30, 90s, 15m or 2h30m", fields=["Cancel-After"]
+        )
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     try:
         duration = timedelta(hours=hours, minutes=minutes, seconds=seconds)

@@ -18,8 +18,17 @@ from local.sandbox.store import Store
 
 RESULT_FILE = "result.json"
 KILL_SECONDS = 5.0
-#: All the child inherits. Above all no AWS_* variable: the trainer may use the credentials it was handed and no others.
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SIMPLETUNER_PUBLISH_FINAL_ARTIFACTS")
+#: All the child inherits. Above all no AWS_* variable: it may use the credentials it was handed and no others.
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+    "SIMPLETUNER_PUBLISH_FINAL_ARTIFACTS",
+)
 
 
 @dataclass(frozen=True)
@@ -72,14 +81,14 @@ class ProcessRun:
         self._process.wait(KILL_SECONDS)
 
     def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for one that is over
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class ProcessLauncher:
-    """Starts ``python -m local.sandbox.trainer``. Its input comes through an unlinked file as standard input, so secrets
-    are in no argument, environment or named file; its output goes straight into the prediction's log file, so a killed
-    server loses none of it."""
+    """Starts ``python -m local.sandbox.trainer``. Its input comes through an unlinked file as standard input, so
+    secrets are in no argument, environment or named file; its output goes straight into the prediction's log file, so a
+    killed server loses none of it."""
 
     def __init__(self, store: Store, options: TrainerOptions) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""What every request passes through: token, rate limit, seeded faults, recorder; and who may reach the control routes."""
+"""What every request passes through (token, rate limit, seeded faults, recorder) and who may reach the controls."""
 
 from __future__ import annotations
 
@@ -95,7 +95,12 @@ class Gate:
             subject = self._engine.get(request.path_params.get("prediction_id", ""))
             ordinal, job = (subject.ordinal, subject.job) if subject else (0, None)
         strikes = self._engine.plan.strike(
-            API_FAULTS, f"request/{self._count}", prediction=ordinal, job=job, method=request.method, path=request.url.path
+            API_FAULTS,
+            f"request/{self._count}",
+            prediction=ordinal,
+            job=job,
+            method=request.method,
+            path=request.url.path,
         )
         return strikes[0] if strikes else None
 
@@ -138,8 +143,8 @@ async def _spoil(strike: Strike) -> Response:
 
 
 def local_only(handler: Handler) -> Handler:
-    """For control routes, which need no token: loopback peers under a loopback name, and no browser page (a foreign page
-    could otherwise reach them by a cross-site request or by DNS rebinding)."""
+    """For control routes, which need no token: loopback peers under a loopback name, and no browser page (a foreign
+    page could otherwise reach them by a cross-site request or by DNS rebinding)."""
 
     async def guarded(request: Request) -> Response:
         peer = request.client.host if request.client else None

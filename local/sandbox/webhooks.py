@@ -1,4 +1,4 @@
-"""Signed webhooks as Replicate sends them: Standard Webhooks signature, retries of the terminal one only, no redirects."""
+"""Signed webhooks as Replicate sends them: Standard Webhooks, retries of the terminal one only, no redirects."""
 
 from __future__ import annotations
 
@@ -111,6 +111,7 @@ class Webhooks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tails.clear()
+        self._held.clear()
         self._sequence.clear()
 
     async def _deliver(self, message: Message, struck: dict[str, Strike], before: asyncio.Task[None] | None) -> None:
