@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 VERSION = "0.1.0"
@@ -19,22 +20,28 @@ class AuthMode(StrEnum):
     TOKEN = "token"  # noqa: S105 - the name of a mode
 
 
-class Settings(BaseSettings):
-    """Read from ``STC_*`` variables. Seconds and counts are positive; URLs have no trailing slash."""
+#: A URL or path without a trailing slash, so that others can be put together with it.
+Base = Annotated[str, AfterValidator(lambda value: value.strip().rstrip("/"))]
 
-    model_config = SettingsConfigDict(env_prefix="STC_", extra="ignore", frozen=True)
+
+class Settings(BaseSettings):
+    """Read from ``STC_*`` variables, and the region from what Lambda sets. Seconds and counts are positive.
+    ``s3_endpoint_url`` replaces AWS's S3 address, also in URLs given to others; empty means AWS."""
+
+    model_config = SettingsConfigDict(env_prefix="STC_", extra="ignore", frozen=True, validate_by_name=True)
 
     stage: str
+    region: str = Field("us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
     auth_mode: AuthMode = AuthMode.TOKEN
     jobs_table: str
     keys_table: str
     datasets_bucket: str
     outputs_bucket: str
     state_machine_arn: str = ""
-    ssm_prefix: str
-    provider_base_url: str = "https://api.replicate.com"
+    ssm_prefix: Base
+    provider_base_url: Base = "https://api.replicate.com"
     sandbox: bool = False
-    s3_endpoint_url: str = ""
+    s3_endpoint_url: Base = ""
     max_concurrent_jobs: int = Field(5, ge=1, le=1000)
     sweep_grace_seconds: int = Field(120, ge=1)
     launch_lease_seconds: int = Field(60, ge=1)
@@ -45,4 +52,4 @@ class Settings(BaseSettings):
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings of this process. Raises pydantic's ValidationError when the deployment is wrong."""
-    return Settings()  # type: ignore[call-arg]  # filled from the environment
+    return Settings()  # filled from the environment

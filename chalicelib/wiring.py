@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from chalicelib.aws.ambient import SystemClock, UlidSource
+from chalicelib.aws.broker import StsBroker
+from chalicelib.aws.clients import Clients, partition_of
+from chalicelib.aws.object_store import S3ObjectStore
+from chalicelib.aws.parameters import SsmParameters, StackParameters
+from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.domain.jobs import Job
-from chalicelib.domain.ports import Limits, Ports, TrainerStorage
-from chalicelib.providers.registry import PROVIDERS
+from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
+from chalicelib.providers.access import ProviderAccess
+from chalicelib.providers.registry import PROVIDERS, ProviderEntry
 from chalicelib.schemas.jobs import JobView, job_view
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
@@ -19,6 +27,7 @@ from chalicelib.services.submission import SubmissionService
 from chalicelib.services.system import SystemService
 from chalicelib.services.webhooks import WebhookService
 from chalicelib.settings import Settings, get_settings
+from chalicelib.store import DynamoConfigStore, DynamoDatasetStore, DynamoJobStore, DynamoWebhookLog
 
 
 @dataclass(frozen=True)
@@ -65,10 +74,92 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
+class ProviderDirectory:
+    """The ProviderLookup port: adapters by name, connected with the token that ``token_of`` gives at that moment.
+
+    An adapter is kept while its token stays the same, for the sake of what it caches (signing secret, model versions);
+    a rotated token makes a new one. Without a token a provider is not configured: None, as for an unknown name.
+    """
+
+    def __init__(
+        self,
+        token_of: Callable[[str], str | None],
+        base_url: str,
+        known: Mapping[str, ProviderEntry] = PROVIDERS,
+    ) -> None:
+        self._token_of = token_of
+        self._base_url = base_url
+        self._known = known
+        self._lock = threading.Lock()
+        self._connected: dict[str, tuple[str, Provider]] = {}
+
+    def __call__(self, name: str) -> Provider | None:
+        entry = self._known.get(name)
+        token = self._token_of(name) if entry is not None else None
+        if entry is None or not token:
+            return None
+        with self._lock:
+            connected = self._connected.get(name)
+            if connected is None or connected[0] != token:
+                connected = (token, entry.connect(ProviderAccess(token=token, base_url=self._base_url)))
+                self._connected[name] = connected
+            return connected[1]
+
+
+def build_ports(settings: Settings, clients: Clients, parameters: StackParameters) -> Ports:
+    """The real adapters; sends nothing."""
+    clock = SystemClock()
+    table = settings.jobs_table
+    return Ports(
+        jobs=DynamoJobStore(table),
+        datasets=DynamoDatasetStore(table),
+        configs=DynamoConfigStore(table),
+        webhooks=DynamoWebhookLog(table),
+        dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),
+        outputs=S3ObjectStore(settings.outputs_bucket, clients.s3),
+        runner=StepFunctionsRunner(settings.state_machine_arn, clients.stepfunctions),
+        broker=StsBroker(
+            datasets_bucket=settings.datasets_bucket,
+            outputs_bucket=settings.outputs_bucket,
+            key=parameters.trainer_key,
+            connect=clients.sts,
+            partition=partition_of(settings.region),
+        ),
+        providers=ProviderDirectory(parameters.provider_token, settings.provider_base_url),
+        facts=parameters,
+        clock=clock,
+        ids=UlidSource(clock),
+        trainer_storage=TrainerStorage(
+            endpoint_url=settings.s3_endpoint_url or s3_endpoint_of(settings.region), region=settings.region
+        ),
+        limits=limits_of(settings),
+    )
+
+
+def s3_endpoint_of(region: str) -> str:
+    """S3's regional address: the trainer's backend wants one, and ignores the region beside it."""
+    return f"https://s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+
+
 @lru_cache(maxsize=1)
 def get_services() -> Services:
-    """The services of this process, over the real adapters; built at first use."""
-    raise NotImplementedError
+    """The services of this process, over the real adapters; built at first use. Sends nothing.
+
+    Raises pydantic's ValidationError when the deployment's settings are wrong.
+    """
+    settings = get_settings()
+    clients = Clients(settings.region, s3_endpoint_url=settings.s3_endpoint_url)
+    parameters = StackParameters(SsmParameters(settings.ssm_prefix, clients.ssm))
+    return build_services(build_ports(settings, clients, parameters), settings, parameters.deploy_token_sha256)
 
 
-__all__ = ["Services", "TrainerStorage", "build_services", "get_services", "get_settings", "limits_of"]
+__all__ = [
+    "ProviderDirectory",
+    "Services",
+    "TrainerStorage",
+    "build_ports",
+    "build_services",
+    "get_services",
+    "get_settings",
+    "limits_of",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import itertools
@@ -19,6 +20,14 @@ class UploadRefused(Exception):
     """What S3 would answer with a 4xx: wrong headers, wrong content, expired."""
 
 
+def to_base64(sha256_hex: str) -> str:
+    """S3's spelling of a SHA-256; ValueError when it is none."""
+    digest = bytes.fromhex(sha256_hex)
+    if len(digest) != 32 or digest.hex() != sha256_hex:
+        raise ValueError("a SHA-256 is 64 lower-case hex digits")
+    return base64.b64encode(digest).decode()
+
+
 class InMemoryObjectStore:
     def __init__(self, bucket: str = "bucket") -> None:
         self._bucket = bucket
@@ -33,9 +42,10 @@ class InMemoryObjectStore:
         return self._bucket
 
     def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
+        checksum = to_base64(sha256)
         url = f"fake://{self._bucket}/{quote(key)}?put={next(self._serial)}"
         self._puts[url] = (key, size, sha256, now + expires)
-        return PresignedPut(url=url, headers={"x-amz-checksum-sha256": sha256}, expires_at=now + expires)
+        return PresignedPut(url=url, headers={"x-amz-checksum-sha256": checksum}, expires_at=now + expires)
 
     def upload(self, url: str, headers: Mapping[str, str], data: bytes, *, now: datetime) -> None:
         """What a client's PUT to a presigned URL does. Raises UploadRefused."""
@@ -45,7 +55,7 @@ class InMemoryObjectStore:
         digest = hashlib.sha256(data).hexdigest()
         if now > until:
             raise UploadRefused("expired")
-        if headers.get("x-amz-checksum-sha256") != sha256 or digest != sha256 or len(data) != size:
+        if headers.get("x-amz-checksum-sha256") != to_base64(sha256) or digest != sha256 or len(data) != size:
             raise UploadRefused("content differs from the signature")
         with self._lock:
             self._objects[key] = (data, self.modified_at, digest)
@@ -59,6 +69,8 @@ class InMemoryObjectStore:
         return ObjectInfo(key, len(found[0]), found[1], found[2]) if found else None
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
+        if start < 0 or (length is not None and length < 0):
+            raise ValueError("start and length are not negative")
         with self._lock:
             found = self._objects.get(key)
         if found is None:
@@ -71,7 +83,7 @@ class InMemoryObjectStore:
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
         with self._lock:
-            self._objects[key] = (data, self.modified_at, None)
+            self._objects[key] = (data, self.modified_at, hashlib.sha256(data).hexdigest())
 
     def list(self, prefix: str, *, start_after: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
         with self._lock:
@@ -91,13 +103,14 @@ class InMemoryObjectStore:
         return count
 
     def delete_prefix(self, prefix: str) -> int:
-        assert prefix.endswith("/")
+        if not prefix.endswith("/") or prefix.startswith("/"):
+            raise ValueError(f"not a prefix to delete: {prefix!r}")
         return self.delete([info.key for info in self.list(prefix)])
 
 
 @dataclass
 class FakeBroker:
-    """Hands out recognisable credentials and remembers for what."""
+    """Hands out recognisable credentials and remembers for what; refuses what the port forbids."""
 
     now: datetime = datetime(2026, 11, 24, 12, tzinfo=UTC)
     issued: list[dict[str, object]] = field(default_factory=list)
@@ -111,6 +124,11 @@ class FakeBroker:
         write_prefix: str,
         duration: timedelta,
     ) -> TemporaryCredentials:
+        for prefix in (*read_prefixes, scratch_prefix, write_prefix):
+            if not prefix.endswith("/") or "*" in prefix:
+                raise ValueError(f"not a key prefix to give access to: {prefix!r}")
+        if not timedelta(minutes=15) <= duration <= timedelta(hours=36):
+            raise ValueError(f"credentials last between 15 minutes and 36 hours, not {duration}")
         self.issued.append(
             {
                 "name": name,
@@ -121,6 +139,18 @@ class FakeBroker:
             }
         )
         return TemporaryCredentials("AKFAKE", "secret", "session", self.now + duration)
+
+
+@dataclass
+class InMemoryParameters:
+    """The deploy program's parameters by name; counts the reads."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    reads: int = 0
+
+    def get(self, name: str) -> str | None:
+        self.reads += 1
+        return self.values.get(name)
 
 
 @dataclass

@@ -1,0 +1,72 @@
+"""Jobs' workflows on AWS Step Functions."""
+
+from __future__ import annotations
+
+import json
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.clients import ClientSource
+from chalicelib.aws.faults import answering, code_of
+
+_SERVICE = "The workflow engine"
+_NOBODY_WAITS = frozenset({"TaskTimedOut", "TaskDoesNotExist", "InvalidToken"})
+
+
+class StepFunctionsRunner:
+    """The WorkflowRunner port over one STANDARD state machine.
+
+    Needs states:StartExecution on the machine, states:DescribeExecution on its executions and states:SendTaskSuccess.
+    Raises Unavailable when Step Functions is busy, botocore's ClientError when the deployment is wrong.
+    """
+
+    def __init__(self, state_machine_arn: str, client: ClientSource) -> None:
+        self._machine = state_machine_arn
+        self._client = client
+
+    def start(self, job_id: str, attempt: int) -> None:
+        with answering(_SERVICE):
+            try:
+                self._client().start_execution(
+                    stateMachineArn=self._machine,
+                    name=execution_name(job_id, attempt),
+                    input=json.dumps({"job_id": job_id, "attempt": attempt}),
+                )
+            except ClientError as error:
+                # Running or over: a name stays taken for 90 days, so this execution was started, by whomever.
+                if code_of(error) != "ExecutionAlreadyExists":
+                    raise
+
+    def is_running(self, job_id: str, attempt: int) -> bool:
+        with answering(_SERVICE):
+            try:
+                found = self._client().describe_execution(
+                    executionArn=execution_arn(self._machine, execution_name(job_id, attempt))
+                )
+            except ClientError as error:
+                if code_of(error) == "ExecutionDoesNotExist":
+                    return False
+                raise
+        return bool(found["status"] == "RUNNING")
+
+    def wake(self, task_token: str) -> bool:
+        with answering(_SERVICE):
+            try:
+                self._client().send_task_success(taskToken=task_token, output="{}")
+            except ClientError as error:
+                if code_of(error) in _NOBODY_WAITS:
+                    return False
+                raise
+        return True
+
+
+def execution_name(job_id: str, attempt: int) -> str:
+    return f"{job_id}-{attempt}"
+
+
+def execution_arn(state_machine_arn: str, name: str) -> str:
+    """The ARN of an execution: ``…:stateMachine:<machine>`` becomes ``…:execution:<machine>:<name>``."""
+    head, kind, machine = state_machine_arn.rpartition(":stateMachine:")
+    if not kind:
+        raise ValueError(f"not the ARN of a state machine: {state_machine_arn!r}")
+    return f"{head}:execution:{machine}:{name}"
