@@ -1,4 +1,4 @@
-"""All routes of the API, and the two that describe it."""
+"""All routes of the API, and the one that describes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chalicelib.api.routing import ENDPOINTS, SECURITY_HEADERS, Runtime
 from chalicelib.domain.permissions import Principal
 from chalicelib.wiring import Services
 
-BLUEPRINTS = (jobs.api, configs.api, datasets.api, system.api)
+RESOURCES = (jobs.api, configs.api, datasets.api, system.api)
 
 
 def mount(
@@ -23,10 +23,9 @@ def mount(
     authenticate: Callable[[Services, Mapping[str, str]], Principal],
 ) -> None:
     """Registers every route on ``app``; ``services`` and ``authenticate`` are called for each request."""
-    Runtime.services = staticmethod(services)
-    Runtime.authenticate = staticmethod(authenticate)
-    for blueprint in BLUEPRINTS:
-        app.register_blueprint(blueprint)
+    runtime = Runtime(services, authenticate)
+    for resource in RESOURCES:
+        resource.mount(app, runtime)
 
     @app.route("/openapi.json", methods=["GET"], content_types=["*/*"])
     def openapi() -> Response:

@@ -7,7 +7,7 @@ from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import configs as schema
 
-api = Api(__name__, tag="configs")
+api = Api(tag="configs")
 
 
 @api.endpoint(

@@ -7,7 +7,7 @@ from chalicelib.domain.datasets import VersionStatus
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import datasets as schema
 
-api = Api(__name__, tag="datasets")
+api = Api(tag="datasets")
 
 
 @api.endpoint(

@@ -7,7 +7,7 @@ from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import job_parts as parts
 from chalicelib.schemas import jobs as schema
 
-api = Api(__name__, tag="jobs")
+api = Api(tag="jobs")
 
 
 @api.endpoint(

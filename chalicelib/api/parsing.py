@@ -42,7 +42,7 @@ def read_body(request: Request) -> bytes:
 
 
 def parse_body(model: type[M], raw: bytes) -> M:
-    """The JSON body as ``model``. Raises ValidationFailed, with ``invalid_json`` for what is none (422 as SimpleTuner)."""
+    """The JSON body as ``model``. Raises ValidationFailed; ``invalid_json`` is a 422 too, as SimpleTuner answers."""
     try:
         data = json.loads(raw or b"null", parse_constant=_no_constant, parse_float=_float, parse_int=_int)
         _check_values(data)

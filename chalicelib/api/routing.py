@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
-from chalice.app import Blueprint, Request, Response
+from chalice.app import Chalice, Request, Response
 from pydantic import BaseModel
 
 from chalicelib.api.cross_site import refuse_cross_site
@@ -97,12 +97,35 @@ class Endpoint:
 ENDPOINTS: list[Endpoint] = []
 
 
-class Api(Blueprint):
-    """A Blueprint whose routes carry their declaration."""
+@dataclass(frozen=True)
+class Runtime:
+    """What the routes of one app need at run time; both are called for each request."""
 
-    def __init__(self, import_name: str, *, tag: str) -> None:
-        super().__init__(import_name)
+    services: Callable[[], Services]
+    authenticate: Callable[[Services, Mapping[str, str]], Principal]
+
+
+Handler = Callable[..., BaseModel | Reply]
+
+
+class Api:
+    """The routes of one resource, with their declarations.
+
+    It is no Chalice Blueprint, because one can be registered only once: its options are consumed by the first app
+    (``Chalice._register_route`` pops them, https://github.com/aws/chalice/blob/1.34.0/chalice/app.py).
+    """
+
+    def __init__(self, *, tag: str) -> None:
         self._tag = tag
+        self._routes: list[tuple[Endpoint, Handler]] = []
+
+    def mount(self, app: Chalice, runtime: Runtime) -> None:
+        """Registers every route on ``app``."""
+        for endpoint, handler in self._routes:
+            view = _view(app, runtime, endpoint, handler)
+            app.route(
+                endpoint.path, methods=[endpoint.method], name=endpoint.operation_id, content_types=_CONTENT_TYPES
+            )(view)
 
     def endpoint(
         self,
@@ -119,12 +142,12 @@ class Api(Blueprint):
         submit_errors: bool = False,
         headers: type[BaseModel] | None = None,
         raw_body: str = "",
-    ) -> Callable[[Callable[..., BaseModel | Reply]], Callable[..., Response]]:
-        """Registers the decorated handler; its docstring becomes summary and description in the OpenAPI document."""
+    ) -> Callable[[Handler], Handler]:
+        """Declares the decorated handler; its docstring becomes summary and description in the OpenAPI document."""
         if permission is None and not public_reason:
             raise ValueError(f"{method} {path}: a public route says why")
 
-        def register(handler: Callable[..., BaseModel | Reply]) -> Callable[..., Response]:
+        def declare(handler: Handler) -> Handler:
             summary, _, rest = (handler.__doc__ or "").strip().partition("\n")
             endpoint = Endpoint(
                 method=method,
@@ -145,38 +168,36 @@ class Api(Blueprint):
                 raw_body=raw_body,
             )
             ENDPOINTS.append(endpoint)
+            self._routes.append((endpoint, handler))
+            return handler
 
-            @functools.wraps(handler)
-            def view(**parameters: str) -> Response:
-                return respond(self.current_request, endpoint, handler, parameters)
-
-            route = self.route(path, methods=[method], name=handler.__name__, content_types=_CONTENT_TYPES)
-            return cast(Callable[..., Response], route(view))
-
-        return register
+        return declare
 
 
 #: Bodies are read raw and parsed as JSON here, whatever the sender calls them: curl says form-urlencoded unless told.
 _CONTENT_TYPES = ["*/*"]
 
 
-class Runtime:
-    """What the routes need at run time, set once by the composition root and replaced by tests."""
+def _view(app: Chalice, runtime: Runtime, endpoint: Endpoint, handler: Handler) -> Callable[..., Response]:
+    @functools.wraps(handler)
+    def view(**parameters: str) -> Response:
+        request = cast(Request, app.current_request)  # Chalice sets it before it calls a view
+        return respond(request, runtime, endpoint, handler, parameters)
 
-    services: Callable[[], Services]
-    authenticate: Callable[[Services, Mapping[str, str]], Principal]
+    return view
 
 
 def respond(
     request: Request,
+    runtime: Runtime,
     endpoint: Endpoint,
-    handler: Callable[..., BaseModel | Reply],
+    handler: Handler,
     parameters: Mapping[str, str],
 ) -> Response:
     """Runs one request through authentication, permission, parsing and the handler; maps every error to a problem."""
     request_id = (request.context or {}).get("requestId", "local")
     try:
-        reply = _handle(request, endpoint, handler, parameters, request_id)
+        reply = _handle(request, runtime, endpoint, handler, parameters, request_id)
         body = reply.model.model_dump_json()
     except AppError as error:
         logger.info("%s %s -> %s %s", endpoint.method, endpoint.path, error.status, error.code)
@@ -199,16 +220,17 @@ def respond(
 
 def _handle(
     request: Request,
+    runtime: Runtime,
     endpoint: Endpoint,
-    handler: Callable[..., BaseModel | Reply],
+    handler: Handler,
     parameters: Mapping[str, str],
     request_id: str,
 ) -> Reply:
     headers = {str(k).lower(): str(v) for k, v in (request.headers or {}).items()}
-    services = Runtime.services()
+    services = runtime.services()
     who = _PUBLIC
     if endpoint.permission is not None:
-        who = Runtime.authenticate(services, headers)
+        who = runtime.authenticate(services, headers)
         if not who.may(endpoint.permission):
             raise PermissionDenied(
                 f"This needs the permission {endpoint.permission.value}.", extra={"permission": endpoint.permission}

@@ -8,7 +8,7 @@ from chalicelib.schemas import system as schema
 from chalicelib.services.system import ProviderInfo
 from chalicelib.settings import VERSION
 
-api = Api(__name__, tag="system")
+api = Api(tag="system")
 
 _PROBE = "load balancers and people look at it before they have a key; it shows no data"
 

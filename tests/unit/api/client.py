@@ -1,0 +1,94 @@
+"""The API over a world in memory, called as a client calls it: methods and public paths in, status and JSON out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chalice.app import Chalice
+from chalice.config import Config
+from chalice.local import LocalGateway, LocalGatewayException
+
+from chalicelib.api.application import mount
+from chalicelib.api.auth import authenticate
+from chalicelib.domain.permissions import Permission, Principal
+from chalicelib.settings import AuthMode
+from chalicelib.wiring import Services, build_services
+from tests.fakes.world import World
+
+#: What curl sends with ``-d`` when nothing else is said.
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class ApiClient:
+    """``services`` and ``authenticate`` may be replaced between requests; ``headers`` are sent with each."""
+
+    services: Services
+    headers: dict[str, str] = field(default_factory=dict)
+    authenticate: Callable[[Services, Mapping[str, str]], Principal] = authenticate
+
+    def __post_init__(self) -> None:
+        self.app = Chalice(app_name="test")
+        mount(self.app, lambda: self.services, lambda services, headers: self.authenticate(services, headers))
+        self._gateway = LocalGateway(self.app, Config.create())
+
+    def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """``path`` is the public one (``/api/…``); ``body`` is JSON unless it is bytes already."""
+        assert path.startswith("/api/")
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        sent = {"content-type": "application/json", **self.headers, **(headers or {})}
+        try:
+            answer = self._gateway.handle_request(method, path.removeprefix("/api"), sent, raw)
+        except LocalGatewayException as refused:
+            return Answer(refused.CODE, dict(refused.headers), refused.body or b"")
+        content = answer["body"] or ""
+        return Answer(
+            answer["statusCode"],
+            {**answer["headers"], **answer["multiValueHeaders"]},
+            content.encode() if isinstance(content, str) else content,
+        )
+
+    def act_as(self, owner: str, *permissions: Permission) -> None:
+        """From now on ``owner`` calls, with these permissions only."""
+        self.authenticate = lambda _services, _headers: Principal(owner, frozenset(permissions))
+
+    def get(self, path: str, **options: Any) -> Answer:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> Answer:
+        return self.request("POST", path, body, **options)
+
+    def put(self, path: str, body: Any = None, **options: Any) -> Answer:
+        return self.request("PUT", path, body, **options)
+
+    def delete(self, path: str, **options: Any) -> Answer:
+        return self.request("DELETE", path, **options)
+
+
+def local_services(world: World) -> Services:
+    """The world's services as a stack on somebody's own computer has them: whoever calls is the admin ``local``."""
+    return replace(world.services, settings=world.services.settings.model_copy(update={"auth_mode": AuthMode.LOCAL}))
+
+
+def with_ports(services: Services, **ports: Any) -> Services:
+    """The same services over other ports."""
+    return build_services(replace(services.ports, **ports), services.settings, services.deploy_token_sha256)
+
+
+def hosted_services(world: World, token_sha256: str | None) -> Services:
+    """The world's services as a hosted stack has them."""
+    settings = world.services.settings.model_copy(update={"auth_mode": AuthMode.TOKEN})
+    return replace(world.services, settings=settings, deploy_token_sha256=lambda: token_sha256)
