@@ -1,0 +1,235 @@
+"""``stcloud jobs …``: submitting, looking, ending."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stcloud.commands.configs import load_dataloader
+from stcloud.errors import Interrupted, NetworkError, StcloudError, UsageError
+from stcloud.files import absolute_folders, parse_duration, read_config, read_dataloader
+from stcloud.models import Job
+from stcloud.render import JOB_COLUMNS, duration_text, job_rows, job_text, money_text, time_text
+from stcloud.session import Session, command
+from stcloud.watch import Watcher, display_for, exit_code
+
+app = typer.Typer(no_args_is_help=True, help="Trainings.")
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+OUTCOME = "Exit code: 0 completed, 1 failed, 3 cancelled, 130 stopped watching."
+#: Seconds between looks at a log that is followed, and how many looks there are at most (a week).
+LOG_WAIT = 2.0
+MAX_LOOKS = 7 * 24 * 1800
+
+
+@command(app, "submit", epilog=f"With --watch. {OUTCOME}")
+def submit(
+    session: Session,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG.JSON", help="SimpleTuner's config.json.", show_default=False)
+    ] = None,
+    config_name: Annotated[str | None, typer.Option("--config-name", help="A saved config instead of a file.")] = None,
+    config_version: Annotated[int | None, typer.Option(min=1, help="Of the saved config. [default: latest]")] = None,
+    dataloader: Annotated[
+        Path | None,
+        typer.Option(help="multidatabackend.json. [default: the one the config names, or the one beside it]"),
+    ] = None,
+    provider: Annotated[str, typer.Option(help="The GPU provider.")] = "replicate",
+    hardware: Annotated[str | None, typer.Option(help="A hardware profile of the provider.")] = None,
+    run_name: Annotated[str | None, typer.Option(help="How the run is called.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key within 24 hours gives the same job. [default: a new one]")
+    ] = None,
+    max_run: Annotated[str | None, typer.Option(help="Longest run, like 90m or 6h; ends the job.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it is over.")] = False,
+) -> int | None:
+    """Submit a training. Repeating it after a lost connection never makes a second job.
+
+    Prints the job's id.
+    """
+    body = _submit_body(session, config, config_name, config_version, dataloader)
+    body |= {
+        name: value
+        for name, value in (
+            ("tracker_run_name", run_name),
+            ("hardware_profile", hardware),
+            ("max_run_seconds", parse_duration(max_run) if max_run else None),
+        )
+        if value is not None
+    }
+    key = idempotency_key or f"stcloud-{uuid.uuid4()}"
+    unknown = f"Whether the job was created is not known. Repeat the command with --idempotency-key {key}"
+    try:
+        done = session.api.submit(body, provider=provider, idempotency_key=key)
+    except NetworkError as error:
+        raise NetworkError(error.message, advice=unknown) from error
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped while submitting.", advice=unknown) from None
+    job: Job = done["job"]
+    if done["idempotent_hit"]:
+        session.output.note("This idempotency key has a job already; this is it.")
+    for adjustment in done["adjustments"]:
+        session.output.note(f"Adjusted: {adjustment}")
+    if job["sandbox"]:
+        session.output.note("Sandbox: trained on this computer's CPU with a toy model, not on a GPU.")
+    if not watch:
+        session.output.note(f"Follow it: stcloud jobs watch {done['job_id']}")
+        session.output.result(done, done["job_id"])
+        return None
+    if session.output.json_mode:
+        session.output.line({"type": "submitted", **done})
+    else:
+        session.output.result(None, done["job_id"])
+    return _watch(session, done["job_id"])
+
+
+@command(app, "list")
+def list_jobs(
+    session: Session,
+    status: Annotated[str | None, typer.Option(help="Only jobs in this status.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 20,
+    sync: Annotated[bool, typer.Option("--sync", help="Ask the provider about active jobs first.")] = False,
+) -> None:
+    """List jobs, newest first."""
+    found = list(session.api.jobs(status=status, sync=sync, limit=limit))
+    empty = "No jobs match." if status else "No jobs yet. Submit one: stcloud jobs submit config.json"
+    session.output.table(JOB_COLUMNS, job_rows(found), data={"jobs": found}, empty=empty)
+
+
+@command(app, "get")
+def get(session: Session, job: JobId) -> None:
+    """Show one job."""
+    found = session.api.job(job)
+    session.output.result({"job": found}, job_text(found))
+
+
+@command(app, "watch", epilog=OUTCOME)
+def watch(session: Session, job: JobId) -> int:
+    """Follow a job until it is over."""
+    return _watch(session, job)
+
+
+@command(app, "logs")
+def logs(
+    session: Session,
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the log is complete.")] = False,
+) -> None:
+    """Print a job's log."""
+    part = session.api.logs(job)
+    if not follow:
+        if part["truncated"]:
+            session.output.note("Only the end of the log is shown.")
+        session.output.log(part)
+        return
+    try:
+        for more in _parts(session, job, part):
+            session.output.log(more, follow=True)
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped following; the job goes on.") from None
+
+
+@command(app, "events")
+def events(session: Session, job: JobId) -> None:
+    """Show a job's timeline."""
+    found = list(session.api.events(job))
+    rows = [[time_text(e["at"]), e["type"], e["message"]] for e in found]
+    session.output.table(("TIME", "EVENT", "MESSAGE"), rows, data={"events": found}, empty="Nothing happened yet.")
+
+
+@command(app, "cancel")
+def cancel(session: Session, job: JobId) -> None:
+    """Cancel a job. It is over, and no longer billed, once its status is `cancelled`."""
+    done = session.api.cancel(job)
+    if done["status"] == "cancelled":
+        session.output.result(done, f"{job} is cancelled.")
+    else:
+        session.output.result(done, f"{job} is being cancelled; the provider has not confirmed yet.")
+        session.output.note(f"Wait for it: stcloud jobs watch {job}")
+
+
+@command(app, "delete")
+def delete(session: Session, job: JobId, yes: Yes = False) -> None:
+    """Delete a finished job with its log and its model."""
+    session.confirm(f"Delete {job} with its log and its model?", yes=yes, needs_yes=True)
+    done = session.api.delete_job(job)
+    session.output.result(done or {"success": True, "job_id": job}, f"Deleted {job}.")
+
+
+def _submit_body(
+    session: Session,
+    config: Path | None,
+    config_name: str | None,
+    config_version: int | None,
+    dataloader: Path | None,
+) -> dict[str, Any]:
+    if (config is None) == (config_name is None):
+        raise UsageError(
+            "Give either a config.json or --config-name NAME.",
+            advice="stcloud jobs submit config.json, or: stcloud jobs submit --config-name NAME",
+        )
+    if config is None:
+        body: dict[str, Any] = {"config_name_to_load": config_name}
+        if config_version is not None:
+            body["config_version"] = config_version
+        if dataloader is not None:
+            body["dataloader_config"], notes = absolute_folders(read_dataloader(dataloader))
+            for note in notes:
+                session.output.note(note)
+        return body
+    if config_version is not None:
+        raise UsageError("--config-version goes with --config-name.")
+    content = read_config(config)
+    entries = load_dataloader(session, config, content, dataloader)
+    if entries is None:
+        raise UsageError(
+            f"There is no dataloader for '{config}'.",
+            advice="Put multidatabackend.json beside it, or name one with --dataloader.",
+        )
+    return {"config": content, "dataloader_config": entries}
+
+
+def _watch(session: Session, job_id: str) -> int:
+    runtime = session.runtime
+    display = display_for(session.output, job_id, monotonic=runtime.monotonic)
+    job = Watcher(session.api, display, sleep=runtime.sleep, monotonic=runtime.monotonic).run(job_id)
+    if session.output.json_mode:
+        session.output.line({"type": "finished", "job": job})
+    _conclude(session, job)
+    return int(exit_code(job))
+
+
+def _conclude(session: Session, job: Job) -> None:
+    output, job_id = session.output, job["job_id"]
+    ran = f"after {duration_text(job['duration_seconds'])}, {money_text(job['cost_usd'])}"
+    if job["status"] == "completed":
+        output.note(f"Completed {ran}. {job['delivery']['verified_files']} files are verified.")
+        output.note(f"Fetch the model: stcloud jobs pull {job_id}")
+    elif job["status"] == "cancelled":
+        output.note(f"Cancelled {ran}.")
+    else:
+        failure = job["failure"]
+        error = StcloudError(
+            f"{job_id} failed {ran}: {failure['message'] if failure else 'no reason was recorded'}",
+            advice=failure["advice"] if failure else f"stcloud jobs logs {job_id}",
+            code=failure["code"] if failure else "failed",
+        )
+        output.complaint(error)
+
+
+def _parts(session: Session, job_id: str, part: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parts of a log as they come."""
+    yield part
+    for _ in range(MAX_LOOKS):
+        if part["complete"] and part["next_offset"] >= part["size"]:
+            return
+        if part["next_offset"] >= part["size"]:
+            session.runtime.sleep(LOG_WAIT)
+        part = session.api.logs(job_id, offset=part["next_offset"])
+        if part["logs"]:
+            yield part

@@ -1,0 +1,104 @@
+"""The parts of the API's answers that the command line reads (see ``docs/openapi.json`` for all of them)."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Progress(TypedDict):
+    job_id: str
+    status: str
+    phase: str
+    stage: str | None
+    last_log: str | None
+    progress: float | None
+    step: int | None
+    total_steps: int | None
+    loss: float | None
+    eta_seconds: int | None
+    cost_usd: float | None
+
+
+class Failure(TypedDict):
+    code: str
+    kind: str
+    message: str
+    advice: str
+
+
+class Delivery(TypedDict):
+    files: int
+    bytes: int
+    weights: list[str]
+    verified_files: int
+    verified_at: str | None
+
+
+class JobProgress(TypedDict):
+    step: int | None
+    total_steps: int | None
+    percent: float | None
+    loss: float | None
+    stage: str | None
+
+
+class Job(TypedDict):
+    job_id: str
+    status: str
+    phase: str
+    provider: str
+    config_name: str | None
+    run_name: str | None
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    duration_seconds: float | None
+    hardware_type: str | None
+    price_per_hour: float
+    cost_usd: float | None
+    max_run_seconds: int
+    is_terminal: bool
+    sandbox: bool
+    cancel_requested: bool
+    attempt: int
+    progress: JobProgress
+    datasets: list[dict[str, Any]]
+    failure: Failure | None
+    delivery: Delivery
+
+
+class Version(TypedDict):
+    dataset_id: str
+    version_id: str
+    status: str
+    files: int
+    bytes: int
+    checked: int
+    source_path: str | None
+    created_at: str
+
+
+class Upload(TypedDict):
+    """A presigned PUT: exactly ``headers`` must be sent."""
+
+    path: str
+    size: int
+    url: str
+    headers: dict[str, str]
+
+
+class OutputFile(TypedDict):
+    path: str
+    size: int
+    sha256: str | None
+    kind: str
+    url: str
+    verified: bool
+    problem: str | None
+
+
+class Outputs(TypedDict):
+    job_id: str
+    files: list[OutputFile]
+    verified: bool
+    complete: bool

@@ -1,0 +1,257 @@
+"""What people and programs see. Results go to stdout; everything else goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from stcloud.errors import ApiError, StcloudError
+from stcloud.models import Job
+
+_UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
+STATUS_STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+MAX_SHOWN = 5
+
+
+def clean(text: object) -> str:
+    """Text from elsewhere without terminal escapes and control characters (newlines and tabs stay)."""
+    return _UNPRINTABLE.sub("", str(text)).encode("utf-8", "replace").decode()
+
+
+def size_text(count: int | float) -> str:
+    """Bytes for people: ``1.5 MB``, decimal units."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration_text(seconds: float | None) -> str:
+    """``1h 02m``, ``3m 05s``, ``12s``; ``–`` for None."""
+    if seconds is None:
+        return "–"
+    whole = int(max(0, seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {whole % 60:02d}s" if minutes else f"{whole}s"
+
+
+def money_text(usd: float | None) -> str:
+    return "–" if usd is None else f"${usd:.4f}" if 0 < usd < 0.01 else f"${usd:.2f}"
+
+
+def time_text(value: str | None) -> str:
+    """An ISO time in the local zone, to the second; ``–`` for None."""
+    if value is None:
+        return "–"
+    try:
+        return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return clean(value)
+
+
+def count_text(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+class Output:
+    """Where a command writes. ``json_mode``: stdout carries JSON alone. ``quiet``: no notes and no progress."""
+
+    def __init__(self, *, json_mode: bool = False, quiet: bool = False) -> None:
+        self.json_mode = json_mode
+        self.quiet = quiet
+        self.out = Console(highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    # --- results ----------------------------------------------------------------------------------------------
+    def result(self, data: Any, text: str | None = None) -> None:
+        """The command's result: ``data`` in JSON mode, else ``text`` (nothing when None)."""
+        if self.json_mode:
+            self.document(data)
+        elif text is not None:
+            self.out.print(Text(clean(text)))
+            self.out.file.flush()
+
+    def document(self, data: Any) -> None:
+        """JSON for people who asked to see it."""
+        self.out.file.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        self.out.file.flush()
+
+    def line(self, data: Mapping[str, Any]) -> None:
+        """One JSON line of a stream (JSON mode only)."""
+        self.out.file.write(json.dumps(data, ensure_ascii=False) + "\n")
+        self.out.file.flush()
+
+    def log(self, part: Mapping[str, Any], *, follow: bool = False) -> None:
+        """A part of a job's log: its text but for control characters, or as JSON (a line each when following).
+
+        On a terminal a bar redraws itself; elsewhere each redraw gets a line.
+        """
+        if self.json_mode:
+            if follow:
+                self.line(part)
+            else:
+                self.document(part)
+            return
+        text = part["logs"] if self.out.is_terminal else part["logs"].replace("\r\n", "\n").replace("\r", "\n")
+        self.out.file.write("\r".join(clean(piece) for piece in text.split("\r")))
+        if not follow and text and not text.endswith("\n"):
+            self.out.file.write("\n")
+        self.out.file.flush()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, data: Any, empty: str) -> None:
+        """A list: JSON, a table on a terminal, tab-separated lines in a pipe; ``empty`` is a note for people."""
+        if self.json_mode:
+            self.result(data)
+            return
+        cells = [[clean(cell) for cell in row] for row in rows]
+        if not cells:
+            self.note(empty)
+        elif self.out.is_terminal:
+            table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+            for row in cells:
+                table.add_row(*(Text(c, style=STATUS_STYLES.get(c, "")) for c in row))
+            self.out.print(table)
+        else:
+            for row in cells:
+                self.out.file.write("\t".join(c.replace("\t", " ").replace("\n", " ") for c in row) + "\n")
+            self.out.file.flush()
+
+    # --- the rest ---------------------------------------------------------------------------------------------
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            self.err.print(Text(clean(text)))
+
+    def warn(self, text: str) -> None:
+        """Shown even when quiet: something the user would want to know later."""
+        self.err.print(Text.assemble(("Warning: ", "yellow"), clean(text)))
+
+    def error(self, error: StcloudError) -> None:
+        """The error for people on stderr, and for programs on stdout in JSON mode."""
+        if self.json_mode:
+            self.line({"error": error.as_dict()})
+        self.complaint(error)
+
+    def complaint(self, error: StcloudError) -> None:
+        """The error for people."""
+        title = f"{error.title}: " if isinstance(error, ApiError) and error.title else "Error: "
+        self.err.print(Text.assemble((clean(title), "bold red"), clean(error.message)))
+        if isinstance(error, ApiError):
+            for problem in error.errors:
+                self.err.print(Text(f"  {clean(problem.field)}: {clean(problem.message)}"))
+        if error.advice:
+            self.err.print(Text(f"  → {clean(error.advice)}"))
+        if isinstance(error, ApiError) and error.request_id:
+            self.err.print(Text(f"  request id {clean(error.request_id)}", style="dim"))
+
+    @contextmanager
+    def transfer(self, label: str, total: int) -> Iterator[TransferBar]:
+        """A bar over ``total`` bytes on a terminal; elsewhere a line at the end of each tenth."""
+        if self.quiet or not self.err.is_terminal:
+            yield TransferBar(label, total, None if self.quiet else self)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[files]}"),
+        )
+        with Progress(*columns, console=self.err, transient=True) as progress:
+            task = progress.add_task(label, total=max(total, 1), files="")
+            yield TransferBar(label, total, None, progress, task)
+
+
+class TransferBar:
+    """Progress of bytes; may be advanced from several threads (a lost tick only delays the drawing)."""
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        plain: Output | None,
+        progress: Progress | None = None,
+        task: TaskID | None = None,
+    ) -> None:
+        self._label, self._total, self._plain, self._progress, self._task = label, total, plain, progress, task
+        self._done = 0
+        self._told = 0
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, advance=count)
+        elif self._plain is not None and self._total > 0:
+            tenth = max(0, self._done) * 10 // self._total
+            if self._told < tenth < 10:
+                self._told = tenth
+                self._plain.note(f"{self._label}: {tenth * 10} % of {size_text(self._total)}")
+
+    def files(self, text: str) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, files=text)
+
+
+def job_rows(jobs: Iterable[Job]) -> Iterator[list[object]]:
+    for job in jobs:
+        step, total = job["progress"]["step"], job["progress"]["total_steps"]
+        yield [
+            job["job_id"],
+            job["status"],
+            job["phase"] if not job["is_terminal"] else "",
+            f"{step}/{total}" if step is not None and total else "",
+            job["run_name"] or job["config_name"] or "",
+            job["hardware_type"] or "",
+            duration_text(job["duration_seconds"]),
+            money_text(job["cost_usd"]),
+            time_text(job["created_at"]),
+        ]
+
+
+JOB_COLUMNS = ("JOB", "STATUS", "PHASE", "STEPS", "NAME", "HARDWARE", "RAN", "COST", "SUBMITTED")
+
+
+def job_text(job: Job) -> str:
+    """One job in lines of ``name  value``."""
+    step, total = job["progress"]["step"], job["progress"]["total_steps"]
+    loss = job["progress"]["loss"]
+    lines = [
+        ("job", job["job_id"]),
+        ("status", job["status"] + (" (cancelling)" if job["cancel_requested"] and not job["is_terminal"] else "")),
+        ("phase", job["phase"]),
+        ("name", job["run_name"] or job["config_name"]),
+        ("hardware", f"{job['hardware_type']}, ${job['price_per_hour']:.2f} an hour"),
+        ("sandbox", "yes: this is not a GPU, and nothing is billed" if job["sandbox"] else None),
+        ("steps", f"{step} of {total}" if step is not None and total else None),
+        ("loss", f"{loss:.4f}" if loss is not None else None),
+        ("submitted", time_text(job["created_at"])),
+        ("ran", duration_text(job["duration_seconds"])),
+        ("limit", str(timedelta(seconds=job["max_run_seconds"]))),
+        ("cost", money_text(job["cost_usd"])),
+    ]
+    lines += [("dataset", f"{d.get('dataset_id')} {d.get('version_id')}") for d in job["datasets"]]
+    if job["failure"]:
+        lines += [("problem", job["failure"]["message"]), ("advice", job["failure"]["advice"])]
+    if job["delivery"]["verified_at"]:
+        delivery = job["delivery"]
+        lines.append(("model", f"{delivery['verified_files']} files verified, {size_text(delivery['bytes'])}"))
+        lines += [("weights", path) for path in delivery["weights"]]
+    return "\n".join(f"{name:<10} {value}" for name, value in lines if value not in (None, ""))
+
+
+def some(paths: Sequence[str]) -> str:
+    """The first few of a list, in words."""
+    more = len(paths) - MAX_SHOWN
+    return ", ".join(paths[:MAX_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,192 @@
+"""What every command has: the common options, the client, the output, and the mapping of errors to exit codes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from stcloud.api import Api
+from stcloud.client import Client, storage_client
+from stcloud.errors import Interrupted, LocalError, StcloudError, UsageError
+from stcloud.render import Output
+from stcloud.retry import Retry
+
+DEFAULT_URL = "http://localhost:8001"
+
+UrlOption = Annotated[
+    str | None, typer.Option("--url", help=f"The server. [env: STCLOUD_URL, default: {DEFAULT_URL}]", metavar="URL")
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option("--token", help="The stack's token; better put it into STCLOUD_TOKEN.", metavar="TOKEN"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, everything else on stderr.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Results, warnings and errors only.")]
+
+
+@dataclass
+class Options:
+    """The common options, from wherever on the command line they stood; the later one wins."""
+
+    url: str | None = None
+    token: str | None = None
+    json_mode: bool = False
+    quiet: bool = False
+
+    def merge(self, url: str | None, token: str | None, json_mode: bool, quiet: bool) -> None:
+        self.url = url or self.url
+        self.token = token or self.token
+        self.json_mode = json_mode or self.json_mode
+        self.quiet = quiet or self.quiet
+
+
+def _cache_dir(environ: Mapping[str, str], platform: str, home: Path) -> Path:
+    if platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "stcloud" / "Cache"
+    if platform == "darwin":
+        return home / "Library" / "Caches" / "stcloud"
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "stcloud"
+
+
+@dataclass
+class Runtime:
+    """The outside world of the command line; tests put their own in as the root context's ``obj``."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    transport: httpx.BaseTransport | None = None
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    rng: random.Random = field(default_factory=random.Random)
+    home: Path = field(default_factory=Path.home)
+    platform: str = sys.platform
+    is_interactive: Callable[[], bool] = lambda: sys.stdin.isatty() and sys.stderr.isatty()
+    options: Options = field(default_factory=Options)
+
+    @property
+    def cache_dir(self) -> Path:
+        return _cache_dir(self.environ, self.platform, self.home)
+
+    @property
+    def retry(self) -> Retry:
+        return Retry(sleep=self.sleep, rng=self.rng)
+
+
+class Session:
+    """One command at work."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        options = runtime.options
+        self.runtime = runtime
+        self.output = Output(json_mode=options.json_mode, quiet=options.quiet)
+        self.url = options.url or runtime.environ.get("STCLOUD_URL") or DEFAULT_URL
+        self._token = options.token or runtime.environ.get("STCLOUD_TOKEN") or None
+        self._client: Client | None = None
+
+    @property
+    def api(self) -> Api:
+        if self._client is None:
+            self._client = Client(
+                self.url,
+                self._token.strip() if self._token else None,
+                retry=self.runtime.retry,
+                transport=self.runtime.transport,
+                on_retry=self.output.note,
+            )
+        return Api(self._client)
+
+    def storage(self, connections: int) -> httpx.Client:
+        return storage_client(connections=connections, transport=self.runtime.transport)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def confirm(self, question: str, *, yes: bool, needs_yes: bool) -> None:
+        """Goes on when the user agrees. Without a terminal there is nobody to ask: then ``needs_yes`` demands --yes.
+
+        Raises Interrupted when the user says no, UsageError when --yes is missing.
+        """
+        if yes:
+            return
+        if not self.runtime.is_interactive():
+            if needs_yes:
+                raise UsageError("This can't be undone, and there is nobody to ask here.", advice="Add --yes.")
+            return
+        if not typer.confirm(question, err=True):
+            raise Interrupted("Nothing was done.", code="declined")
+
+
+def command(
+    app: typer.Typer, name: str, *, epilog: str | None = None
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Registers a command whose first parameter is a Session; the common options are added to its own.
+
+    Its return value, if any, is the exit code. A StcloudError is shown and becomes its exit code.
+    """
+
+    def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
+        signature = inspect.signature(function, eval_str=True)
+        own = list(signature.parameters.values())[1:]
+
+        @functools.wraps(function)
+        def run(ctx: typer.Context, **values: Any) -> None:
+            runtime = runtime_of(ctx)
+            runtime.options.merge(*(values.pop(n) for n in ("url", "token", "as_json", "quiet")))
+            raise typer.Exit(execute(Session(runtime), lambda session: function(session, **values)))
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        common = [
+            inspect.Parameter("url", keyword, default=None, annotation=UrlOption),
+            inspect.Parameter("token", keyword, default=None, annotation=TokenOption),
+            inspect.Parameter("as_json", keyword, default=False, annotation=JsonOption),
+            inspect.Parameter("quiet", keyword, default=False, annotation=QuietOption),
+        ]
+        context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        parameters = [context, *(p.replace(kind=keyword) for p in own), *common]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        # Typer asks get_type_hints() too, which must not find the hint of the Session.
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        app.command(name, epilog=epilog)(run)
+        return function
+
+    return register
+
+
+def runtime_of(ctx: typer.Context) -> Runtime:
+    """The runtime of this invocation, made at first use."""
+    root = ctx.find_root()
+    if not isinstance(root.obj, Runtime):
+        root.obj = Runtime()
+    return root.obj
+
+
+def execute(session: Session, work: Callable[[Session], int | None]) -> int:
+    """Runs ``work``; what goes wrong is shown, never as a traceback. Returns the exit code."""
+    try:
+        return int(work(session) or 0)
+    except StcloudError as error:
+        session.output.error(error)
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        stopped = Interrupted("Stopped.")
+        session.output.error(stopped)
+        return int(stopped.exit_code)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        failed = LocalError(f"{error.filename or 'This computer'}: {error.strerror or error}.")
+        session.output.error(failed)
+        return int(failed.exit_code)
+    finally:
+        session.close()
