@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
@@ -20,13 +20,17 @@ from chalicelib.domain.ports import (
 )
 
 
-def _offset(cursor: str | None, kind: str) -> int:
+def _after(cursor: str | None, kind: str) -> str | None:
+    """The key behind which the list ``kind`` goes on."""
     if cursor is None:
-        return 0
-    head, _, tail = cursor.rpartition("|")
-    if head != kind or not tail.isdigit():
+        return None
+    if not cursor.startswith(f"{kind}|"):
         raise InvalidCursorError(cursor)
-    return int(tail)
+    return cursor[len(kind) + 1 :]
+
+
+def _sort_key(job: Job) -> str:
+    return f"{job.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}#{job.job_id}"
 
 
 class InMemoryJobStore:
@@ -89,7 +93,7 @@ class InMemoryJobStore:
 
     def list(self, query: JobFilter, *, limit: int, cursor: str | None = None, offset: int = 0) -> JobPage:
         kind = f"jobs:{query}"
-        start = _offset(cursor, kind) + offset
+        after = _after(cursor, kind)
         with self._lock:
             found = [
                 job
@@ -98,17 +102,19 @@ class InMemoryJobStore:
                 and (query.status is None or job.status == query.status)
                 and (query.provider is None or job.provider == query.provider)
                 and (query.job_type is None or job.job_type == query.job_type)
+                and (after is None or _sort_key(job) < after)
             ]
-        found.sort(key=lambda j: (j.created_at, j.job_id), reverse=True)
-        rest = len(found) > start + limit
-        return JobPage(tuple(found[start : start + limit]), f"{kind}|{start + limit}" if rest else None)
+        found = sorted(found, key=_sort_key, reverse=True)[offset:]
+        more = len(found) > limit
+        return JobPage(tuple(found[:limit]), f"{kind}|{_sort_key(found[limit - 1])}" if more else None)
 
     def list_active(self, *, limit: int = 100, cursor: str | None = None) -> JobPage:
-        start = _offset(cursor, "active")
+        after = _after(cursor, "active")
         with self._lock:
-            found = sorted((j for j in self._jobs.values() if j.is_active), key=lambda j: (j.created_at, j.job_id))
-        rest = len(found) > start + limit
-        return JobPage(tuple(found[start : start + limit]), f"active|{start + limit}" if rest else None)
+            found = [j for j in self._jobs.values() if j.is_active and (after is None or _sort_key(j) > after)]
+        found.sort(key=_sort_key)
+        more = len(found) > limit
+        return JobPage(tuple(found[:limit]), f"active|{_sort_key(found[limit - 1])}" if more else None)
 
     def find_by_prediction(self, provider: str, prediction_id: str) -> Job | None:
         with self._lock:
@@ -145,6 +151,7 @@ class InMemoryJobStore:
 
 class InMemoryDatasetStore:
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._datasets: dict[tuple[str, str], Dataset] = {}
         self._versions: dict[tuple[str, str, str], DatasetVersion] = {}
 
@@ -158,13 +165,16 @@ class InMemoryDatasetStore:
         self, owner: str, *, limit: int = 100, cursor: str | None = None
     ) -> tuple[list[Dataset], str | None]:
         kind = f"datasets:{owner}"
-        start = _offset(cursor, kind)
-        found = sorted((d for d in self._datasets.values() if d.owner == owner), key=lambda d: d.dataset_id.encode())
-        rest = len(found) > start + limit
-        return found[start : start + limit], f"{kind}|{start + limit}" if rest else None
+        after = _after(cursor, kind)
+        datasets = list(self._datasets.values())
+        mine = [d for d in datasets if d.owner == owner and (after is None or d.dataset_id > after)]
+        found = sorted(mine, key=lambda d: d.dataset_id)
+        return found[:limit], f"{kind}|{found[limit - 1].dataset_id}" if len(found) > limit else None
 
     def find_by_source(self, owner: str, source_path: str) -> Dataset | None:
-        found = [d for d in self._datasets.values() if (d.owner, d.source_path) == (owner, source_path)]
+        # A copy first: other threads may add datasets meanwhile.
+        datasets = list(self._datasets.values())
+        found = [d for d in datasets if (d.owner, d.source_path) == (owner, source_path)]
         return max(found, key=lambda d: d.updated_at, default=None)
 
     def delete_dataset(self, owner: str, dataset_id: str) -> None:
@@ -178,15 +188,17 @@ class InMemoryDatasetStore:
 
     def update_version(self, version: DatasetVersion) -> None:
         key = (version.owner, version.dataset_id, version.version_id)
-        current = self._versions.get(key)
-        if current is None:
-            raise StaleRecordError(version.version_id)
-        if current.status is VersionStatus.READY and version.status is not VersionStatus.READY:
-            raise StaleRecordError(version.version_id)
-        self._versions[key] = version
+        with self._lock:
+            current = self._versions.get(key)
+            if current is None:
+                raise StaleRecordError(version.version_id)
+            if current.status is VersionStatus.READY and version.status is not VersionStatus.READY:
+                raise StaleRecordError(version.version_id)
+            self._versions[key] = version
 
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
-        found = [v for (o, d, _), v in self._versions.items() if (o, d) == (owner, dataset_id)]
+        versions = list(self._versions.values())
+        found = [v for v in versions if (v.owner, v.dataset_id) == (owner, dataset_id)]
         return sorted(found, key=lambda v: (v.created_at, v.version_id), reverse=True)[:1000]
 
     def delete_version(self, owner: str, dataset_id: str, version_id: str) -> None:
@@ -195,13 +207,15 @@ class InMemoryDatasetStore:
 
 class InMemoryConfigStore:
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._configs: dict[tuple[str, str], list[TrainingConfig]] = {}
 
     def save(self, config: TrainingConfig) -> None:
-        versions = self._configs.setdefault((config.owner, config.name), [])
-        if config.version != len(versions) + 1:
-            raise StaleRecordError(config.name)
-        versions.append(config)
+        with self._lock:
+            versions = self._configs.get((config.owner, config.name), [])
+            if config.version != len(versions) + 1:
+                raise StaleRecordError(config.name)
+            self._configs[config.owner, config.name] = [*versions, config]
 
     def get(self, owner: str, name: str, version: int | None = None) -> TrainingConfig | None:
         versions = self._configs.get((owner, name), [])
@@ -213,11 +227,11 @@ class InMemoryConfigStore:
         self, owner: str, *, limit: int = 100, cursor: str | None = None
     ) -> tuple[list[TrainingConfig], str | None]:
         kind = f"configs:{owner}"
-        start = _offset(cursor, kind)
-        names = sorted((n for o, n in self._configs if o == owner), key=str.encode)
-        found = [self._configs[owner, n][-1] for n in names]
-        rest = len(found) > start + limit
-        return found[start : start + limit], f"{kind}|{start + limit}" if rest else None
+        after = _after(cursor, kind)
+        with self._lock:
+            found = [self._configs[o, n][-1] for o, n in sorted(self._configs) if o == owner]
+        found = [c for c in found if after is None or c.name > after]
+        return found[:limit], f"{kind}|{found[limit - 1].name}" if len(found) > limit else None
 
     def versions(self, owner: str, name: str) -> Sequence[TrainingConfig]:
         return list(reversed(self._configs.get((owner, name), [])))[:1000]
@@ -228,14 +242,16 @@ class InMemoryConfigStore:
 
 class InMemoryWebhookLog:
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._seen: dict[tuple[str, str], datetime] = {}
 
     def remember(self, provider: str, webhook_id: str, *, now: datetime, keep: timedelta) -> bool:
-        until = self._seen.get((provider, webhook_id))
-        if until is not None and until > now:
-            return False
-        self._seen[provider, webhook_id] = now + keep
-        return True
+        with self._lock:
+            until = self._seen.get((provider, webhook_id))
+            if until is not None and until > now:
+                return False
+            self._seen[provider, webhook_id] = now + keep
+            return True
 
     def forget(self, provider: str, webhook_id: str) -> None:
         self._seen.pop((provider, webhook_id), None)

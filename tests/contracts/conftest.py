@@ -1,0 +1,81 @@
+"""One suite per port, run against the in-memory fake and the real adapter on the AWS emulator."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from chalicelib.domain.ports import ConfigStore, DatasetStore, JobStore, WebhookLog
+from chalicelib.store import DynamoConfigStore, DynamoDatasetStore, DynamoJobStore, DynamoWebhookLog
+from chalicelib.store.records import record_model
+from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
+from tests.support.emulator import Emulator, running_emulator
+from tests.support.tables import create_jobs_table
+
+MEMORY, DYNAMODB = "memory", "dynamodb"
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """An AWS emulator with IAM on, shared by the session."""
+    with running_emulator(tmp_path_factory.mktemp("emulator")) as running:
+        yield running
+
+
+@pytest.fixture
+def aws_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the AWS SDK finds in its environment inside a deployed function."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_DYNAMODB"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", emulator.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+
+@pytest.fixture
+def jobs_table(emulator: Emulator, aws_environment: None) -> Iterator[str]:
+    """An empty jobs table of this test's own."""
+    client, name = emulator.client("dynamodb"), f"test-{uuid.uuid4().hex[:12]}-jobs"
+    create_jobs_table(client, name)
+    yield name
+    record_model(name)._get_connection().connection.client.close()
+    client.delete_table(TableName=name)
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def job_store(request: pytest.FixtureRequest) -> JobStore:
+    if request.param == MEMORY:
+        return InMemoryJobStore()
+    return DynamoJobStore(request.getfixturevalue("jobs_table"))
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def dataset_store(request: pytest.FixtureRequest) -> DatasetStore:
+    if request.param == MEMORY:
+        return InMemoryDatasetStore()
+    return DynamoDatasetStore(request.getfixturevalue("jobs_table"))
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def config_store(request: pytest.FixtureRequest) -> ConfigStore:
+    if request.param == MEMORY:
+        return InMemoryConfigStore()
+    return DynamoConfigStore(request.getfixturevalue("jobs_table"))
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def webhook_log(request: pytest.FixtureRequest) -> WebhookLog:
+    if request.param == MEMORY:
+        return InMemoryWebhookLog()
+    return DynamoWebhookLog(request.getfixturevalue("jobs_table"))
+
+
+@pytest.fixture
+def sleeps() -> tuple[list[float], Callable[[float], None]]:
+    """Pauses that were asked for, and the sleeper that writes them down instead of sleeping."""
+    asked: list[float] = []
+    return asked, asked.append
