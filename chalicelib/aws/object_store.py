@@ -22,7 +22,7 @@ from chalicelib.domain.ports import ObjectInfo, PresignedPut
 from chalicelib.errors import Unavailable
 
 _SERVICE = "The object store"
-#: Keys in one listing or one DeleteObjects call.
+#: Keys in one listing or one DeleteObjects call; S3 takes no more.
 PAGE = 1000
 #: Signature version 4 knows no longer-lived URLs.
 MAX_EXPIRES = timedelta(days=7)
@@ -49,9 +49,10 @@ class S3ObjectStore:
     busy, PermissionError for a key it refuses to delete, botocore's ClientError when the deployment is wrong.
     """
 
-    def __init__(self, bucket: str, client: ClientSource) -> None:
+    def __init__(self, bucket: str, client: ClientSource, *, page: int = PAGE) -> None:
         self._bucket = bucket
         self._client = client
+        self._page_size = page
 
     @property
     def bucket(self) -> str:
@@ -141,7 +142,8 @@ class S3ObjectStore:
         left = limit
         token: str | None = None
         while left is None or left > 0:
-            page = self._page(prefix, start_after, token, PAGE if left is None else min(PAGE, left))
+            size = self._page_size if left is None else min(self._page_size, left)
+            page = self._page(prefix, start_after, token, size)
             for found in page.get("Contents", []):
                 yield ObjectInfo(key=found["Key"], size=found["Size"], modified_at=found["LastModified"])
             if left is not None:
@@ -164,7 +166,7 @@ class S3ObjectStore:
 
     def delete(self, keys: Iterable[str]) -> int:
         count = 0
-        for batch in _batches(keys):
+        for batch in _batches(keys, self._page_size):
             self._delete(batch)
             count += len(batch)
         return count
@@ -190,9 +192,9 @@ class S3ObjectStore:
         return self.delete(info.key for info in self.list(prefix))
 
 
-def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
+def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
     source = iter(keys)
-    while batch := list(islice(source, PAGE)):
+    while batch := list(islice(source, size)):
         yield batch
 
 
