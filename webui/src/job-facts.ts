@@ -1,6 +1,6 @@
 /** Readings of a job record that more than one place needs. */
 
-import type { Job, JobPhase } from "./api/types";
+import type { Job } from "./api/types";
 
 export const jobName = (job: Job): string => job.run_name ?? job.config_name ?? job.job_id;
 
@@ -32,9 +32,9 @@ export function timeline(job: Job): { step: TimelineStep; state: StepState }[] {
 }
 
 function furthest(job: Job): TimelineStep {
-  if (job.is_active) return (job.phase satisfies JobPhase | null) ?? "submitted";
+  if (job.is_active) return job.phase;
   if (job.status === "completed") return "finished";
-  if ((job.delivery?.files ?? 0) > 0) return "delivering";
+  if (job.delivery.files > 0) return "delivering";
   if (job.started_at !== null || job.progress.step !== null) return "training";
   return job.metadata.prediction_id ? "launching" : "preparing";
 }

@@ -1,7 +1,7 @@
 import "./styles/index.css";
 import { signal } from "@preact/signals";
 import { render } from "preact";
-import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
+import { ErrorBoundary, LocationProvider, lazy, Route, Router, useLocation } from "preact-iso";
 import { preferredLanguage, setLanguage, t } from "./i18n";
 import { DatasetsPage } from "./pages/datasets/DatasetsPage";
 import { JobPage } from "./pages/job/JobPage";
@@ -10,7 +10,9 @@ import { Page } from "./ui/Page";
 import { Shell } from "./ui/Shell";
 
 /** Paths that are no pages of this application: the browser loads them. */
-const SCOPE = /^\/(?!docs(\/|$)|api\/)/;
+const SCOPE = /^\/(?!api\/)/;
+
+const DocsPage = lazy(() => import("./pages/docs/DocsPage").then((module) => module.DocsPage));
 
 function App() {
   return (
@@ -33,6 +35,7 @@ function Pages() {
             <Route path="/jobs" component={JobsPage} />
             <Route path="/jobs/:jobId" component={JobPage} />
             <Route path="/datasets" component={DatasetsPage} />
+            <Route path="/docs" component={DocsPage} />
             <Route default component={NotFound} />
           </Router>
         )}

@@ -50,15 +50,17 @@ export class ApiError extends Error {
 
 /**
  * The access token of a hosted stack. It lives in this tab's memory only: storage can be read by anything that gets
- * to run on the page. `changes` counts up so that pollers ask again after it was set.
+ * to run on the page. `rejected` is true while the token given is not taken; `changes` counts up so that pollers ask
+ * again after it was set.
  */
-export const access = { needed: signal(false), changes: signal(0) };
+export const access = { needed: signal(false), rejected: signal(false), changes: signal(0) };
 let bearer: string | null = null;
 
 /** Use this token for all further calls of this tab. */
 export function setAccessToken(token: string): void {
   bearer = token;
   access.needed.value = false;
+  access.rejected.value = false;
   access.changes.value += 1;
 }
 
@@ -121,7 +123,10 @@ async function parse<T>(response: Response): Promise<T> {
 
 async function problem(response: Response, sentAt: number): Promise<ApiError> {
   // A late 401 of the old token must not ask again for the one just given.
-  if (response.status === 401 && sentAt === access.changes.value) access.needed.value = true;
+  if (response.status === 401 && sentAt === access.changes.value) {
+    access.needed.value = true;
+    access.rejected.value = bearer !== null;
+  }
   const body = await bodyOf(response);
   const retryAfter = Number.parseFloat(response.headers.get("Retry-After") ?? "");
   return new ApiError(text(body.detail) ?? text(body.title) ?? `HTTP ${response.status}`, {

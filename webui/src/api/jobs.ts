@@ -10,7 +10,6 @@ import type {
   Outputs,
 } from "./types";
 
-export const JOBS_PAGE_MAX = 500;
 export const LOG_PAGE_MAX = 1_048_576;
 
 const base = "/api/cloud/jobs";
@@ -19,13 +18,20 @@ const one = (jobId: string, part = "") => `${base}/${encodeURIComponent(jobId)}$
 export interface JobQuery {
   limit: number;
   status?: JobStatus | null;
+  /** `next` of the page before. */
+  cursor?: string | null;
   /** Ask the server to confirm active jobs with the provider before it answers. */
   syncActive?: boolean;
 }
 
 export const listJobs = (query: JobQuery, signal?: AbortSignal) =>
   request<JobPage>("GET", base, {
-    query: { limit: query.limit, status: query.status, sync_active: query.syncActive || null },
+    query: {
+      limit: query.limit,
+      status: query.status,
+      cursor: query.cursor,
+      sync_active: query.syncActive || null,
+    },
     ...opt(signal),
   });
 
@@ -36,8 +42,8 @@ export const getJob = (jobId: string, signal?: AbortSignal) =>
 export const getProgress = (jobId: string, signal?: AbortSignal) =>
   request<InlineProgress>("GET", one(jobId, "/inline-progress"), opt(signal));
 
-/** Without `offset`: the last MiB. With it: from that byte, at most `limit` bytes. */
-export const getLogs = (jobId: string, at: { offset?: number; limit?: number } = {}, signal?: AbortSignal) =>
+/** The raw log from byte `offset`, at most `limit` bytes. An offset behind the end is refused (400). */
+export const getLogs = (jobId: string, at: { offset: number; limit?: number }, signal?: AbortSignal) =>
   request<LogPage>("GET", one(jobId, "/logs"), { query: { ...at }, ...opt(signal) });
 
 export const getEvents = (jobId: string, after: number, signal?: AbortSignal) =>

@@ -7,6 +7,7 @@ export function AccessForm() {
   const input = useRef<HTMLInputElement>(null);
   const field = useId();
   const help = useId();
+  const wrong = useId();
   if (!access.needed.value) return null;
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
@@ -18,6 +19,9 @@ export function AccessForm() {
       <form onSubmit={submit}>
         <h2>{t("access.title")}</h2>
         <p id={help}>{t("access.help")}</p>
+        <p id={wrong} class={access.rejected.value ? "field-error" : undefined} role="alert">
+          {access.rejected.value && t("access.wrong")}
+        </p>
         <label for={field}>{t("access.label")}</label>
         <div class="access-row">
           <input
@@ -26,7 +30,8 @@ export function AccessForm() {
             type="password"
             autocomplete="off"
             spellcheck={false}
-            aria-describedby={help}
+            aria-describedby={`${help} ${wrong}`}
+            aria-invalid={access.rejected.value}
             required
           />
           <button type="submit" class="button button-primary">

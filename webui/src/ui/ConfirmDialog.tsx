@@ -1,5 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useId, useRef } from "preact/hooks";
+import { t } from "../i18n";
 import { ErrorBox } from "./ErrorBox";
 
 interface ConfirmDialogProps {
@@ -9,6 +10,8 @@ interface ConfirmDialogProps {
   confirm: string;
   keep: string;
   onConfirm: () => Promise<void>;
+  /** After the dialog has closed because it was done: the page is no longer inert and can take the focus. */
+  onDone?: () => void;
   onClose: () => void;
 }
 
@@ -16,7 +19,15 @@ interface ConfirmDialogProps {
  * A question with two verbs. Native modal: the page behind is inert, Esc is the safe answer, focus starts on the safe
  * button and returns to where it was. Stays open with the error when the action fails.
  */
-export function ConfirmDialog({ title, body, confirm, keep, onConfirm, onClose }: ConfirmDialogProps) {
+export function ConfirmDialog({
+  title,
+  body,
+  confirm,
+  keep,
+  onConfirm,
+  onDone,
+  onClose,
+}: ConfirmDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const safe = useRef<HTMLButtonElement>(null);
   const busy = useSignal(false);
@@ -37,7 +48,9 @@ export function ConfirmDialog({ title, body, confirm, keep, onConfirm, onClose }
     failed.value = null;
     try {
       await onConfirm();
+      dialog.current?.close();
       onClose();
+      onDone?.();
     } catch (error) {
       failed.value = error instanceof Error ? error : new Error(String(error));
     } finally {
@@ -49,13 +62,13 @@ export function ConfirmDialog({ title, body, confirm, keep, onConfirm, onClose }
     <dialog ref={dialog} class="dialog" aria-labelledby={heading} aria-describedby={text} onClose={onClose}>
       <h2 id={heading}>{title}</h2>
       <p id={text}>{body}</p>
-      {failed.value && <ErrorBox error={failed.value} />}
+      {failed.value && <ErrorBox error={failed.value} action />}
       <div class="dialog-actions">
         <button ref={safe} type="button" class="button" onClick={onClose}>
           {keep}
         </button>
         <button type="button" class="button button-danger" aria-disabled={busy.value} onClick={act}>
-          {confirm}
+          {busy.value ? t("action.working") : confirm}
         </button>
       </div>
     </dialog>

@@ -8,6 +8,8 @@ export interface Column<Row> {
   numeric?: boolean;
   /** The cell that names the row. */
   rowHeader?: boolean;
+  /** The header is read, not shown: the cells say it themselves. */
+  hiddenHeader?: boolean;
   /** Left out of the card a row becomes on a phone when there is nothing to show. */
   emptyOn?: (row: Row) => boolean;
 }
@@ -32,7 +34,7 @@ export function DataTable<Row>({ label, columns, rows, rowKey, name }: DataTable
         <tr role="row">
           {columns.map((column) => (
             <th key={column.key} role="columnheader" scope="col" class={kind(column)}>
-              {column.header}
+              {column.hiddenHeader ? <span class="visually-hidden">{column.header}</span> : column.header}
             </th>
           ))}
         </tr>

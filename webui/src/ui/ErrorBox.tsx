@@ -3,10 +3,18 @@ import { t } from "../i18n";
 import { CopyButton } from "./CopyButton";
 import { Icon } from "./icons";
 
+interface ErrorBoxProps {
+  error: Error;
+  onRetry?: () => void;
+  /** Something the reader did failed, rather than a reading of ours. */
+  action?: boolean;
+}
+
 /** What went wrong, in the reader's language where we know it, and the next step. */
-export function ErrorBox({ error, onRetry }: { error: Error; onRetry?: () => void }) {
+export function ErrorBox({ error, onRetry, action = false }: ErrorBoxProps) {
   const api = error instanceof ApiError ? error : null;
-  if (api?.status === 401) return null; // the token form at the top of the page says it
+  // The token form at the top of the page says it, but nothing would say that an action was not done.
+  if (api?.status === 401 && !action) return null;
   const ids = api
     ? [t("error.code", { code: api.code }), api.requestId && t("error.request", { id: api.requestId })]
     : [];
@@ -15,7 +23,7 @@ export function ErrorBox({ error, onRetry }: { error: Error; onRetry?: () => voi
     <div class="notice notice-error" role="alert">
       <Icon name="warning" />
       <div class="notice-body">
-        <p class="notice-title">{t("error.title")}</p>
+        <p class="notice-title">{t(action ? "error.action" : "error.title")}</p>
         <p>{sentence(error)}</p>
         {api && api.fields.length > 0 && (
           <ul>
@@ -44,6 +52,7 @@ export function ErrorBox({ error, onRetry }: { error: Error; onRetry?: () => voi
 
 function sentence(error: Error): string {
   if (!(error instanceof ApiError)) return error.message;
+  if (error.status === 401) return t("error.token");
   if (error.status === 404) return t("error.notfound");
   return error.kind === "http" ? error.message : t(`error.${error.kind}`);
 }

@@ -14,6 +14,11 @@ interface PageProps {
   as?: "main" | "section";
 }
 
+/** Where the keyboard goes on when what held the focus is gone. */
+export function focusHeading(): void {
+  document.querySelector<HTMLElement>("h1")?.focus();
+}
+
 let firstPage = true;
 
 /** One page: window title, the only h1, and focus on it after a change of page so that the keyboard starts there. */

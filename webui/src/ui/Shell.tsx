@@ -2,6 +2,7 @@ import type { ComponentChildren } from "preact";
 import { getHealth } from "../api/health";
 import type { Health } from "../api/types";
 import { LANGUAGES, type Language, language, setLanguage, t } from "../i18n";
+import { online } from "../live/online";
 import type { PollState } from "../live/poller";
 import { usePoll } from "../live/usePoll";
 import { setTheme, THEMES, type Theme, theme } from "../preferences";
@@ -21,6 +22,8 @@ export function Shell({ path, children }: { path: string; children: ComponentChi
       </a>
       <TopBar path={path} />
       {health.state.value.data?.sandbox && <SandboxBanner />}
+      <HealthBanner health={health.state.value.data} />
+      <OfflineBanner />
       <AccessForm />
       {children}
       <HealthLine state={health.state.value} />
@@ -35,6 +38,34 @@ function SandboxBanner() {
       <Icon name="info" />
       <p>{t("sandbox.banner")}</p>
     </aside>
+  );
+}
+
+/** Which part of the stack is sick, in its own words. */
+function HealthBanner({ health }: { health: Health | undefined }) {
+  const parts = troubled(health);
+  if (parts.length === 0) return null;
+  return (
+    <aside class="banner banner-bad" aria-label={t("health.title")}>
+      <Icon name="warning" />
+      <p>
+        {t("health.degraded", { names: parts.map((part) => part.name).join(", ") })}.{" "}
+        <span lang="en">{parts.map((part) => part.message).join(". ")}</span>
+      </p>
+    </aside>
+  );
+}
+
+function OfflineBanner() {
+  return (
+    <div role="status">
+      {!online.value && (
+        <div class="banner">
+          <Icon name="warning" />
+          <p>{t("net.offline")}</p>
+        </div>
+      )}
+    </div>
   );
 }
 
@@ -89,21 +120,17 @@ function TopBar({ path }: { path: string }) {
   );
 }
 
-const WELL = new Set(["ok", "healthy", "ready", "pass", "up"]);
+const troubled = (health: Health | undefined) =>
+  health?.components.filter((part) => part.status !== "healthy") ?? [];
 
 function HealthLine({ state }: { state: PollState<Health> }) {
   const { data, error } = state;
-  const troubled = data?.components.filter((part) => !WELL.has(part.status.toLowerCase())) ?? [];
-  const fine = data !== undefined && !error && troubled.length === 0;
+  const fine = data !== undefined && !error && troubled(data).length === 0;
   return (
     <footer class="footer">
       <p class={fine ? "health health-ok" : "health"}>
         {(data || error) && <Icon name={fine ? "completed" : "warning"} />}
-        {healthWords(
-          data,
-          error,
-          troubled.map((part) => part.name),
-        )}
+        {healthWords(data, error)}
       </p>
       {data && (
         <p class="meta">
@@ -114,8 +141,9 @@ function HealthLine({ state }: { state: PollState<Health> }) {
   );
 }
 
-function healthWords(data: Health | undefined, error: Error | null, troubled: string[]): string {
+function healthWords(data: Health | undefined, error: Error | null): string {
   if (error) return t("health.unknown");
   if (!data) return t("live.loading");
-  return troubled.length ? t("health.degraded", { names: troubled.join(", ") }) : t("health.ok");
+  const names = troubled(data).map((part) => part.name);
+  return names.length > 0 ? t("health.degraded", { names: names.join(", ") }) : t("health.ok");
 }

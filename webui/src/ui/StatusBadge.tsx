@@ -6,7 +6,7 @@ import { Icon } from "./icons";
 export function StatusBadge({ job }: { job: Job }) {
   const cancelling = job.cancel_requested && job.is_active;
   const word = cancelling ? t("status.cancelling") : t(`status.${job.status}`);
-  const phase = job.phase && job.phase !== "finished" && job.is_active ? t(`phase.${job.phase}`) : null;
+  const phase = job.phase !== "finished" && job.is_active ? t(`phase.${job.phase}`) : null;
   return (
     <span
       class={`badge badge-${cancelling ? "cancelled" : job.status}`}
@@ -19,12 +19,8 @@ export function StatusBadge({ job }: { job: Job }) {
   );
 }
 
-/** Says where a job really ran when that is not a cloud GPU. */
+/** Says where a job really runs: the sandbox, somebody's own machine, or a cloud GPU. */
 export function JobTags({ job }: { job: Job }) {
-  return (
-    <>
-      {job.sandbox && <span class="tag">{t("tag.sandbox")}</span>}
-      {job.job_type === "local" && <span class="tag">{t("tag.local")}</span>}
-    </>
-  );
+  const where = job.job_type === "local" ? "local" : job.sandbox ? "sandbox" : "cloud";
+  return <span class={`tag tag-${where}`}>{t(`tag.${where}`)}</span>;
 }

@@ -1,63 +1,89 @@
 import { useSignal } from "@preact/signals";
-import { getDataset, listDatasets } from "../../api/datasets";
-import type { Dataset, DatasetDetail, DatasetPage, DatasetVersion } from "../../api/types";
-import { fmt, t } from "../../i18n";
+import { useLocation } from "preact-iso";
+import { deleteDataset, listDatasets } from "../../api/datasets";
+import type { Dataset, DatasetPage } from "../../api/types";
+import { t } from "../../i18n";
 import { everyTenSeconds } from "../../live/clock";
 import { usePoll } from "../../live/usePoll";
+import { notify } from "../../ui/announcer";
 import { Command } from "../../ui/CopyButton";
 import { type Column, DataTable } from "../../ui/DataTable";
+import { DeleteButton } from "../../ui/DeleteButton";
 import { ErrorBox } from "../../ui/ErrorBox";
 import { Ago, Freshness } from "../../ui/Freshness";
-import { Page } from "../../ui/Page";
+import { LoadMore } from "../../ui/LoadMore";
+import { focusHeading, Page } from "../../ui/Page";
 import { Skeleton } from "../../ui/Skeleton";
+import { Versions } from "./Versions";
 
-const PAGE = 50;
-const MOST = 500;
+const PAGE = 100;
 const REFRESH_MS = 30_000;
+const PUSH = "stcloud datasets push ./my-pictures";
 
 export function DatasetsPage() {
-  const limit = useSignal(PAGE);
-  const open = useSignal<string | null>(null);
+  const { query, route } = useLocation();
+  const open = query.open ?? null;
+  const older = useSignal<DatasetPage | null>(null);
   const { state, refresh } = usePoll<DatasetPage>(
     "datasets",
-    (signal) => listDatasets(limit.peek(), signal),
+    (signal) => listDatasets({ limit: PAGE }, signal),
     () => REFRESH_MS,
   );
   const { data, error } = state.value;
-  const more = () => {
-    limit.value = Math.min(MOST, limit.value + PAGE);
+  const rows = data ? merge(data, older.value) : [];
+  const next = (older.value ?? data)?.next ?? null;
+  const more = async () => {
+    const page = await listDatasets({ limit: PAGE, cursor: next });
+    older.value = { datasets: [...(older.value?.datasets ?? []), ...page.datasets], next: page.next ?? null };
+  };
+  const show = (id: string | null) =>
+    route(id === null ? "/datasets" : `/datasets?open=${encodeURIComponent(id)}`, true);
+  const deleted = (id: string) => {
+    notify(t("datasets.deleted", { name: id }));
+    older.value = null;
+    if (open === id) show(null);
     refresh();
+    focusHeading();
   };
   return (
     <Page title={[t("datasets.title")]} heading={t("datasets.title")}>
       <Freshness state={state.value} />
       {error && !data && <ErrorBox error={error} onRetry={refresh} />}
       {!data && !error && <Skeleton rows={4} />}
-      {data?.datasets.length === 0 && <EmptyDatasets />}
-      {data && data.datasets.length > 0 && (
-        <DataTable
-          name="datasets"
-          label={t("datasets.title")}
-          columns={columns(open.value, (id) => {
-            open.value = open.value === id ? null : id;
-          })}
-          rows={data.datasets}
-          rowKey={(dataset) => dataset.dataset_id}
-        />
+      {data && rows.length === 0 && <EmptyDatasets />}
+      {rows.length > 0 && (
+        <>
+          <DataTable
+            name="datasets"
+            label={t("datasets.title")}
+            columns={columns(open, show, deleted)}
+            rows={rows}
+            rowKey={(dataset) => dataset.dataset_id}
+          />
+          {next !== null && <LoadMore onMore={more} />}
+          {open !== null && <Versions key={open} datasetId={open} onChanged={refresh} />}
+          <section class="panel" aria-labelledby="push">
+            <h2 id="push">{t("datasets.push")}</h2>
+            <p class="lead">{t("datasets.empty.lead")}</p>
+            <Command line={PUSH} />
+          </section>
+        </>
       )}
-      {data && data.next !== null && limit.value < MOST && (
-        <div class="more">
-          <button type="button" class="button" onClick={more}>
-            {t("action.more")}
-          </button>
-        </div>
-      )}
-      {open.value !== null && <Versions key={open.value} datasetId={open.value} />}
     </Page>
   );
 }
 
-const columns = (open: string | null, toggle: (id: string) => void): Column<Dataset>[] => [
+/** The first page as it is now with the rows of further pages behind it. Both are in the order of their ids. */
+function merge(first: DatasetPage, older: DatasetPage | null): Dataset[] {
+  const known = new Set(first.datasets.map((dataset) => dataset.dataset_id));
+  return [...first.datasets, ...(older?.datasets ?? []).filter((dataset) => !known.has(dataset.dataset_id))];
+}
+
+const columns = (
+  open: string | null,
+  show: (id: string | null) => void,
+  deleted: (id: string) => void,
+): Column<Dataset>[] => [
   {
     key: "name",
     header: t("datasets.col.name"),
@@ -67,9 +93,8 @@ const columns = (open: string | null, toggle: (id: string) => void): Column<Data
         type="button"
         class="link-button"
         aria-expanded={open === id}
-        aria-controls="versions"
         title={t("datasets.showVersions", { name: id })}
-        onClick={() => toggle(id)}
+        onClick={() => show(open === id ? null : id)}
       >
         {id}
       </button>
@@ -84,14 +109,33 @@ const columns = (open: string | null, toggle: (id: string) => void): Column<Data
   {
     key: "version",
     header: t("datasets.col.version"),
-    emptyOn: (dataset) => dataset.latest_version === null,
-    cell: (dataset) => dataset.latest_version && <code>{dataset.latest_version}</code>,
+    cell: (dataset) =>
+      dataset.latest_version ? (
+        <code>{dataset.latest_version}</code>
+      ) : (
+        <span class="meta">{t("datasets.noneReady")}</span>
+      ),
   },
   {
     key: "updated",
     header: t("datasets.col.updated"),
     numeric: true,
     cell: (dataset) => <Ago iso={dataset.updated_at} now={everyTenSeconds.value} />,
+  },
+  {
+    key: "actions",
+    header: t("jobs.col.actions"),
+    hiddenHeader: true,
+    cell: ({ dataset_id: id }) => (
+      <DeleteButton
+        name={id}
+        ask={t("datasets.deleteAsk", { name: id })}
+        body={t("datasets.deleteBody")}
+        confirm={t("datasets.deleteDo")}
+        onDelete={() => deleteDataset(id)}
+        onDeleted={() => deleted(id)}
+      />
+    ),
   },
 ];
 
@@ -100,61 +144,7 @@ function EmptyDatasets() {
     <section class="panel empty">
       <h2>{t("datasets.empty.title")}</h2>
       <p class="lead">{t("datasets.empty.lead")}</p>
-      <Command line="stcloud datasets push ./my-pictures" />
+      <Command line={PUSH} />
     </section>
   );
 }
-
-function Versions({ datasetId }: { datasetId: string }) {
-  const { state, refresh } = usePoll<DatasetDetail>(
-    `dataset/${datasetId}`,
-    (signal) => getDataset(datasetId, signal),
-    (dataset) => (dataset.versions.some((version) => version.status === "uploading") ? 5_000 : null),
-  );
-  const { data, error } = state.value;
-  const name = t("datasets.versions", { name: datasetId });
-  return (
-    <section id="versions" class="panel" aria-label={name}>
-      <h2>{name}</h2>
-      {error && !data && <ErrorBox error={error} onRetry={refresh} />}
-      {!data && !error && <Skeleton rows={2} />}
-      {data && (
-        <DataTable
-          name="versions"
-          label={name}
-          columns={versionColumns()}
-          rows={data.versions}
-          rowKey={(version) => version.version_id}
-        />
-      )}
-    </section>
-  );
-}
-
-const versionColumns = (): Column<DatasetVersion>[] => [
-  {
-    key: "version",
-    header: t("datasets.col.version"),
-    rowHeader: true,
-    cell: (version) => <code>{version.version_id}</code>,
-  },
-  { key: "state", header: t("datasets.col.state"), cell: (version) => t(`datasets.state.${version.status}`) },
-  {
-    key: "files",
-    header: t("datasets.col.files"),
-    numeric: true,
-    cell: (version) => fmt().integer(version.files),
-  },
-  {
-    key: "size",
-    header: t("datasets.col.size"),
-    numeric: true,
-    cell: (version) => fmt().bytes(version.bytes),
-  },
-  {
-    key: "created",
-    header: t("datasets.col.created"),
-    numeric: true,
-    cell: (version) => fmt().dateTime(version.created_at),
-  },
-];

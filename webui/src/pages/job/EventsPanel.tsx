@@ -1,6 +1,7 @@
 import { getEvents } from "../../api/jobs";
 import type { Job, JobEvent } from "../../api/types";
-import { fmt, t } from "../../i18n";
+import { fmt, type MessageKey, t } from "../../i18n";
+import { en } from "../../i18n/en";
 import { usePoll } from "../../live/usePoll";
 import { ErrorBox } from "../../ui/ErrorBox";
 
@@ -41,12 +42,29 @@ export function EventsPanel({ job }: { job: Job }) {
               <time dateTime={event.at} title={fmt().dateTime(event.at)} class="meta num">
                 {fmt().time(event.at)}
               </time>
-              <span lang="en">{event.message}</span>
-              <code class="meta">{event.type}</code>
+              <EventWords event={event} />
+              <code class="meta event-type">{event.type}</code>
             </li>
           ))}
         </ol>
       )}
     </section>
+  );
+}
+
+/** What happened in the reader's language where we know it; the server's own sentence where it says more. */
+function EventWords({ event }: { event: JobEvent }) {
+  const key = `event.${event.type}`;
+  const known = key in en ? t(key as MessageKey) : null;
+  const original = known === event.message ? null : event.message;
+  return (
+    <span class="event-words">
+      {known && <span>{known}</span>}
+      {original && (
+        <span lang="en" class={known ? "event-detail" : undefined}>
+          {original}
+        </span>
+      )}
+    </span>
   );
 }

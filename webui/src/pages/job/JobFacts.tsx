@@ -1,7 +1,6 @@
 import type { ComponentChildren } from "preact";
 import type { Job } from "../../api/types";
 import { fmt, type MessageKey, t } from "../../i18n";
-import { en } from "../../i18n/en";
 import { type StepState, timeline } from "../../job-facts";
 import { CopyButton } from "../../ui/CopyButton";
 import { Icon, type IconName } from "../../ui/icons";
@@ -32,8 +31,7 @@ export function PhaseLine({ job }: { job: Job }) {
 
 /** Why a job failed, whose turn it is, and what to do: before everything else on the page. */
 export function FailureBox({ job }: { job: Job }) {
-  const kindKey = `failure.kind.${job.failure?.kind}`;
-  const kind = kindKey in en ? t(kindKey as MessageKey) : null;
+  const kind = job.failure && t(`failure.kind.${job.failure.kind}`);
   return (
     <section class="notice notice-error" aria-label={t("failure.title")}>
       <Icon name="failed" />
@@ -52,29 +50,54 @@ export function FailureBox({ job }: { job: Job }) {
   );
 }
 
+/** The numbers people come for: what it costs, how well it goes, how long it has run. */
+export function Figures({ job }: { job: Job }) {
+  const most = (job.price_per_hour * job.max_run_seconds) / 3600;
+  const figures: [MessageKey, string, (string | undefined)?][] = [
+    [
+      job.is_terminal ? "job.fact.costFinal" : "job.fact.cost",
+      fmt().money(job.cost_usd),
+      job.is_active
+        ? t("job.fact.atMost", { cost: fmt().money(most), time: fmt().duration(job.max_run_seconds) })
+        : undefined,
+    ],
+    ["job.fact.loss", fmt().loss(job.progress.loss)],
+    ["job.fact.lr", fmt().learningRate(job.progress.learning_rate)],
+    ["job.fact.duration", fmt().duration(job.duration_seconds)],
+    ["job.fact.checkpoints", fmt().integer(job.progress.checkpoint_count)],
+  ];
+  return (
+    <dl class="figures">
+      {figures.map(([key, value, note]) => (
+        <div key={key}>
+          <dt>{t(key)}</dt>
+          <dd class="num">
+            <span class="figure">{value}</span>
+            {note && <span class="meta">{note}</span>}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
 export function Facts({ job }: { job: Job }) {
-  const prediction = typeof job.metadata.prediction_id === "string" ? job.metadata.prediction_id : null;
-  const config = job.config_name;
+  const prediction = text(job.metadata.prediction_id);
+  const trainer = text(job.metadata.model);
   const rows: [MessageKey, ComponentChildren | null][] = [
     [
       "job.fact.stage",
       job.is_active && job.progress.stage ? <span lang="en">{job.progress.stage}</span> : null,
     ],
-    ["job.fact.loss", job.progress.loss === null ? null : fmt().loss(job.progress.loss)],
-    [
-      "job.fact.lr",
-      job.progress.learning_rate === null ? null : fmt().learningRate(job.progress.learning_rate),
-    ],
-    ["job.fact.checkpoints", job.progress.checkpoint_count || null],
-    [job.is_terminal ? "job.fact.costFinal" : "job.fact.cost", fmt().money(job.cost_usd)],
-    ["job.fact.hardware", job.hardware_type],
+    ["job.fact.hardware", job.hardware_type && <Hardware job={job} />],
     ["job.fact.provider", job.provider],
+    ["job.fact.trainer", trainer && <code>{trainer}</code>],
     ["job.fact.created", fmt().dateTime(job.created_at)],
     ["job.fact.started", job.started_at && fmt().dateTime(job.started_at)],
     ["job.fact.ended", job.completed_at && fmt().dateTime(job.completed_at)],
-    ["job.fact.duration", job.duration_seconds === null ? null : fmt().duration(job.duration_seconds)],
     ["job.fact.deadline", job.is_active && job.deadline ? fmt().dateTime(job.deadline) : null],
-    ["job.fact.config", config && configWords(config, job.config_version)],
+    ["job.fact.config", job.config_name && configWords(job.config_name, job.config_version)],
+    ["job.fact.owner", job.user_id],
     ["job.fact.attempt", job.attempt > 1 ? job.attempt : null],
     ["job.fact.id", <Identifier key="id" id={job.job_id} what={t("job.fact.id")} />],
     ["job.fact.prediction", prediction && <Identifier id={prediction} what={t("job.fact.prediction")} />],
@@ -88,21 +111,22 @@ export function Facts({ job }: { job: Job }) {
           .map(([key, value]) => (
             <div key={key}>
               <dt>{t(key)}</dt>
-              <dd class="num">
-                {value}
-                {key === "job.fact.hardware" && job.price_per_hour !== null && (
-                  <span class="meta">
-                    {" "}
-                    · {t("job.fact.price", { price: fmt().money(job.price_per_hour) })}
-                  </span>
-                )}
-              </dd>
+              <dd class="num">{value}</dd>
             </div>
           ))}
       </dl>
     </section>
   );
 }
+
+const text = (value: unknown) => (typeof value === "string" && value !== "" ? value : null);
+
+const Hardware = ({ job }: { job: Job }) => (
+  <>
+    {job.hardware_type}
+    <span class="meta"> · {t("job.fact.price", { price: fmt().money(job.price_per_hour) })}</span>
+  </>
+);
 
 const configWords = (name: string, version: number | null) =>
   version === null ? name : t("job.fact.configVersion", { name, version });
@@ -127,7 +151,8 @@ export function Datasets({ job }: { job: Job }) {
         <ul class="plain-list">
           {job.datasets.map((dataset) => (
             <li key={dataset.entry_id}>
-              <strong>{dataset.dataset_id}</strong> <code>{dataset.version_id}</code>
+              <a href={`/datasets?open=${encodeURIComponent(dataset.dataset_id)}`}>{dataset.dataset_id}</a>{" "}
+              <code>{dataset.version_id}</code>
               <p class="meta num">
                 {t("datasets.job", { entry: dataset.entry_id })} · {t("job.files", { n: dataset.files })} ·{" "}
                 {fmt().bytes(dataset.bytes)}

@@ -1,23 +1,22 @@
-import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
-import { cancelJob, deleteJob } from "../../api/jobs";
-import type { Job } from "../../api/types";
+import type { Job, JobPhase } from "../../api/types";
 import { fmt, t } from "../../i18n";
 import { jobName } from "../../job-facts";
 import type { PollState } from "../../live/poller";
 import { usePoll } from "../../live/usePoll";
-import { announce, notify } from "../../ui/announcer";
-import { ConfirmDialog } from "../../ui/ConfirmDialog";
+import { announce } from "../../ui/announcer";
 import { ErrorBox } from "../../ui/ErrorBox";
 import { Freshness } from "../../ui/Freshness";
 import { Icon } from "../../ui/icons";
+import { JobActions } from "../../ui/JobActions";
 import { JobProgress } from "../../ui/JobProgress";
 import { Page } from "../../ui/Page";
 import { Skeleton } from "../../ui/Skeleton";
 import { JobTags, StatusBadge } from "../../ui/StatusBadge";
+import { ConfigPanel } from "./ConfigPanel";
 import { EventsPanel } from "./EventsPanel";
-import { Datasets, Facts, FailureBox, PhaseLine } from "./JobFacts";
+import { Datasets, Facts, FailureBox, Figures, PhaseLine } from "./JobFacts";
 import { LogsPanel } from "./LogsPanel";
 import { LossPanel } from "./LossPanel";
 import { loadJob } from "./loadJob";
@@ -25,6 +24,8 @@ import { OutputsPanel } from "./OutputsPanel";
 import { useLog } from "./useLog";
 
 const ACTIVE_MS = 2_000;
+/** While the job is here the provider is asked; before and after there is nothing to confirm. */
+const ASKED_IN = new Set<JobPhase>(["launching", "training"]);
 const MILESTONES = [25, 50, 75, 100];
 
 export function JobPage() {
@@ -60,6 +61,7 @@ interface LoadedJobProps {
 }
 
 function LoadedJob({ job, state, back, onChanged }: LoadedJobProps) {
+  const { route } = useLocation();
   const log = useLog(job);
   useMilestones(job);
   const percent = job.is_active && job.progress.percent !== null ? [fmt().percent(job.progress.percent)] : [];
@@ -69,15 +71,19 @@ function LoadedJob({ job, state, back, onChanged }: LoadedJobProps) {
       title={[...percent, ...word, jobName(job), t("jobs.title")]}
       heading={jobName(job)}
       before={back}
-      actions={<JobActions job={job} onChanged={onChanged} />}
+      actions={<JobActions job={job} onChanged={onChanged} onDeleted={() => route("/")} />}
     >
       <div class="job-head">
         <div class="job-state">
           <StatusBadge job={job} />
           <JobTags job={job} />
-          <Freshness state={state} providerAt={job.is_active ? job.last_confirmed_at : null} />
+          <Freshness
+            state={state}
+            providerAt={job.is_active && ASKED_IN.has(job.phase) ? job.last_confirmed_at : null}
+          />
         </div>
         <JobProgress job={job} withTimeLeft />
+        <Figures job={job} />
         <PhaseLine job={job} />
       </div>
       {job.status === "failed" && <FailureBox job={job} />}
@@ -88,6 +94,7 @@ function LoadedJob({ job, state, back, onChanged }: LoadedJobProps) {
         <LogsPanel job={job} log={log} />
         <EventsPanel job={job} />
         <Datasets job={job} />
+        <ConfigPanel job={job} />
       </div>
     </Page>
   );
@@ -104,80 +111,4 @@ function useMilestones(job: Job): void {
     }
     said.current = reached;
   }, [percent, job]);
-}
-
-function JobActions({ job, onChanged }: { job: Job; onChanged: () => void }) {
-  const { route } = useLocation();
-  const asking = useSignal<"cancel" | "delete" | null>(null);
-  const name = jobName(job);
-  const close = () => {
-    asking.value = null;
-  };
-  const cancel = async () => {
-    const result = await cancelJob(job.job_id);
-    notify(t(result.status === "cancelled" ? "job.cancelled" : "job.cancelSent", { name }));
-    onChanged();
-  };
-  const remove = async () => {
-    await deleteJob(job.job_id);
-    notify(t("job.deleted", { name }));
-    route("/");
-  };
-  const cancelling = job.cancel_requested && job.is_active;
-  return (
-    <>
-      {job.is_active ? (
-        <button
-          type="button"
-          class="button"
-          aria-disabled={cancelling}
-          onClick={() => {
-            if (!cancelling) asking.value = "cancel";
-          }}
-        >
-          {cancelling ? t("status.cancelling") : t("job.cancel")}
-        </button>
-      ) : (
-        <button
-          type="button"
-          class="button"
-          onClick={() => {
-            asking.value = "delete";
-          }}
-        >
-          {t("job.delete")}
-        </button>
-      )}
-      {asking.value === "cancel" && (
-        <ConfirmDialog
-          title={t("job.cancelAsk", { name })}
-          body={
-            job.cost_usd ? t("job.cancelBody", { cost: fmt().money(job.cost_usd) }) : t("job.cancelBodyFree")
-          }
-          confirm={t("job.cancelDo")}
-          keep={t("job.cancelKeep")}
-          onConfirm={cancel}
-          onClose={close}
-        />
-      )}
-      {asking.value === "delete" && (
-        <ConfirmDialog
-          title={t("job.deleteAsk", { name })}
-          body={deleteBody(job)}
-          confirm={t("job.deleteDo")}
-          keep={t("job.deleteKeep")}
-          onConfirm={remove}
-          onClose={close}
-        />
-      )}
-    </>
-  );
-}
-
-function deleteBody(job: Job): string {
-  if (!job.delivery?.files) return t("job.deleteBodyPlain");
-  return t("job.deleteBody", {
-    files: t("job.files", { n: job.delivery.files }),
-    size: fmt().bytes(job.delivery.bytes),
-  });
 }

@@ -1,38 +1,119 @@
-import { useSignal, useSignalEffect } from "@preact/signals";
+import { useSignal } from "@preact/signals";
+import { Component } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { getLogs, LOG_PAGE_MAX } from "../../api/jobs";
 import type { Job } from "../../api/types";
-import { fmt, t } from "../../i18n";
+import { fmt, language, t } from "../../i18n";
 import { ErrorBox } from "../../ui/ErrorBox";
-import type { LogLine } from "./logBuffer";
+import { saveFile } from "../../ui/saveFile";
+import { CAPACITY, type LogBlock, type LogLine } from "./logBuffer";
 import type { JobLog } from "./useLog";
 
-const SHOWN = 1_000;
+const LINE_PX = 18;
 const NEAR_END_PX = 24;
 /** A log larger than this many pages of 1 MiB is not put together in the browser. */
 const DOWNLOAD_PAGES = 256;
 
 /** The log: follows its end while the end is in view, stays put while somebody reads further up. */
 export function LogsPanel({ job, log }: { job: Job; log: JobLog }) {
-  const box = useRef<HTMLDivElement>(null);
-  const shown = useSignal(SHOWN);
-  const following = useSignal(true);
-  const seen = useSignal(0);
   const wrap = useSignal(false);
   const fold = useSignal(true);
+  const busy = useSignal(false);
   const failed = useSignal<Error | null>(null);
 
+  log.changes.value;
+  log.buffer.fold = fold.value;
   const { data, error } = log.state.value;
-  const lines = log.buffer.last(shown.value, fold.value);
   const size = log.buffer.size;
-  if (following.value) seen.value = size;
 
-  // After every draw: a reader at the end stays at the end.
+  const attempt = async (action: () => Promise<void>) => {
+    if (busy.value) return;
+    busy.value = true;
+    failed.value = null;
+    try {
+      await action();
+    } catch (reason) {
+      failed.value = reason instanceof Error ? reason : new Error(String(reason));
+    } finally {
+      busy.value = false;
+    }
+  };
+  return (
+    <section class="panel panel-wide" aria-labelledby="logs">
+      <div class="panel-head">
+        <h2 id="logs">{t("logs.title")}</h2>
+        <div class="panel-tools">
+          <Check checked={wrap.value} onChange={(on) => (wrap.value = on)} label={t("logs.wrap")} />
+          <Check checked={fold.value} onChange={(on) => (fold.value = on)} label={t("logs.fold")} />
+          {size > 0 && (
+            <button
+              type="button"
+              class="button"
+              aria-disabled={busy.value}
+              onClick={() => attempt(() => download(job))}
+            >
+              {t("logs.download")}
+            </button>
+          )}
+        </div>
+      </div>
+      {error && !data && <ErrorBox error={error} onRetry={log.refresh} />}
+      {failed.value && <ErrorBox error={failed.value} action />}
+      {data && size === 0 && (
+        <p class="meta">{t(job.is_active && !data.complete ? "logs.empty" : "logs.emptyEnded")}</p>
+      )}
+      {size > 0 && (
+        <Scroller
+          log={log}
+          wrap={wrap.value}
+          foot={t(data?.complete ? "logs.complete" : "logs.live", {
+            size: fmt().bytes(data?.size ?? log.buffer.end),
+          })}
+          onEarlier={() => attempt(log.loadEarlier)}
+        />
+      )}
+    </section>
+  );
+}
+
+function Check(props: { checked: boolean; onChange: (on: boolean) => void; label: string }) {
+  return (
+    <label class="check">
+      <input
+        type="checkbox"
+        checked={props.checked}
+        onChange={(event) => props.onChange(event.currentTarget.checked)}
+      />
+      {props.label}
+    </label>
+  );
+}
+
+interface ScrollerProps {
+  log: JobLog;
+  wrap: boolean;
+  foot: string;
+  onEarlier: () => Promise<void>;
+}
+
+function Scroller({ log, wrap, foot, onEarlier }: ScrollerProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const following = useSignal(true);
+  const seen = useSignal(0);
+  /** What was drawn last: older lines that came in above since must not move what is being read. */
+  const drawn = useRef({ start: log.buffer.start, height: 0 });
+  log.changes.value;
+  const { buffer } = log;
+  if (following.value) seen.value = buffer.size;
+
+  // After every draw: a reader at the end stays at the end, one who asked for older lines stays where they were.
   useLayoutEffect(() => {
-    if (following.value && box.current) box.current.scrollTop = box.current.scrollHeight;
-  });
-  useSignalEffect(() => {
-    if (following.value && box.current) box.current.scrollTop = box.current.scrollHeight;
+    const element = box.current;
+    if (!element) return;
+    const { start, height } = drawn.current;
+    if (following.value) element.scrollTop = element.scrollHeight;
+    else if ((buffer.start ?? 0) < (start ?? 0)) element.scrollTop += element.scrollHeight - height;
+    drawn.current = { start: buffer.start, height: element.scrollHeight };
   });
 
   const onScroll = () => {
@@ -40,112 +121,101 @@ export function LogsPanel({ job, log }: { job: Job; log: JobLog }) {
     if (element)
       following.value = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END_PX;
   };
-  const attempt = (action: () => Promise<void>) => {
-    failed.value = null;
-    action().catch((reason: unknown) => {
-      failed.value = reason instanceof Error ? reason : new Error(String(reason));
-    });
+  const earlier = () => {
+    following.value = false;
+    void onEarlier();
   };
-  const earlier = () =>
-    attempt(async () => {
-      following.value = false;
-      if (lines.length < shown.value) await log.loadEarlier();
-      shown.value += SHOWN;
-    });
-
-  const more = lines.length === shown.value || !log.fromStart.value;
-  const unread = size - seen.value;
+  const unread = buffer.size - seen.value;
   return (
-    <section class="panel panel-wide" aria-labelledby="logs">
-      <div class="panel-head">
-        <h2 id="logs">{t("logs.title")}</h2>
-        <div class="panel-tools">
-          <label class="check">
-            <input
-              type="checkbox"
-              checked={wrap.value}
-              onChange={(event) => (wrap.value = event.currentTarget.checked)}
-            />
-            {t("logs.wrap")}
-          </label>
-          <label class="check">
-            <input
-              type="checkbox"
-              checked={fold.value}
-              onChange={(event) => (fold.value = event.currentTarget.checked)}
-            />
-            {t("logs.fold")}
-          </label>
-          <button type="button" class="button" onClick={() => attempt(() => download(job))}>
-            {t("logs.download")}
-          </button>
-        </div>
-      </div>
-      {error && !data && <ErrorBox error={error} onRetry={log.refresh} />}
-      {failed.value && <ErrorBox error={failed.value} />}
-      {data && size === 0 && <p class="meta">{t("logs.empty")}</p>}
-      {size > 0 && (
-        <>
-          <div
-            ref={box}
-            class={wrap.value ? "log log-wrap" : "log"}
-            role="log"
-            aria-live="off"
-            aria-labelledby="logs"
-            lang="en"
-            // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and the keyboard must be able to
-            tabIndex={0}
-            onScroll={onScroll}
-          >
-            {more && (
-              <button
-                type="button"
-                class="button log-earlier"
-                lang={document.documentElement.lang}
-                onClick={earlier}
-              >
+    <>
+      <div
+        ref={box}
+        class={wrap ? "log log-wrap" : "log"}
+        role="log"
+        aria-live="off"
+        aria-labelledby="logs"
+        lang="en"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and the keyboard must be able to
+        tabIndex={0}
+        onScroll={onScroll}
+      >
+        {buffer.start !== 0 && (
+          <p class="log-earlier" lang={language.value}>
+            {buffer.full ? (
+              t("logs.held", { n: CAPACITY })
+            ) : (
+              <button type="button" class="button" onClick={earlier}>
                 {t("logs.earlier")}
               </button>
             )}
-            <Lines lines={lines} />
-          </div>
-          <div class="log-foot">
-            <p class="meta num">
-              {t(data?.complete ? "logs.complete" : "logs.live", { size: fmt().bytes(data?.size ?? 0) })}
-            </p>
-            {!following.value && (
-              <button type="button" class="button" onClick={() => (following.value = true)}>
-                {unread > 0 ? t("logs.toEndNew", { n: unread }) : t("logs.toEnd")}
-              </button>
-            )}
-          </div>
-        </>
-      )}
-    </section>
+          </p>
+        )}
+        {buffer.view().map((block) => (
+          <Block key={block.id} block={block} version={block.version} locale={language.value} />
+        ))}
+        {buffer.unfinished && <div>{buffer.unfinished}</div>}
+      </div>
+      <div class="log-foot">
+        <p class="meta num">{foot}</p>
+        {!following.value && (
+          <button type="button" class="button" onClick={() => (following.value = true)}>
+            {unread > 0 ? t("logs.toEndNew", { n: unread }) : t("logs.toEnd")}
+          </button>
+        )}
+      </div>
+    </>
   );
 }
 
-function Lines({ lines }: { lines: LogLine[] }) {
-  return (
-    <>
-      {lines.map((line, index) =>
-        line.gap === undefined ? (
-          <div key={index} class="log-line">
-            {line.folded !== undefined && (
-              <span class="log-folded" lang={document.documentElement.lang}>
-                {t("logs.folded", { n: line.folded })}
-              </span>
-            )}
-            {line.text || "\u00a0"}
-          </div>
-        ) : (
-          <div key={index} class="log-gap" lang={document.documentElement.lang}>
-            {t("logs.gap", { size: fmt().bytes(line.gap) })}
-          </div>
-        ),
-      )}
-    </>
-  );
+interface BlockProps {
+  block: LogBlock;
+  version: number;
+  locale: string;
+}
+
+/**
+ * Two hundred lines as a few pieces of text. The browser lays out only the blocks in view (`content-visibility`), yet
+ * searching in the page and selecting work across all of them. Drawn again only when its version moves.
+ */
+class Block extends Component<BlockProps> {
+  override shouldComponentUpdate(next: BlockProps): boolean {
+    const { block, version, locale } = this.props;
+    return block !== next.block || version !== next.version || locale !== next.locale;
+  }
+
+  render({ block, locale }: BlockProps) {
+    return (
+      <div class="log-block" style={{ containIntrinsicBlockSize: `auto ${block.lines.length * LINE_PX}px` }}>
+        {pieces(block.lines).map((piece, index) =>
+          typeof piece === "string" ? (
+            piece
+          ) : (
+            <span key={index} class={piece.gap === undefined ? "log-folded" : "log-gap"} lang={locale}>
+              {piece.gap === undefined
+                ? `${t("logs.folded", { n: piece.folded ?? 0 })}\n`
+                : `${t("logs.gap", { size: fmt().bytes(piece.gap) })}\n`}
+            </span>
+          ),
+        )}
+      </div>
+    );
+  }
+}
+
+/** Runs of plain lines as one text; marks between them. */
+export function pieces(lines: readonly LogLine[]): (string | LogLine)[] {
+  const out: (string | LogLine)[] = [];
+  let text = "";
+  for (const line of lines) {
+    if (line.gap !== undefined || line.folded !== undefined) {
+      if (text) out.push(text);
+      text = "";
+      out.push(line);
+    }
+    if (line.gap === undefined) text += `${line.text}\n`;
+  }
+  if (text) out.push(text);
+  return out;
 }
 
 /** Reads the whole log page by page and hands it to the browser as a file. */
@@ -158,11 +228,5 @@ async function download(job: Job): Promise<void> {
     if (answer.logs === "" || answer.next_offset >= answer.size) break;
     offset = answer.next_offset;
   }
-  const url = URL.createObjectURL(new Blob(parts, { type: "text/plain;charset=utf-8" }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = `${job.job_id}.log.txt`;
-  link.click();
-  // Revoking at once would race the browser's reading of it.
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  saveFile(`${job.job_id}.log.txt`, parts, "text/plain;charset=utf-8");
 }

@@ -5,6 +5,7 @@ import { usePoll } from "../../live/usePoll";
 import { Command, CopyButton } from "../../ui/CopyButton";
 import { type Column, DataTable } from "../../ui/DataTable";
 import { ErrorBox } from "../../ui/ErrorBox";
+import { Icon } from "../../ui/icons";
 
 const ACTIVE_MS = 15_000;
 /** Presigned links live for an hour: new ones are fetched before they end. */
@@ -80,7 +81,7 @@ const columns = (): Column<OutputFile>[] => [
   {
     key: "state",
     header: t("outputs.col.state"),
-    cell: (file) => t(file.verified ? "outputs.verified" : "outputs.unverified"),
+    cell: (file) => <FileState file={file} />,
   },
   {
     key: "download",
@@ -93,6 +94,28 @@ const columns = (): Column<OutputFile>[] => [
   },
 ];
 
+/** Verified means: read back whole, hashed, and found sound. */
+function FileState({ file }: { file: OutputFile }) {
+  if (file.problem) {
+    return (
+      <span class="state state-bad">
+        <Icon name="warning" />
+        <span>
+          {t("outputs.problem")} <span lang="en">{file.problem}</span>
+        </span>
+      </span>
+    );
+  }
+  return file.verified ? (
+    <span class="state state-good">
+      <Icon name="done" />
+      {t("outputs.verified")}
+    </span>
+  ) : (
+    <span class="meta">{t("outputs.unverified")}</span>
+  );
+}
+
 function Samples({ files }: { files: OutputFile[] }) {
   return (
     <>
@@ -102,6 +125,9 @@ function Samples({ files }: { files: OutputFile[] }) {
           <li key={file.path}>
             <a href={file.url} target="_blank" rel="noreferrer">
               <img src={file.url} alt={file.path} loading="lazy" width={160} height={160} />
+              <span class="meta" aria-hidden="true">
+                {file.path.split("/").at(-1)}
+              </span>
             </a>
           </li>
         ))}

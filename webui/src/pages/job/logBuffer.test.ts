@@ -1,8 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { LogBuffer } from "./logBuffer";
+import { BLOCK_LINES, CAPACITY, LogBuffer, type LogLine } from "./logBuffer";
 
-const texts = (buffer: LogBuffer, fold = false, count = 100) =>
-  buffer.last(count, fold).map((line) => line.text);
+/** Everything the page would draw, the unfinished line included. */
+function drawn(buffer: LogBuffer, fold = false): LogLine[] {
+  buffer.fold = fold;
+  const lines = buffer.view().flatMap((block) => block.lines);
+  return buffer.unfinished ? [...lines, { text: buffer.unfinished }] : lines;
+}
+const texts = (buffer: LogBuffer) => drawn(buffer).map((line) => line.text);
 
 /** Appends pieces one after the other, as polling does. */
 function read(...pieces: string[]): LogBuffer {
@@ -33,7 +38,7 @@ describe("LogBuffer", () => {
     buffer.append("abc\n", 0, 4);
     expect(texts(buffer)).toEqual(["abc"]);
     buffer.append("later\n", 10, 16);
-    expect(buffer.last(9, false)).toEqual([{ text: "abc" }, { text: "", gap: 6 }, { text: "later" }]);
+    expect(drawn(buffer)).toEqual([{ text: "abc" }, { text: "", gap: 6 }, { text: "later" }]);
     expect(buffer.end).toBe(16);
   });
 
@@ -57,24 +62,54 @@ describe("LogBuffer", () => {
     const buffer = new LogBuffer();
     buffer.append("new\n", 50, 54);
     buffer.prepend("old\n", 0, 4);
-    expect(buffer.last(9, false)).toEqual([{ text: "old" }, { text: "", gap: 46 }, { text: "new" }]);
+    expect(drawn(buffer)).toEqual([{ text: "old" }, { text: "", gap: 46 }, { text: "new" }]);
   });
 
   it("folds a run of progress lines into its newest one", () => {
     const step = (n: number) => `Epoch 1/1 Steps:  ${n}%|##  | ${n}/100 [00:01<00:02]\n`;
     const buffer = read("start\n", step(1), step(2), step(3), "[CHECKPOINT]\n", step(4));
-    expect(buffer.last(100, true).map(({ text, folded }) => [text.slice(0, 20), folded])).toEqual([
+    expect(drawn(buffer, true).map(({ text, folded }) => [text.slice(0, 20), folded])).toEqual([
       ["start", undefined],
       ["Epoch 1/1 Steps:  3%", 2],
       ["[CHECKPOINT]", undefined],
       ["Epoch 1/1 Steps:  4%", undefined],
     ]);
-    expect(buffer.last(2, true)).toHaveLength(2);
-    expect(buffer.last(100, false)).toHaveLength(6);
+    expect(drawn(buffer, false)).toHaveLength(6);
+    expect(drawn(buffer, true)).toHaveLength(4);
   });
 
-  it("holds at most 100,000 lines", () => {
-    const buffer = read("x\n".repeat(100_005));
-    expect(buffer.size).toBe(100_000);
+  it("folds the same whether lines come one by one, at once or from before", () => {
+    const step = (n: number) => `Steps:  ${n}%|# | ${n}/100\n`;
+    const all = ["start\n", ...[1, 2, 3].map(step), "end\n"];
+    const whole = read(all.join(""));
+    const late = new LogBuffer();
+    const cut = all.slice(0, 3).join("").length;
+    late.append(all.slice(3).join(""), cut, all.join("").length);
+    late.prepend(all.slice(0, 3).join(""), 0, cut);
+    expect(drawn(late, true)).toEqual(drawn(whole, true));
+    expect(drawn(read(...all), true)).toEqual(drawn(whole, true));
+  });
+
+  it("changes only the last block when text is appended", () => {
+    const buffer = read("x\n".repeat(BLOCK_LINES * 3));
+    const before = buffer.view().map(({ id, version }) => ({ id, version }));
+    buffer.append("y\nz", buffer.end, buffer.end + 3);
+    const after = buffer.view().map(({ id, version }) => ({ id, version }));
+    expect(after.slice(0, 3)).toEqual(before);
+    expect(after).toHaveLength(4);
+    expect(buffer.unfinished).toBe("z");
+  });
+
+  it("shows no colours and cursor moves of a terminal", () => {
+    expect(texts(read("\u001b[32mok\u001b[0m\n", "\u001b[1;31mred"))).toEqual(["ok", "red"]);
+  });
+
+  it("lets the oldest lines go beyond its capacity and says so", () => {
+    const buffer = read(...Array.from({ length: 12 }, (_, lot) => `${lot}\n`.repeat(CAPACITY / 10)));
+    expect(buffer.size).toBeLessThanOrEqual(CAPACITY * 1.1);
+    expect(buffer.size).toBeGreaterThanOrEqual(CAPACITY);
+    expect([buffer.trimmed, buffer.full]).toEqual([true, true]);
+    expect(texts(buffer).at(-1)).toBe("11");
+    expect(texts(buffer)).not.toContain("0");
   });
 });

@@ -42,6 +42,24 @@ describe("LossSeries", () => {
   });
 });
 
+describe("LossSeries that goes back", () => {
+  it("overwrites the steps a resumed training repeats", () => {
+    const series = new LossSeries();
+    for (const [step, loss] of [
+      [1, "1"],
+      [2, "2"],
+      [3, "3"],
+      [2, "0.2"],
+    ] as const)
+      series.read(`${line(step, loss)}\n`);
+    expect(series.points()).toEqual([
+      { step: 1, loss: 1 },
+      { step: 2, loss: 0.2 },
+      { step: 3, loss: 3 },
+    ]);
+  });
+});
+
 describe("reduce", () => {
   it("keeps every spike and the order of steps", () => {
     const points = Array.from({ length: 10_000 }, (_, step) => ({

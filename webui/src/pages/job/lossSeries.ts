@@ -16,7 +16,8 @@ const WORDS: Record<string, number> = {
 const CARRY = 4_096;
 
 export class LossSeries {
-  private readonly bySteps = new Map<number, number>();
+  /** Sorted by step, each step once. */
+  private readonly held: LossPoint[] = [];
   private carry = "";
 
   /** Reads further log text; a line may be cut between two calls. */
@@ -26,21 +27,43 @@ export class LossSeries {
     this.carry = whole.slice(Math.max(whole.lastIndexOf("\n"), whole.lastIndexOf("\r")) + 1).slice(-CARRY);
   }
 
-  /** Reads text from before what was read; it has no part in an unfinished line. */
+  /** Reads text from before what was read; of a step that is known already the value known is the newer one. */
   readEarlier(text: string): void {
-    const carry = this.carry;
-    this.carry = "";
-    this.read(text);
-    this.carry = carry;
+    const earlier = new LossSeries();
+    earlier.read(text);
+    const known = new Set(this.held.map((point) => point.step));
+    this.held.push(...earlier.held.filter((point) => !known.has(point.step)));
+    this.held.sort((a, b) => a.step - b.step);
   }
 
-  add(step: number, loss: number): void {
-    this.bySteps.set(step, loss);
-  }
-
+  /** A copy, sorted by step. */
   points(): LossPoint[] {
-    return [...this.bySteps].map(([step, loss]) => ({ step, loss })).sort((a, b) => a.step - b.step);
+    return [...this.held];
   }
+
+  private add(step: number, loss: number): void {
+    const last = this.held.at(-1);
+    if (!last || step > last.step) {
+      this.held.push({ step, loss });
+      return;
+    }
+    // A redraw of the newest step, or a training that went back to an earlier checkpoint.
+    const at = lowerBound(this.held, step);
+    const replace = this.held[at]?.step === step ? 1 : 0;
+    this.held.splice(at, replace, { step, loss });
+  }
+}
+
+/** The first index whose step is not below `step`. */
+function lowerBound(points: LossPoint[], step: number): number {
+  let low = 0;
+  let high = points.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((points[middle]?.step ?? 0) < step) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 const number = (text: string): number => WORDS[text.toLowerCase()] ?? Number(text);

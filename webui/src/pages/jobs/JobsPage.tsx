@@ -1,60 +1,44 @@
-import { useSignal } from "@preact/signals";
 import { useLocation } from "preact-iso";
-import { JOBS_PAGE_MAX, listJobs } from "../../api/jobs";
-import type { JobPage, JobStatus } from "../../api/types";
-import { fmt, t } from "../../i18n";
-import { usePoll } from "../../live/usePoll";
+import type { JobStatus } from "../../api/types";
+import { t } from "../../i18n";
+import { notify } from "../../ui/announcer";
 import { ErrorBox } from "../../ui/ErrorBox";
 import { Freshness } from "../../ui/Freshness";
-import { Page } from "../../ui/Page";
+import { LoadMore } from "../../ui/LoadMore";
+import { focusHeading, Page } from "../../ui/Page";
 import { Skeleton } from "../../ui/Skeleton";
 import { EmptyJobs } from "./EmptyJobs";
 import { JobsTable } from "./JobsTable";
+import { shownRows } from "./jobList";
+import { type Jobs, useJobs } from "./useJobs";
 
-const PAGE = 50;
-const BUSY_MS = 5_000;
-const CALM_MS = 30_000;
 const FILTERS: JobStatus[] = ["queued", "running", "completed", "failed", "cancelled"];
 
 export function JobsPage() {
   const { query, route } = useLocation();
   const status = FILTERS.find((name) => name === query.status) ?? null;
-  const limit = useSignal(PAGE);
-  const syncNext = useSignal(false);
+  const jobs = useJobs(status);
+  const choose = (next: string) => route(next ? `/?status=${next}` : "/");
 
-  const { state, refresh } = usePoll<JobPage>(
-    `jobs/${status}`,
-    (signal) => {
-      const syncActive = syncNext.peek();
-      syncNext.value = false;
-      return listJobs({ limit: limit.peek(), status, syncActive }, signal);
-    },
-    (page) => (page.jobs.some((job) => job.is_active) ? BUSY_MS : CALM_MS),
-  );
-
-  const choose = (next: string) => {
-    limit.value = PAGE;
-    route(next ? `/?status=${next}` : "/");
-  };
-  const more = () => {
-    limit.value = Math.min(JOBS_PAGE_MAX, limit.value + PAGE);
-    refresh();
-  };
+  const { data, error, loading } = jobs.state.value;
+  const running = data ? jobs.list.value.jobs.filter((job) => job.status === "running").length : 0;
+  const title = running > 0 ? `(${running}) ${t("jobs.title")}` : t("jobs.title");
   const sync = () => {
-    syncNext.value = true;
-    refresh();
+    if (!loading) jobs.sync(() => notify(t("jobs.synced")));
   };
-
-  const { data, error, loading } = state.value;
-  const active = data?.jobs.filter((job) => job.status === "running").length ?? 0;
-  const title = active > 0 ? `(${active}) ${t("jobs.title")}` : t("jobs.title");
 
   return (
     <Page
       title={[title]}
       heading={t("jobs.title")}
       actions={
-        <button type="button" class="button" aria-disabled={loading} onClick={sync}>
+        <button
+          type="button"
+          class="button"
+          title={t("jobs.syncHelp")}
+          aria-disabled={loading}
+          onClick={sync}
+        >
           {t("action.sync")}
         </button>
       }
@@ -71,30 +55,51 @@ export function JobsPage() {
             ))}
           </select>
         </label>
-        {data && data.jobs.length > 0 && (
-          <p class="meta num">
-            {t(data.next === null ? "jobs.count" : "jobs.countMore", { n: data.jobs.length })}
-          </p>
-        )}
-        <Freshness state={state.value} />
+        {data && <Count jobs={jobs} />}
+        <Freshness state={jobs.state.value} />
       </div>
-      {error && !data && <ErrorBox error={error} onRetry={refresh} />}
+      {error && !data && <ErrorBox error={error} onRetry={jobs.refresh} />}
       {!data && !error && <Skeleton rows={5} />}
-      {data && data.jobs.length === 0 && (status ? <NoneMatch onClear={() => choose("")} /> : <EmptyJobs />)}
-      {data && data.jobs.length > 0 && <JobsTable jobs={data.jobs} />}
-      {data && data.next !== null && (
-        <div class="more">
-          {limit.value < JOBS_PAGE_MAX ? (
-            <button type="button" class="button" aria-disabled={loading} onClick={more}>
-              {t("action.more")}
-            </button>
-          ) : (
-            <p class="meta">{t("jobs.limit", { n: fmt().integer(data.jobs.length) })}</p>
-          )}
-        </div>
-      )}
+      {data && <Rows jobs={jobs} filtered={status !== null} onClear={() => choose("")} />}
     </Page>
   );
+}
+
+function Count({ jobs }: { jobs: Jobs }) {
+  const { jobs: all, next } = jobs.list.value;
+  if (all.length === 0) return null;
+  return <p class="meta num">{t(next === null ? "jobs.count" : "jobs.countMore", { n: all.length })}</p>;
+}
+
+function Rows({ jobs, filtered, onClear }: { jobs: Jobs; filtered: boolean; onClear: () => void }) {
+  const { jobs: all, next } = jobs.list.value;
+  const { rows, waiting } = shownRows(all, jobs.held.value);
+  if (all.length === 0 && next === null) return filtered ? <NoneMatch onClear={onClear} /> : <EmptyJobs />;
+  const showNew = () => {
+    jobs.release();
+    window.scrollTo({ top: 0 });
+  };
+  return (
+    <>
+      {waiting > 0 && (
+        <button type="button" class="button new-rows" onClick={showNew}>
+          {t("jobs.new", { n: waiting })}
+        </button>
+      )}
+      {rows.length > 0 ? (
+        <JobsTable jobs={rows} onChanged={jobs.refresh} onDeleted={() => deleted(jobs)} />
+      ) : (
+        <p class="panel empty">{t("jobs.noneHere")}</p>
+      )}
+      {next !== null && <LoadMore onMore={jobs.loadMore} />}
+    </>
+  );
+}
+
+/** The row that held the focus is gone. */
+function deleted(jobs: Jobs): void {
+  jobs.refresh();
+  focusHeading();
 }
 
 function NoneMatch({ onClear }: { onClear: () => void }) {

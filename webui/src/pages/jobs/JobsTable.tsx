@@ -4,10 +4,17 @@ import { jobName } from "../../job-facts";
 import { everyTenSeconds } from "../../live/clock";
 import { type Column, DataTable } from "../../ui/DataTable";
 import { Ago } from "../../ui/Freshness";
+import { JobActions } from "../../ui/JobActions";
 import { JobProgress } from "../../ui/JobProgress";
 import { JobTags, StatusBadge } from "../../ui/StatusBadge";
 
-export function JobsTable({ jobs }: { jobs: Job[] }) {
+interface JobsTableProps {
+  jobs: Job[];
+  onChanged: () => void;
+  onDeleted: () => void;
+}
+
+export function JobsTable({ jobs, onChanged, onDeleted }: JobsTableProps) {
   const columns: Column<Job>[] = [
     { key: "status", header: t("jobs.col.status"), cell: (job) => <StatusBadge job={job} /> },
     {
@@ -61,6 +68,12 @@ export function JobsTable({ jobs }: { jobs: Job[] }) {
       header: t("jobs.col.age"),
       numeric: true,
       cell: (job) => <Ago iso={job.created_at} now={everyTenSeconds.value} />,
+    },
+    {
+      key: "actions",
+      header: t("jobs.col.actions"),
+      hiddenHeader: true,
+      cell: (job) => <JobActions job={job} onChanged={onChanged} onDeleted={onDeleted} small />,
     },
   ];
   return (
