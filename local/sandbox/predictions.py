@@ -181,18 +181,15 @@ def parse_cancel_after(header: str) -> timedelta:
 
 
 def most_at_once(spans: Iterable[tuple[datetime, datetime | None]]) -> int:
-    """The largest number of spans open at one moment; an end of None is still open. Ends come before starts, so one
-    that follows another directly does not overlap it."""
-    edges: list[tuple[datetime, int]] = []
-    unfinished = 0
+    """The largest number of spans open at one moment; an end of None is still open. One that begins where another ends
+    does not overlap it; one without any length overlaps what is open at its moment."""
+    edges: list[tuple[datetime, int, int]] = []
     for start, end in spans:
-        edges.append((start, 1))
+        edges.append((start, 1, 1))
         if end is not None:
-            edges.append((end, -1))
-        else:
-            unfinished += 1
+            edges.append((end, 0 if end > start else 2, -1))
     most = current = 0
-    for _, step in sorted(edges):
+    for _, _, step in sorted(edges):
         current += step
         most = max(most, current)
-    return max(most, unfinished)
+    return most

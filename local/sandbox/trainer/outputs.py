@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from local.sandbox.trainer.config import TrainingConfig
 from local.sandbox.trainer.model import Adapter
@@ -30,8 +30,18 @@ def save_weights(adapter: Adapter, folder: Path) -> Path:
         "lora_alpha": f"{adapter.alpha:g}",
         "trained_by": "local sandbox: a small CPU model, of no use for making pictures",
     }
-    save_file({name: tensor.copy() for name, tensor in adapter.tensors().items()}, path, metadata=metadata)
+    tensors = {name: tensor.copy() for name, tensor in adapter.tensors().items()}
+    path.write_bytes(_sorted_header(save(tensors, metadata=metadata)))
     return path
+
+
+def _sorted_header(data: bytes) -> bytes:
+    """The same file with its header's keys in order: safetensors writes metadata in a random one, and a seed is to
+    repeat a file byte for byte (https://github.com/huggingface/safetensors, ``Metadata`` holds a HashMap)."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def save_checkpoint(adapter: Adapter, config: TrainingConfig, output: Path, *, step: int, epoch: int) -> Path:
