@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,8 @@ from chalicelib.domain.predictions import HardwareProfile
 from chalicelib.domain.trainer import ConfigProblem, check_submission, needs_upload, prepare_config
 from chalicelib.errors import AppError, BadRequest, Conflict, FieldError, NotFound, TooManyRequests, ValidationFailed
 from chalicelib.schemas.jobs import SubmitRequest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,16 @@ class SubmissionService:
             except SlotsFullError:
                 if last_try or not self._free_stale_slots(owner):
                     raise self._too_many() from None
-        self._ports.runner.start(first.job.job_id, first.job.attempt)
+        self._start(first.job)
         return Submitted(job=first.job, idempotent_hit=False, adjustments=prepared.adjustments)
+
+    def _start(self, job: Job) -> None:
+        try:
+            self._ports.runner.start(job.job_id, job.attempt)
+        except Exception:
+            # The job stands and the sweeper starts it. An error would make a caller without a key submit again, and pay
+            # twice.
+            logger.exception("job %s could not be started now; the sweeper will start it", job.job_id)
 
     def _too_many(self) -> TooManyRequests:
         limit = self._ports.limits.max_concurrent_jobs
