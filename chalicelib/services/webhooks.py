@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +19,8 @@ from chalicelib.errors import AuthenticationError, BadRequest, NotFound, Payload
 MAX_BODY_BYTES = 5 * 1024 * 1024
 #: Longer than the signature's tolerance on both sides, so that no replay slips in between.
 REMEMBER_FOR = timedelta(minutes=15)
+#: What may be looked up; a text that fits into no database key is no id.
+_PREDICTION_ID = re.compile(r"[!-~]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class WebhookService:
         self._verify(provider_name, headers, body, now)
         try:
             payload = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadRequest("Invalid JSON payload", code="invalid_json") from None
         if not isinstance(payload, dict):
             raise BadRequest("Invalid JSON payload: not an object", code="invalid_json")
@@ -83,7 +86,8 @@ class WebhookService:
 
     def _apply(self, provider_name: str, payload: Mapping[str, Any], tag: str | None, now: datetime) -> Received:
         prediction_id = payload.get("id") or payload.get("prediction_id") or payload.get("job_id")
-        prediction_id = prediction_id if isinstance(prediction_id, str) else None
+        if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
+            prediction_id = None
         job = self._ports.jobs.get(tag) if tag else None
         if job is None and prediction_id is not None:
             job = self._ports.jobs.find_by_prediction(provider_name, prediction_id)
