@@ -46,7 +46,10 @@ def create_config(call: Call[schema.NamedConfigBody, None]) -> schema.ConfigSave
     statuses=(409,),
 )
 def save_config(call: Call[schema.ConfigBody, None], name: str) -> schema.ConfigSavedResponse:
-    """Save a config. A new version is made when it differs from the latest."""
+    """Save a config.
+
+    A new version is made when it differs from the latest.
+    """
     return _saved(call.services.configs.save(call.who.owner, name, call.body))
 
 

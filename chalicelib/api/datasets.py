@@ -66,7 +66,10 @@ def get_dataset(call: Call[None, None], dataset_id: str) -> schema.DatasetDetail
     statuses=(404, 409),
 )
 def delete_dataset(call: Call[None, None], dataset_id: str) -> schema.DatasetDeletedResponse:
-    """Delete a dataset with all versions and bytes. Refused while an active job uses one."""
+    """Delete a dataset with all versions and bytes.
+
+    Refused while an active job uses one.
+    """
     deleted = call.services.datasets.delete(call.who.owner, dataset_id)
     return schema.DatasetDeletedResponse(dataset_id=dataset_id, deleted_objects=deleted)
 
@@ -92,7 +95,10 @@ def get_dataset_version(call: Call[None, None], dataset_id: str, version_id: str
     statuses=(404, 409),
 )
 def delete_dataset_version(call: Call[None, None], dataset_id: str, version_id: str) -> schema.DatasetDeletedResponse:
-    """Delete one version and its bytes. Refused while an active job uses it."""
+    """Delete one version and its bytes.
+
+    Refused while an active job uses it.
+    """
     deleted = call.services.datasets.delete_version(call.who.owner, dataset_id, version_id)
     return schema.DatasetDeletedResponse(dataset_id=dataset_id, deleted_objects=deleted)
 

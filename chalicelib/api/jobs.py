@@ -147,7 +147,11 @@ def list_job_outputs(call: Call[None, None], job_id: str) -> parts.OutputsRespon
     statuses=(404, 409, 503),
 )
 def cancel_job(call: Call[None, None], job_id: str) -> schema.CancelResponse:
-    """Cancel a job. Its status becomes `cancelled` when the provider has confirmed that nothing runs any more."""
+    """Cancel a job.
+
+    Its status becomes `cancelled` when the provider has confirmed that nothing runs any more. Until then it is active,
+    with `cancel_requested` true.
+    """
     job = call.services.jobs.cancel(call.who, job_id)
     return schema.CancelResponse(job_id=job_id, status=job.status, cancel_requested=True)
 
