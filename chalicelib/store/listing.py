@@ -18,7 +18,7 @@ EVERYBODY, MONTHS, SLOTS = "everybody", "months", "slots"
 #: Records one call looks at before it hands back what it has and a cursor: some 15 MB, well within a request's time.
 MAX_EXAMINED = 5_000
 #: A record has 1 to 4 KB and a page of DynamoDB 1 MB.
-_FILTERED_PAGE = 300
+FILTERED_PAGE = 300
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,12 @@ class _Line:
 
 
 class JobListing:
-    def __init__(self, table: Table) -> None:
+    """``max_examined``: records that one call of ``newest_first`` looks at; ``page_size``: those of one query."""
+
+    def __init__(self, table: Table, *, max_examined: int = MAX_EXAMINED, page_size: int = FILTERED_PAGE) -> None:
         self._table = table
+        self._max_examined = max_examined
+        self._page_size = page_size
 
     def newest_first(self, query: JobFilter, *, limit: int, cursor: str | None, offset: int) -> JobPage:
         """See ``JobStore.list``."""
@@ -65,7 +69,7 @@ class JobListing:
                     index=line.index,
                     only=only,
                     newest_first=True,
-                    size=min(missing, _FILTERED_PAGE) if only is None else _FILTERED_PAGE,
+                    size=min(missing, self._page_size) if only is None else self._page_size,
                     last=last,
                 )
                 examined += page.examined
@@ -79,7 +83,7 @@ class JobListing:
                 last = page.last
                 if last is None:
                     break
-                if examined >= MAX_EXAMINED:
+                if examined >= self._max_examined:
                     position = Position(last[line.sort_key]["S"], month, skip)
                     return JobPage(_jobs(r for _, r in found), encode(kind, position))
         return JobPage(_jobs(r for _, r in found))

@@ -210,7 +210,7 @@ class Table:
                 for write in writes:
                     _add(transaction, write)
         except TransactWriteError as error:
-            if error.cause_response_code != "TransactionCanceledException":
+            if _code(error) != "TransactionCanceledException":
                 raise
             self._cancelled(writes, error)
 
@@ -266,6 +266,16 @@ def _sent_order(writes: Sequence[Write]) -> list[int]:
     return sorted(range(len(writes)), key=lambda i: (kinds.index(type(writes[i])), i))
 
 
+def _code(error: PynamoDBException) -> str:
+    """DynamoDB's error code, "" when there was no answer.
+
+    ``error.cause_response_code`` can't be used: botocore's HTTPClientError has a ``response`` that is None, which it
+    does not expect (https://github.com/pynamodb/PynamoDB/blob/6.1.0/pynamodb/exceptions.py#L42).
+    """
+    response = getattr(error.cause, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
 def _unavailable() -> Unavailable:
     return Unavailable("The database can't answer now; try again in a moment.", retry_after=2)
 
@@ -276,7 +286,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except PynamoDBException as error:
-        code = error.cause_response_code or ""
+        code = _code(error)
         if code == "ConditionalCheckFailedException":
             raise ConditionFailedError from error
         if code in _COLLISIONS:
