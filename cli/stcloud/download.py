@@ -16,7 +16,6 @@ from stcloud.hashing import sha256_of
 from stcloud.models import OutputFile
 from stcloud.retry import TRANSIENT, Retry, parse_retry_after
 
-CHUNK = 256 * 1024
 PART = ".part"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _RANGE = re.compile(r"^bytes (\d+)-\d+/(\d+)$")
@@ -179,7 +178,8 @@ class Downloader:
             self._on_bytes(size)
             with part.open("ab" if resumed else "wb") as out:
                 try:
-                    for chunk in response.iter_bytes(CHUNK):
+                    # Without a chunk size, what arrived before a cut is written, not lost in a buffer.
+                    for chunk in response.iter_bytes():
                         size += len(chunk)
                         if size > file["size"]:
                             break

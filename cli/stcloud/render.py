@@ -66,12 +66,38 @@ def count_text(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+class LineFolder:
+    """Makes lines of a log that comes in parts: of the redraws of a bar (by carriage return) only the last one stays."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def feed(self, text: str) -> str:
+        """The lines that are complete now, and the last whole redraw of a bar that still goes on."""
+        *lines, tail = (self._rest + text).replace("\r\n", "\n").split("\n")
+        # A carriage return at the very end may be half of a line's end.
+        drawn, mark, self._rest = tail.rpartition("\r") if not tail.endswith("\r") else ("", "", tail)
+        shown = [_last_redraw(line) for line in lines]
+        if mark and (last := _last_redraw(drawn)):
+            shown.append(last)
+        return "".join(f"{line}\n" for line in shown)
+
+    def end(self) -> str:
+        rest, self._rest = _last_redraw(self._rest), ""
+        return f"{rest}\n" if rest else ""
+
+
+def _last_redraw(line: str) -> str:
+    return next((piece for piece in reversed(line.split("\r")) if piece.strip()), "")
+
+
 class Output:
     """Where a command writes. ``json_mode``: stdout carries JSON alone. ``quiet``: no notes and no progress."""
 
     def __init__(self, *, json_mode: bool = False, quiet: bool = False) -> None:
         self.json_mode = json_mode
         self.quiet = quiet
+        self._folder = LineFolder()
         self.out = Console(highlight=False, soft_wrap=True)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -97,19 +123,25 @@ class Output:
     def log(self, part: Mapping[str, Any], *, follow: bool = False) -> None:
         """A part of a job's log: its text but for control characters, or as JSON (a line each when following).
 
-        On a terminal a bar redraws itself; elsewhere each redraw gets a line.
+        On a terminal a bar redraws itself; in a pipe the last redraw of each part gets a line.
         """
         if self.json_mode:
             if follow:
                 self.line(part)
             else:
                 self.document(part)
-            return
-        text = part["logs"] if self.out.is_terminal else part["logs"].replace("\r\n", "\n").replace("\r", "\n")
-        self.out.file.write("\r".join(clean(piece) for piece in text.split("\r")))
-        if not follow and text and not text.endswith("\n"):
-            self.out.file.write("\n")
+        elif self.out.is_terminal:
+            self.out.file.write("\r".join(clean(piece) for piece in part["logs"].split("\r")))
+        else:
+            self.out.file.write(clean(self._folder.feed(part["logs"])))
         self.out.file.flush()
+
+    def log_ends(self) -> None:
+        """What is left of the last line, and its end."""
+        rest = clean(self._folder.end())
+        if rest and not self.json_mode:
+            self.out.file.write(rest)
+            self.out.file.flush()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, data: Any, empty: str) -> None:
         """A list: JSON, a table on a terminal, tab-separated lines in a pipe; ``empty`` is a note for people."""

@@ -126,10 +126,12 @@ def logs(
         if part["truncated"]:
             session.output.note("Only the end of the log is shown.")
         session.output.log(part)
+        session.output.log_ends()
         return
     try:
         for more in _parts(session, job, part):
             session.output.log(more, follow=True)
+        session.output.log_ends()
     except KeyboardInterrupt:
         raise Interrupted("Stopped following; the job goes on.") from None
 
