@@ -103,6 +103,13 @@ class StsBroker:
         except (ClientError, HTTPClientError) as error:
             raise _fault(error) from error
 
+    def close(self) -> None:
+        """Closes the connection; the next use makes a new one."""
+        with self._lock:
+            if self._client is not None:
+                self._client[1].close()
+                self._client = None
+
     def _federate(self, key: AccessKey | None, request: dict[str, Any]) -> TemporaryCredentials:
         if key is None:
             raise _ours("trainer_key_missing", "No access key for the trainer is stored with the stack; deploy again.")

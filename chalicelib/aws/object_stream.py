@@ -44,9 +44,9 @@ class ObjectStream(io.RawIOBase):
             return 0
         fruitless = 0
         while self._at < self._size:
+            if self._body is None:
+                self._body = self._reopen()
             try:
-                if self._body is None:
-                    self._body = self._reopen()
                 chunk = self._body.read(min(len(view), self._size - self._at))
             except LOST:
                 chunk = b""
