@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,8 +31,8 @@ def deploy(options: DeployOptions, say: Say) -> StackOutputs:
     ``say`` gets one line per step. Raises DeployError with advice.
     """
     options.check()
-    with explained():
-        return _Deployment(options, say).run()
+    with explained(), closing(Aws(options)) as aws:
+        return _Deployment(options, say, aws).run()
 
 
 def destroy(options: DeployOptions, say: Say) -> bool:
@@ -40,14 +41,13 @@ def destroy(options: DeployOptions, say: Say) -> bool:
     Raises DeployError, before anything is touched when the tables are protected against deletion.
     """
     options.check()
-    with explained():
-        return _Deployment(options, say).destroy()
+    with explained(), closing(Aws(options)) as aws:
+        return _Deployment(options, say, aws).destroy()
 
 
 class _Deployment:
-    def __init__(self, options: DeployOptions, say: Say) -> None:
-        self._options, self._say = options, say
-        self._aws = Aws(options)
+    def __init__(self, options: DeployOptions, say: Say, aws: Aws) -> None:
+        self._options, self._say, self._aws = options, say, aws
         self._account = self._aws.account()
         pace = 0.2 if options.on_emulator else 5.0
         self._stack = Stack(self._aws.client("cloudformation"), options.stack_name, say, poll_seconds=pace)

@@ -45,6 +45,12 @@ class Aws:
             )
         return self._clients[service]
 
+    def close(self) -> None:
+        """Closes the clients' connections."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
     def account(self) -> str:
         """The account these credentials belong to; the first call, so it is also where bad ones show."""
         return str(self.client("sts").get_caller_identity()["Account"])
