@@ -128,19 +128,28 @@ class Api:
 
 
 async def read_json(request: Request) -> Any:
-    """The body as JSON, at most MAX_BODY_BYTES; kept on the request, so reading it again is free. Raises Problem."""
+    """The body as JSON, at most MAX_BODY_BYTES. What came of it is kept on the request, so asking again is free and
+    gives the same. Raises Problem."""
     if not hasattr(request.state, "json"):
-        chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise Problem(413, "Payload too large", f"The body must have at most {MAX_BODY_BYTES} bytes")
-            chunks.append(chunk)
         try:
-            request.state.json = json.loads(b"".join(chunks))
+            request.state.json = json.loads(await _body(request))
+        except Problem as problem:
+            request.state.json = problem
         except (ValueError, RecursionError):
-            raise Problem(400, "Bad request", "The body is no valid JSON") from None
+            request.state.json = Problem(400, "Bad request", "The body is no valid JSON")
+    if isinstance(request.state.json, Problem):
+        raise request.state.json
     return request.state.json
+
+
+async def _body(request: Request) -> bytes:
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise Problem(413, "Payload too large", f"The body must have at most {MAX_BODY_BYTES} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def _machine(request: Request) -> Machine:
