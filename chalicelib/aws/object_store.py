@@ -8,7 +8,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -88,7 +88,7 @@ class S3ObjectStore:
         return ObjectInfo(
             key=key,
             size=found["ContentLength"],
-            modified_at=found["LastModified"],
+            modified_at=found["LastModified"].astimezone(UTC),
             sha256=to_hex(checksum) if checksum else None,
         )
 
@@ -145,7 +145,9 @@ class S3ObjectStore:
             size = self._page_size if left is None else min(self._page_size, left)
             page = self._page(prefix, start_after, token, size)
             for found in page.get("Contents", []):
-                yield ObjectInfo(key=found["Key"], size=found["Size"], modified_at=found["LastModified"])
+                yield ObjectInfo(
+                    key=found["Key"], size=found["Size"], modified_at=found["LastModified"].astimezone(UTC)
+                )
             if left is not None:
                 left -= len(page.get("Contents", []))
             following = page.get("NextContinuationToken")
