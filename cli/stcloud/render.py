@@ -67,7 +67,7 @@ def count_text(count: int, one: str, many: str | None = None) -> str:
 
 
 class LineFolder:
-    """Makes lines of a log that comes in parts: of the redraws of a bar (by carriage return) only the last one stays."""
+    """Makes lines of a log that comes in parts; of the redraws of a bar (by carriage return) only the last stays."""
 
     def __init__(self) -> None:
         self._rest = ""

@@ -1,6 +1,6 @@
 """The real API over a world in memory, on a real port, with the storage its presigned URLs lead to.
 
-Time is virtual: every look at a job's progress lets ``seconds_per_look`` pass, so a whole training takes a few requests.
+Time is virtual: every look at a job's progress lets ``seconds_per_look`` pass, so a training takes a few requests.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The demo: real captioned photographs, trained in the sandbox, delivered and checked. See README.md."""
