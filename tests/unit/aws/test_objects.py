@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import IncompleteReadError
 
+from chalicelib.aws.clients import AccessKey, Clients
 from chalicelib.aws.object_store import MAX_EXPIRES, READ_TRIES, S3ObjectStore, content_disposition, to_base64, to_hex
 from chalicelib.aws.object_stream import MAX_FRUITLESS, ObjectChanged, ObjectStream
 from chalicelib.errors import Unavailable
@@ -153,6 +154,18 @@ def test_checksums_are_spelled_both_ways() -> None:
     assert to_hex(to_base64("00" * 31 + "ff")) == "00" * 31 + "ff"
     assert to_hex("%%%") is None
     assert to_hex("AAAA") is None
+
+
+def test_an_upload_link_signs_size_and_checksum() -> None:
+    """Unsigned, the size would be checked only after a wrong upload of any length has been taken in."""
+    clients = Clients("eu-central-1", root=AccessKey("AKIA", "secret"))
+    put = S3ObjectStore("bkt", clients.s3).presign_put(
+        "k", size=3, sha256="ab" * 32, now=NOW, expires=timedelta(hours=1)
+    )
+    assert "X-Amz-SignedHeaders=content-length%3Bhost%3Bx-amz-checksum-sha256&" in put.url
+    assert "X-Amz-Expires=3600&" in put.url
+    assert put.headers == {"x-amz-checksum-sha256": to_base64("ab" * 32)}
+    assert put.expires_at == NOW + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("expires", [timedelta(0), timedelta(seconds=-1), MAX_EXPIRES + timedelta(seconds=1)])
