@@ -130,7 +130,7 @@ class Bootstrap:
     def _console_build(self, node: Path) -> None:
         web = self._root / "webui"
         self._npm_ci("Packages of the web console", web, node)
-        stamp = Stamp(self._local / "run" / "webui.stamp")
+        stamp = Stamp(self._local / "setup" / "webui.stamp")
         wanted = digest(self._root, [web])
         if stamp.read() == wanted and (web / "dist" / "index.html").is_file():
             return
@@ -164,8 +164,8 @@ class Bootstrap:
         import fcntl
 
         with _file_errors("Preparing .local"):
-            (self._local / "run").mkdir(parents=True, exist_ok=True)
-            lock = (self._local / "run" / "setup.lock").open("w")
+            (self._local / "setup").mkdir(parents=True, exist_ok=True)
+            lock = (self._local / "setup" / "lock").open("w")
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,1 @@
+"""The local stack: emulator, sandbox provider, deployment and front door, kept running."""

@@ -1,0 +1,37 @@
+"""What is served where, and what to try next."""
+
+from __future__ import annotations
+
+from local.stack.layout import DEFAULT_PORT, Ports
+
+STCLOUD = ".local/venv/bin/stcloud"
+
+
+def announcement(ports: Ports, *, detached: bool) -> str:
+    """Shown when the stack is up."""
+    url = ports.public_url
+    lines = [
+        "",
+        f"SimpleTuner Cloud is up: {url}",
+        "",
+        f"  Console       {url}",
+        f"  API           {url}/api/cloud      its description: {url}/docs",
+        f"  AWS emulator  {ports.emulator_url}      key test, secret test, region us-east-1",
+        f"  Sandbox GPU   {ports.sandbox_url}      stands for Replicate; nothing is billed",
+        "",
+        "Try next:",
+        f"  curl {url}/api/cloud/jobs",
+        *([] if ports.front_door == DEFAULT_PORT else [f"  export STCLOUD_URL={url}"]),
+        f"  {STCLOUD} status",
+        f"  {STCLOUD} jobs list",
+        f"  {STCLOUD} datasets push ./my-images",
+        "",
+        *_endings(detached),
+    ]
+    return "\n".join(lines)
+
+
+def _endings(detached: bool) -> list[str]:
+    if detached:
+        return ["`make stop` ends it and keeps your jobs, `make logs` shows what it does, `make reset` begins anew."]
+    return ["Ctrl-C ends it and keeps your jobs. In another terminal: `make logs`, `make status`, `make reset`."]

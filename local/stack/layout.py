@@ -1,0 +1,110 @@
+"""Where everything lies below ``.local``, and which port serves what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_PORT = 8001
+STAGE = "local"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The front door's port, and the two after it."""
+
+    front_door: int
+
+    @property
+    def emulator(self) -> int:
+        return self.front_door + 1
+
+    @property
+    def sandbox(self) -> int:
+        return self.front_door + 2
+
+    @property
+    def public_url(self) -> str:
+        return f"http://localhost:{self.front_door}"
+
+    @property
+    def emulator_url(self) -> str:
+        return f"http://127.0.0.1:{self.emulator}"
+
+    @property
+    def sandbox_url(self) -> str:
+        return f"http://127.0.0.1:{self.sandbox}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Files of one checkout. ``run`` and ``state`` go at a reset; the environments and the logs stay."""
+
+    root: Path = ROOT
+
+    @property
+    def local(self) -> Path:
+        return self.root / ".local"
+
+    @property
+    def python(self) -> Path:
+        return self.local / "venv" / "bin" / "python"
+
+    @property
+    def emulator_python(self) -> Path:
+        return self.local / "emulator-venv" / "bin" / "python"
+
+    @property
+    def run(self) -> Path:
+        return self.local / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.local / "logs"
+
+    @property
+    def state(self) -> Path:
+        return self.local / "state"
+
+    @property
+    def emulator_state(self) -> Path:
+        return self.state / "emulator"
+
+    @property
+    def sandbox_state(self) -> Path:
+        return self.state / "sandbox"
+
+    @property
+    def stack_file(self) -> Path:
+        return self.local / "stack.json"
+
+    @property
+    def deployed(self) -> Path:
+        return self.state / "deployed"
+
+    @property
+    def provider_token(self) -> Path:
+        return self.run / "provider-token"
+
+    @property
+    def status_line(self) -> Path:
+        return self.run / "status"
+
+    @property
+    def record(self) -> Path:
+        return self.run / "supervisor.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.run / "supervisor.lock"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def prepare(self) -> None:
+        """Makes the folders, private where secrets lie. Raises OSError."""
+        for folder in (self.run, self.logs, self.state):
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.run, self.state):
+            folder.chmod(0o700)
