@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 
 from chalicelib.domain.configs import TrainingConfig
@@ -32,7 +33,13 @@ class DynamoConfigStore:
     def save(self, config: TrainingConfig) -> None:
         """As the port says. Versions have no gaps: StaleRecordError also when the version before is missing."""
         document = config.model_dump_json()
-        latest = self._table.new(_list_pk(config.owner), config.name, document=document, version=config.version)
+        latest = self._table.new(
+            _list_pk(config.owner),
+            config.name,
+            document=document,
+            version=config.version,
+            write_id=uuid.uuid4().hex,
+        )
         version = self._table.new(_pk(config.owner, config.name), _sk(config.version), document=document)
         follows = Record.pk.does_not_exist() if config.version == 1 else Record.version == config.version - 1
         try:
@@ -70,7 +77,8 @@ class DynamoConfigStore:
             self._remove_versions(owner, name)
             unchanged = Record.pk.does_not_exist()
             if latest is not None:
-                unchanged |= Record.version == latest.version
+                # Not its number: a config that was deleted and saved anew may have come to the same one.
+                unchanged |= Record.write_id == latest.write_id
             try:
                 self._table.delete(_list_pk(owner), name, unchanged)
             except ConditionFailedError:

@@ -17,6 +17,8 @@ from chalicelib.store.table import Table
 EVERYBODY, MONTHS, SLOTS = "everybody", "months", "slots"
 #: Records one call looks at before it hands back what it has and a cursor: some 15 MB, well within a request's time.
 MAX_EXAMINED = 5_000
+#: The largest offset that is skipped in one call whatever it takes, when nothing filters.
+MAX_SKIPPED = 10_000
 #: A record has 1 to 4 KB and a page of DynamoDB 1 MB.
 FILTERED_PAGE = 300
 
@@ -54,6 +56,7 @@ class JobListing:
             raise InvalidCursorError("of another list")
         skip = offset + (at.skip if at else 0)
         line, only = self._line(query.owner), _only(query)
+        enough = self._max_examined if only is not None else max(self._max_examined, min(skip, MAX_SKIPPED) + limit + 1)
         found: list[tuple[str, Record]] = []
         examined = 0
         for month in line.months:
@@ -63,14 +66,16 @@ class JobListing:
             last = None
             while True:
                 missing = skip + limit + 1 - len(found)
+                size = min(missing, self._page_size) if only is None else self._page_size
                 page = self._table.page(
                     line.pk(month),
                     within=within,
                     index=line.index,
                     only=only,
                     newest_first=True,
-                    size=min(missing, self._page_size) if only is None else self._page_size,
+                    size=size,
                     last=last,
+                    keys_only=skip >= size,
                 )
                 examined += page.examined
                 dropped = min(skip, len(page.records))
@@ -83,7 +88,7 @@ class JobListing:
                 last = page.last
                 if last is None:
                     break
-                if examined >= self._max_examined:
+                if examined >= enough:
                     position = Position(last[line.sort_key]["S"], month, skip)
                     return JobPage(_jobs(r for _, r in found), encode(kind, position))
         return JobPage(_jobs(r for _, r in found))

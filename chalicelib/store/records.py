@@ -36,7 +36,7 @@ from pynamodb.models import Model
 
 from chalicelib.domain.jobs import Job
 
-#: Seconds. The slowest call makes TRIES times both: it must end before API Gateway gives up at 29 seconds.
+#: Seconds. The slowest call takes three times both and the SDK's pauses, 24 in all: API Gateway gives up at 29.
 CONNECT_TIMEOUT = 2
 READ_TIMEOUT = 5
 RETRIES = 2

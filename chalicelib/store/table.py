@@ -27,6 +27,8 @@ FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.4
 #: DynamoDB's limit of one transaction.
 MAX_WRITES = 100
+#: DynamoDB's limits of a partition key and a sort key, in bytes.
+_MAX_PK, _MAX_SK = 2048, 1024
 
 _CONDITION_FAILED = "ConditionalCheckFailed"
 _COLLISIONS = frozenset({"TransactionConflict", "TransactionConflictException", "TransactionInProgressException"})
@@ -122,7 +124,9 @@ class Table:
         return self._model(pk, sk, **{name: value for name, value in attributes.items() if value is not None})
 
     def get(self, pk: str, sk: str) -> Record | None:
-        """The item, strongly consistent."""
+        """The item, strongly consistent; None also for a key that no item can have, as clients may ask for anything."""
+        if not _possible(pk, sk):
+            return None
         self._connect()
         with _translated():
             try:
@@ -146,7 +150,9 @@ class Table:
         self._again(lambda: record.update(actions=list(actions)))
 
     def delete(self, pk: str, sk: str, condition: Condition | None = None) -> None:
-        """Raises ConditionFailedError."""
+        """Raises ConditionFailedError. A key that no item can have needs no removal."""
+        if not _possible(pk, sk):
+            return
         self._again(lambda: self.new(pk, sk).delete(condition=condition))
 
     def transact(self, writes: Sequence[Write]) -> None:
@@ -173,6 +179,8 @@ class Table:
     ) -> Page:
         """At most ``size`` items of a partition, in order of the sort key, from behind ``last``; ``within`` limits the
         sort key, ``only`` drops items after they were read. Strongly consistent unless read from an index."""
+        if not _possible(pk):
+            return Page([], 0, None)
         self._connect()
         result = self._model.query(
             pk,
@@ -264,6 +272,13 @@ def _sent_order(writes: Sequence[Write]) -> list[int]:
     """Positions in the order in which pynamodb sends the writes, whatever the order they were added in."""
     kinds = (Delete, Put, Update)
     return sorted(range(len(writes)), key=lambda i: (kinds.index(type(writes[i])), i))
+
+
+def _possible(pk: str, sk: str = "-") -> bool:
+    try:
+        return 0 < len(pk.encode()) <= _MAX_PK and 0 < len(sk.encode()) <= _MAX_SK
+    except UnicodeEncodeError:
+        return False
 
 
 def _code(error: PynamoDBException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -37,6 +38,16 @@ def test_versions_follow_each_other(config_store: ConfigStore) -> None:
         assert config_store.get(OWNER, "flux", missing) is None
     assert config_store.get("other", "flux") is None
     assert list(config_store.versions(OWNER, "flux")) == [a_config(3), a_config(2), a_config(1)]
+
+
+@pytest.mark.parametrize("odd", ["", "x" * 5000, "\ud800", "a b", "flux#"])
+def test_any_name_may_be_asked_for(config_store: ConfigStore, odd: str) -> None:
+    config_store.save(a_config())
+    assert config_store.get(OWNER, odd) is None
+    assert config_store.get(OWNER, odd, 1) is None
+    assert list(config_store.versions(OWNER, odd)) == []
+    config_store.delete(OWNER, odd)
+    assert config_store.get(OWNER, "flux") == a_config()
 
 
 def test_a_version_is_written_once(config_store: ConfigStore) -> None:
@@ -117,6 +128,23 @@ def test_a_removal_takes_all_versions_and_the_name_is_free_again(config_store: C
     config_store.delete(OWNER, "flux")
     config_store.save(a_config(1))
     assert config_store.get(OWNER, "flux") == a_config(1)
+
+
+def test_saves_and_removals_at_once_leave_no_remains(config_store: ConfigStore) -> None:
+    def work(i: int) -> None:
+        for _ in range(12):
+            if i < 2:
+                config_store.delete(OWNER, "flux")
+                continue
+            latest = config_store.get(OWNER, "flux")
+            with suppress(StaleRecordError):
+                config_store.save(a_config(latest.version + 1 if latest else 1, description=str(i)))
+
+    assert together(6, work) == [None] * 6
+    latest = config_store.get(OWNER, "flux")
+    versions = list(config_store.versions(OWNER, "flux"))
+    assert versions[:1] == ([latest] if latest else [])
+    assert [c.version for c in versions] == list(range(latest.version if latest else 0, 0, -1))
 
 
 def test_a_thousand_versions_at_most(config_store: ConfigStore) -> None:

@@ -52,6 +52,20 @@ def test_a_dataset_is_created_replaced_and_deleted(dataset_store: DatasetStore) 
     dataset_store.delete_dataset(OWNER, "photos")
 
 
+@pytest.mark.parametrize("odd", ["", "x" * 5000, "\ud800", "a b", "photos#"])
+def test_any_id_may_be_asked_for(dataset_store: DatasetStore, odd: str) -> None:
+    dataset_store.put_dataset(a_dataset())
+    dataset_store.create_version(a_version())
+    assert dataset_store.get_dataset(OWNER, odd) is None
+    assert dataset_store.find_by_source(OWNER, odd) is None
+    assert dataset_store.get_version(OWNER, odd, "v-1") is None
+    assert dataset_store.get_version(OWNER, "photos", odd) is None
+    assert list(dataset_store.list_versions(OWNER, odd)) == []
+    dataset_store.delete_version(OWNER, "photos", odd)
+    dataset_store.delete_dataset(OWNER, odd)
+    assert dataset_store.get_dataset(OWNER, "photos") == a_dataset()
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
 def test_datasets_are_listed_by_id(dataset_store: DatasetStore, limit: int) -> None:
     for name in ("b", "a", "C", "a.2", "a-1"):

@@ -36,6 +36,15 @@ def test_what_was_never_stored_is_none(job_store: JobStore) -> None:
     assert job_store.slot_holders("nobody") == frozenset()
 
 
+@pytest.mark.parametrize("odd", ["", "x" * 5000, "\ud800", "a b", "\x00", "../job1", "job1#record"])
+def test_any_id_may_be_asked_for(job_store: JobStore, odd: str) -> None:
+    submit(job_store, a_job())
+    assert job_store.get(odd) is None
+    assert job_store.get_input(odd) is None
+    assert list(job_store.events(odd)) == []
+    assert job_store.find_by_prediction("replicate", odd) is None
+
+
 def test_money_times_and_numbers_come_back_exactly(job_store: JobStore) -> None:
     job = a_job(
         price_per_second=Decimal("0.00152500000000000001"),
