@@ -1,0 +1,111 @@
+# SimpleTuner Cloud. `make run` is all it takes; `make help` lists the rest.
+# PYTHON: the Python to set up with (3.11 or newer). PORT: the first of three ports (8001).
+
+PYTHON ?= python3
+VENV := .local/venv/bin
+PYTEST := $(VENV)/python -m pytest
+STACK := $(VENV)/python -m local.stack
+export PORT
+READY := test -x $(VENV)/python || { echo "Nothing is set up here yet. make run does it." >&2; exit 1; }
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-browser run up stop reset status logs deploy destroy \
+	test test-unit test-contracts test-functional test-stack test-e2e test-web e2e \
+	check lint format types imports sizes openapi openapi-check clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Running
+
+run: setup ## bring the stack up, run a demo job, stay until Ctrl-C
+	@$(STACK) run
+
+up: setup ## the same in the background, without the demo
+	@$(STACK) up
+
+stop: ## end it; jobs are kept
+	@$(READY)
+	@$(STACK) stop
+
+status: ## what runs
+	@$(READY)
+	@$(STACK) status
+
+logs: ## what the programs and the Lambdas write
+	@$(READY)
+	@$(STACK) logs
+
+reset: ## remove all local jobs, datasets and models (YES=1: don't ask)
+	@$(READY)
+	@$(STACK) reset $(if $(filter 1 yes true,$(YES)),--yes)
+
+setup: ## environments, Node.js packages, built console (run by all that need it)
+	@$(PYTHON) -m local.setup
+
+setup-browser: ## the same, with the packages of the browser tests
+	@$(PYTHON) -m local.setup --browser
+
+deploy: setup ## deploy to your AWS account (STAGE=prod, ARGS="--profile me")
+	@$(VENV)/python -m infra.deploy --stage $(or $(STAGE),prod) $(ARGS)
+
+destroy: setup ## delete a deployed stack with all its data (STAGE=…)
+	@$(VENV)/python -m infra.deploy --stage $(or $(STAGE),prod) --destroy $(ARGS)
+
+# Testing. ARGS goes to pytest: make test-unit ARGS="-k budget"
+
+test: setup-browser ## everything: all tiers and the console's own checks
+	@$(PYTEST) tests/unit tests/property $(ARGS)
+	@$(PYTEST) tests/contracts $(ARGS)
+	@$(PYTEST) tests/functional $(ARGS)
+	@$(PYTEST) tests/stack $(ARGS)
+	@$(PYTEST) tests/e2e $(ARGS)
+	@$(VENV)/python -m local.setup.npm webui run check
+
+test-unit: setup ## rules and properties: no network, no files
+	@$(PYTEST) tests/unit tests/property $(ARGS)
+
+test-contracts: setup ## the same suite against fakes and real adapters
+	@$(PYTEST) tests/contracts $(ARGS)
+
+test-functional: setup ## servers on loopback
+	@$(PYTEST) tests/functional $(ARGS)
+
+test-stack: setup ## the deployed stack over HTTP
+	@$(PYTEST) tests/stack $(ARGS)
+
+test-e2e e2e: setup-browser ## a user's walks through command line and browser
+	@$(PYTEST) tests/e2e $(ARGS)
+
+test-web: setup ## types, lint and tests of the console
+	@$(VENV)/python -m local.setup.npm webui run check
+
+# Checking
+
+check: lint types imports sizes openapi-check test ## all that a change must pass
+
+lint: setup ## ruff: rules and format
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+
+format: setup ## ruff: put right what it can
+	@$(VENV)/ruff check --fix .
+	@$(VENV)/ruff format .
+
+types: setup ## mypy, strict
+	@$(VENV)/mypy
+
+imports: setup ## who may import whom
+	@$(VENV)/lint-imports
+
+sizes: setup ## no module above 400 lines
+	@$(VENV)/python -m local.setup.sizes
+
+openapi: setup ## write docs/openapi.json
+	@$(VENV)/python scripts/openapi.py
+
+openapi-check: setup ## docs/openapi.json is what the code says
+	@$(VENV)/python scripts/openapi.py --check
+
+clean: ## remove caches and builds; jobs and environments stay
+	@rm -rf build webui/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
