@@ -9,7 +9,7 @@ export PORT
 READY := test -x $(VENV)/python || { echo "Nothing is set up here yet. make run does it." >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser run up stop reset status logs deploy destroy \
+.PHONY: help setup setup-python setup-browser run up stop reset status logs deploy destroy \
 	test test-unit test-contracts test-functional test-stack test-e2e test-web e2e \
 	check lint format types imports sizes openapi openapi-check clean
 
@@ -43,6 +43,9 @@ reset: ## remove all local jobs, datasets and models (YES=1: don't ask)
 setup: ## environments, Node.js packages, built console (run by all that need it)
 	@$(PYTHON) -m local.setup
 
+setup-python: ## the Python environments alone
+	@$(PYTHON) -m local.setup --python
+
 setup-browser: ## the same, with the packages of the browser tests
 	@$(PYTHON) -m local.setup --browser
 
@@ -62,13 +65,13 @@ test: setup-browser ## everything: all tiers and the console's own checks
 	@$(PYTEST) tests/e2e $(ARGS)
 	@$(VENV)/python -m local.setup.npm webui run check
 
-test-unit: setup ## rules and properties: no network, no files
+test-unit: setup-python ## rules and properties: no network, no files
 	@$(PYTEST) tests/unit tests/property $(ARGS)
 
-test-contracts: setup ## the same suite against fakes and real adapters
+test-contracts: setup-python ## the same suite against fakes and real adapters
 	@$(PYTEST) tests/contracts $(ARGS)
 
-test-functional: setup ## servers on loopback
+test-functional: setup-python ## servers on loopback
 	@$(PYTEST) tests/functional $(ARGS)
 
 test-stack: setup ## the deployed stack over HTTP
@@ -84,27 +87,27 @@ test-web: setup ## types, lint and tests of the console
 
 check: lint types imports sizes openapi-check test ## all that a change must pass
 
-lint: setup ## ruff: rules and format
+lint: setup-python ## ruff: rules and format
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 
-format: setup ## ruff: put right what it can
+format: setup-python ## ruff: put right what it can
 	@$(VENV)/ruff check --fix .
 	@$(VENV)/ruff format .
 
-types: setup ## mypy, strict
+types: setup-python ## mypy, strict
 	@$(VENV)/mypy
 
-imports: setup ## who may import whom
+imports: setup-python ## who may import whom
 	@$(VENV)/lint-imports
 
-sizes: setup ## no module above 400 lines
+sizes: setup-python ## no module above 400 lines
 	@$(VENV)/python -m local.setup.sizes
 
-openapi: setup ## write docs/openapi.json
+openapi: setup-python ## write docs/openapi.json
 	@$(VENV)/python scripts/openapi.py
 
-openapi-check: setup ## docs/openapi.json is what the code says
+openapi-check: setup-python ## docs/openapi.json is what the code says
 	@$(VENV)/python scripts/openapi.py --check
 
 clean: ## remove caches and builds; jobs and environments stay

@@ -58,8 +58,11 @@ class Bootstrap:
             ),
         )
 
-    def run(self, *, browser: bool = False) -> None:
-        """Does what is left to do; returns at once when that is nothing. Raises SetupFailed."""
+    def run(self, *, console: bool = True, browser: bool = False) -> None:
+        """Does what is left to do; returns at once when that is nothing. Raises SetupFailed.
+
+        ``console`` False leaves Node.js and all that needs it out; ``browser`` adds the browser tests' packages.
+        """
         check_platform()
         with self._alone():
             missing = [environment for environment in self.environments if not self._is_ready(environment)]
@@ -69,6 +72,8 @@ class Bootstrap:
                 self._console.say("Setting up (once; .local/logs/setup.log has the details)")
             for environment in missing:
                 self._make(environment)
+            if not console:
+                return
             node = self._node()
             self._console_build(node)
             if browser:
@@ -226,9 +231,10 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0: ready; 1: not, and a sentence on stderr says why; 130: interrupted."""
     parser = argparse.ArgumentParser(prog="python3 -m local.setup", description=__doc__)
     parser.add_argument("--browser", action="store_true", help="also the packages of the browser tests")
+    parser.add_argument("--python", action="store_true", help="the Python environments alone")
     args = parser.parse_args(argv)
     try:
-        Bootstrap(ROOT, Console()).run(browser=args.browser)
+        Bootstrap(ROOT, Console()).run(console=not args.python, browser=args.browser)
     except SetupFailed as failed:
         print(f"\n{failed}", file=sys.stderr)
         return 1
