@@ -25,8 +25,11 @@ _SECRET_TEXT = re.compile(
     r"|(?<=://)[^/\s:@]{1,200}:[^/\s@]{1,200}(?=@)",
     re.IGNORECASE,
 )
+# A name is looked at once, from its beginning, and never given back: a log line may hold megabytes of base64, or of the
+# word "token". Quotes may be escaped, since configs are printed as JSON inside JSON.
 _NAMED_VALUE = re.compile(
-    r"(?P<name>[\"']?[\w-]*(?:token|secret|password|access_key)[\w-]*[\"']?\s{0,3}[:=]\s{0,3}[\"']?)(?P<value>[^\s\"',}]{8,})",
+    r"(?P<name>(?<![\w-])(?=[\w-]{0,100}?(?:token|secret|password|access_key))[\w-]{1,150}+"
+    r"[\\\"']{0,8}\s{0,3}[:=]\s{0,3}[\\\"']{0,8})(?P<value>[^\s\\\"',}]{8,})",
     re.IGNORECASE,
 )
 

@@ -48,7 +48,8 @@ _SECRET_KEY = re.compile(
 _SECRET_VALUE = re.compile(
     r"\b(hf_[A-Za-z0-9]{20,}|r8_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|sk-[A-Za-z0-9_-]{20,}"
     r"|stk_[A-Za-z0-9_]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16})\b"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@"
+    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----"
+    r"|(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,40}+://[^/\s:@]{1,1000}:[^/\s@]{1,1000}@"
 )
 #: Dataset types whose local entries are caches on the trainer's disk, not data of the user.
 CACHE_DATASET_TYPES = frozenset({"text_embeds", "image_embeds", "conditioning_image_embeds", "distillation_cache"})
