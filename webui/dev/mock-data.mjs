@@ -47,7 +47,13 @@ function record(job_id, fields) {
     output_url: null,
     upload_token: null,
     user_id: "local",
-    metadata: { prediction_id: `pred-${job_id.slice(-4)}`, webhook_url: null },
+    metadata: {
+      prediction_id: `pred-${job_id.slice(-4)}`,
+      model: "simpletuner/advanced-trainer",
+      hardware_profile: "gpu-l40s",
+      webhook_url: null,
+      tracker_run_name: null,
+    },
     is_terminal: terminal,
     is_active: !terminal,
     attempt: 1,
@@ -64,7 +70,8 @@ function record(job_id, fields) {
       },
     ],
     failure: null,
-    delivery: null,
+    delivery: { files: 0, bytes: 0, weights: [], verified_files: 0, verified_at: null },
+    queue_position: ["pending", "queued"].includes(status) ? 0 : null,
     log_bytes: 0,
     logs_complete: terminal,
     ...fields,
@@ -86,8 +93,22 @@ function logText(step, ending) {
   return text + ending;
 }
 
+/** A training whose log has 110,000 lines of words: the log panel must not mind. */
+const LONG_ID = "job-01hlonglog000000000006";
+let longLog = "";
+function longLogText() {
+  if (longLog === "") {
+    const lines = Array.from(
+      { length: 110_000 },
+      (_, n) => `2026-11-24 10:00:00 [INFO] \u001b[32mbucket ${n % 97}\u001b[0m: sample ${n} is ready`,
+    );
+    longLog = `${lines.join("\n")}\n${line(1)}${line(2)}`;
+  }
+  return longLog;
+}
+
 export function createJobs() {
-  const startedAt = Date.now() - 60_000;
+  let startedAt = Date.now() - 60_000;
   const removed = new Set();
   let cancelAskedAt = null;
 
@@ -136,7 +157,7 @@ export function createJobs() {
   const others = () => [
     record("job-01hqueued00000000000002", {
       status: "queued",
-      queue_position: 2,
+      last_confirmed_at: null,
       created_at: ago(40),
       run_name: "sdxl-rocket",
     }),
@@ -148,6 +169,7 @@ export function createJobs() {
       completed_at: ago(7300),
       duration_seconds: 1600,
       cost_usd: 2.44,
+      config_version: 2,
       progress: { ...finished, checkpoint_count: 4 },
       delivery: {
         files: 4,
@@ -175,7 +197,7 @@ export function createJobs() {
       },
       error_message: "The GPU ran out of memory at step 42.",
       failure: {
-        code: "trainer_out_of_memory",
+        code: "out_of_memory",
         kind: "user",
         message: "The GPU ran out of memory at step 42.",
         advice:
@@ -189,14 +211,51 @@ export function createJobs() {
       sandbox: false,
       job_type: "local",
       hardware_type: null,
+      datasets: [],
+    }),
+    record(LONG_ID, {
+      status: "completed",
+      config_name: null,
+      config_version: null,
+      run_name: "long-log-with-a-name-that-goes-on-and-on-until-nobody-reads-it-any-more-0123456789",
+      created_at: ago(300_000),
+      started_at: ago(299_000),
+      completed_at: ago(290_000),
+      duration_seconds: 9000,
+      cost_usd: 13.73,
+      sandbox: false,
+      log_bytes: Buffer.byteLength(longLogText()),
+      progress: finished,
+      delivery: {
+        files: 1,
+        bytes: 38_200_000,
+        weights: ["pytorch_lora_weights.safetensors"],
+        verified_files: 1,
+        verified_at: ago(290_000),
+      },
     }),
   ];
 
-  const list = () => [running(), ...others()].filter((job) => !removed.has(job.job_id));
+  /** Old jobs beyond the first page. */
+  const old = (count) =>
+    Array.from({ length: count }, (_, n) =>
+      record(`job-00hold${String(n).padStart(16, "0")}`, {
+        status: n % 7 === 0 ? "failed" : "completed",
+        run_name: `nightly-${n + 1}`,
+        created_at: new Date(Date.UTC(2026, 8, 1) - n * 3_600_000).toISOString(),
+        progress: finished,
+        cost_usd: 1 + n / 100,
+        duration_seconds: 1200,
+      }),
+    );
+  let oldCount = 0;
+
+  const list = () => [running(), ...others(), ...old(oldCount)].filter((job) => !removed.has(job.job_id));
   const get = (id) => list().find((job) => job.job_id === id);
 
   function fullLog(job) {
     if (job.status === "queued" || job.job_type === "local") return "";
+    if (job.job_id === LONG_ID) return longLogText();
     const step = job.progress.step ?? 0;
     if (job.status === "failed")
       return logText(step, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n");
@@ -206,6 +265,13 @@ export function createJobs() {
   return {
     list,
     get,
+    /** Everything as at the start; `many` old jobs besides. */
+    reset(many = 0) {
+      removed.clear();
+      cancelAskedAt = null;
+      startedAt = Date.now() - 60_000;
+      oldCount = many;
+    },
     remove: (id) => removed.add(id),
     cancel(id) {
       cancelAskedAt ??= Date.now();
@@ -250,14 +316,17 @@ export function createJobs() {
     events(id, after) {
       const job = get(id);
       const all = [
-        { type: "submitted", message: "Submitted with configuration flux-lora, version 3." },
-        { type: "prepared", message: "48 files of dataset cat-and-coffee are readable by the trainer." },
-        job.started_at && {
-          type: "launched",
-          message: `Prediction ${job.metadata.prediction_id} created on ${job.hardware_type}.`,
+        { type: "job.submitted", message: "Submitted" },
+        { type: "job.config_adjusted", message: "num_train_epochs is 0, since max_train_steps is set" },
+        { type: "job.launch_intent", message: `Launching on ${job.hardware_type}` },
+        job.started_at && { type: "job.launched", message: "The provider took the training" },
+        job.started_at && { type: "job.running", message: "Training started" },
+        job.failure && { type: "job.failed", message: job.failure.message },
+        job.status === "completed" && { type: "job.verified", message: "1 files verified" },
+        job.status === "completed" && {
+          type: "job.completed",
+          message: "The model is delivered and verified",
         },
-        job.started_at && { type: "training", message: "The provider reports running." },
-        job.is_terminal && { type: job.status, message: `The job is ${job.status}.` },
       ].filter(Boolean);
       const base = Date.parse(job.created_at);
       const events = all.map((event, index) => ({
@@ -271,11 +340,12 @@ export function createJobs() {
     outputs(id, origin) {
       const job = get(id);
       const signed = (path) => `${origin}/outputs/local/${id}/artifacts/${path}?X-Amz-Signature=mock`;
-      const row = (path, size, kind, verified) => ({
+      const row = (path, size, kind, verified, problem = null) => ({
         path,
         size,
         kind,
         verified,
+        problem,
         sha256: verified ? HASH : null,
         url: signed(path),
       });
@@ -287,6 +357,14 @@ export function createJobs() {
         trained && row("validation_images/step_0_cat.png", 41_000, "sample", done),
         trained && row("validation_images/step_250_cat.png", 43_500, "sample", done),
         done && row("simpletuner_config.json", 1_400, "other", true),
+        job.status === "failed" &&
+          row(
+            "checkpoint-40/pytorch_lora_weights.safetensors",
+            8_200,
+            "checkpoint",
+            false,
+            "the header is cut off",
+          ),
       ].filter(Boolean);
       return {
         job_id: id,
@@ -294,7 +372,7 @@ export function createJobs() {
         total_bytes: files.reduce((sum, file) => sum + file.size, 0),
         verified: done,
         manifest_url: done ? signed("../manifest.json") : null,
-        complete: done,
+        complete: job.is_terminal,
       };
     },
   };
@@ -332,61 +410,34 @@ export const DATASETS = [
   },
 ];
 
-export const openapi = () => ({
-  openapi: "3.1.0",
-  info: {
-    title: "SimpleTuner Cloud",
-    version: "0.1.0",
-    description: "Submit, follow and fetch training jobs.",
+export const CONFIG = {
+  name: "flux-lora",
+  version: 3,
+  config: {
+    model_family: "flux",
+    model_type: "lora",
+    pretrained_model_name_or_path: "black-forest-labs/FLUX.1-dev",
+    learning_rate: 0.0001,
+    max_train_steps: 1000,
+    train_batch_size: 1,
+    validation_prompt: "a cat that drinks coffee",
   },
-  tags: [{ name: "jobs" }, { name: "health" }],
-  paths: {
-    "/api/cloud/jobs": {
-      get: {
-        tags: ["jobs"],
-        summary: "List jobs, newest first",
-        parameters: [
-          { name: "limit", in: "query", schema: { type: "integer", minimum: 1, maximum: 500, default: 50 } },
-        ],
-        responses: {
-          200: { description: "A page of jobs" },
-          default: { $ref: "#/components/responses/Problem" },
-        },
-      },
+  dataloader_config: [
+    {
+      id: "pets",
+      type: "local",
+      instance_data_dir: "/home/me/pictures/cat-and-coffee",
+      caption_strategy: "textfile",
     },
-    "/api/cloud/jobs/submit": {
-      post: {
-        tags: ["jobs"],
-        summary: "Submit a job",
-        requestBody: { content: { "application/json": { schema: { $ref: "#/components/schemas/Submit" } } } },
-        responses: { 200: { description: "Submitted" }, default: { $ref: "#/components/responses/Problem" } },
-      },
-    },
-    "/api/cloud/jobs/{job_id}": {
-      delete: {
-        tags: ["jobs"],
-        summary: "Delete a finished job",
-        parameters: [{ name: "job_id", in: "path", required: true, schema: { type: "string" } }],
-        responses: { 200: { description: "Deleted" }, default: { $ref: "#/components/responses/Problem" } },
-      },
-    },
-    "/api/cloud/health": {
-      get: { tags: ["health"], summary: "Health", responses: { 200: { description: "State" } } },
-    },
+  ],
+  metadata: {
+    name: "flux-lora",
+    version: 3,
+    description: null,
+    model_family: "flux",
+    model_type: "lora",
+    created_at: ago(500_000),
+    modified_at: ago(5000),
   },
-  components: {
-    schemas: {
-      Submit: {
-        type: "object",
-        properties: { config: { type: "object" }, max_run_seconds: { type: "integer" } },
-      },
-      Problem: { type: "object", properties: { title: { type: "string" }, code: { type: "string" } } },
-    },
-    responses: {
-      Problem: {
-        description: "A problem document",
-        content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } },
-      },
-    },
-  },
-});
+  versions: [{ version: 3, modified_at: ago(5000) }],
+};

@@ -1,14 +1,17 @@
 // A stand-in for the server while working on the UI: `npm run build && npm run mock`, then open the printed address.
 // Serves dist/ and the routes the UI reads, under the platform's Content-Security-Policy, with a second origin for
-// "S3". POST /__mock {"scenario": "busy" | "empty" | "down" | "locked" | "broken"} changes what it answers.
+// "S3". POST /__mock {"scenario": name} starts over with what that scenario shows:
+//   busy (one job of every kind), many (140 more), empty, sick (a part of the stack does not answer), partial (outputs,
+//   events and logs fail), silent (the provider confirms nothing), down, locked (a token is needed), broken (bad data).
 
-import { createReadStream, existsSync, statSync } from "node:fs";
+import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createJobs, DATASETS, openapi } from "./mock-data.mjs";
+import { CONFIG, createJobs, DATASETS } from "./mock-data.mjs";
 import { samplePng } from "./png.mjs";
 
+const DESCRIPTION = new URL("../../docs/openapi.json", import.meta.url);
 const DIST = fileURLToPath(new URL("../dist", import.meta.url));
 const TYPES = {
   ".html": "text/html; charset=utf-8",
@@ -20,6 +23,7 @@ const TYPES = {
 const MAX_BODY = 65_536;
 
 let scenario = "busy";
+let datasets = DATASETS;
 const jobs = createJobs();
 
 const s3 = createServer((request, response) => {
@@ -29,6 +33,18 @@ const s3 = createServer((request, response) => {
 });
 await listen(s3, 0);
 const s3Origin = `http://127.0.0.1:${s3.address().port}`;
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  `img-src 'self' ${s3Origin}`,
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+  "form-action 'none'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join("; ");
 
 const server = createServer((request, response) => {
   const url = new URL(request.url, "http://localhost");
@@ -40,11 +56,14 @@ console.log(`http://127.0.0.1:${server.address().port}`);
 async function route(request, response, url) {
   if (url.pathname === "/__mock" && request.method === "POST") {
     scenario = JSON.parse(await body(request)).scenario;
+    jobs.reset(scenario === "many" ? 140 : 0);
+    datasets = scenario === "empty" ? [] : DATASETS;
     return json(response, { scenario });
   }
   if (!url.pathname.startsWith("/api/")) return file(response, url.pathname);
   if (scenario === "down") return problem(response, 503, "unavailable", "The stack is restarting.");
-  if (scenario === "locked" && request.headers.authorization !== "Bearer letmein") {
+  const open = ["/api/cloud/health", "/api/openapi.json"].includes(url.pathname);
+  if (scenario === "locked" && !open && request.headers.authorization !== "Bearer letmein") {
     return problem(response, 401, "unauthenticated", "A token is needed.");
   }
   return api(request, response, url);
@@ -53,37 +72,63 @@ async function route(request, response, url) {
 function api(request, response, url) {
   const path = url.pathname;
   if (path === "/api/cloud/health") return json(response, health());
-  if (path === "/api/openapi.json") return json(response, openapi());
-  if (path === "/api/cloud/jobs") return json(response, jobPage(url));
+  if (path === "/api/openapi.json") return json(response, JSON.parse(readFileSync(DESCRIPTION, "utf8")));
+  if (path === "/api/cloud/jobs") return jobPage(response, url);
+  if (path === "/api/configs/flux-lora" && url.searchParams.get("version") === "3")
+    return json(response, CONFIG);
   if (path === "/api/cloud/datasets") {
-    return json(response, {
-      datasets: scenario === "empty" ? [] : DATASETS.map(({ versions, ...row }) => row),
-      next: null,
-    });
+    return json(response, { datasets: datasets.map(({ versions, ...row }) => row), next: null });
   }
-  const dataset = path.match(/^\/api\/cloud\/datasets\/([^/]+)$/);
-  if (dataset) {
-    const found = DATASETS.find((row) => row.dataset_id === decodeURIComponent(dataset[1]));
-    return found
-      ? json(response, found)
-      : problem(response, 404, "dataset_not_found", "There is no such dataset.");
-  }
+  const dataset = path.match(/^\/api\/cloud\/datasets\/([^/]+)(?:\/versions\/([^/]+))?$/);
+  if (dataset)
+    return datasetRoute(
+      request,
+      response,
+      dataset.slice(1).map((part) => part && decodeURIComponent(part)),
+    );
   const job = path.match(/^\/api\/cloud\/jobs\/([^/]+)(?:\/([\w-]+))?$/);
   return job
     ? jobRoute(request, response, url, job)
     : problem(response, 404, "not_found", "There is no such route.");
 }
 
-function jobPage(url) {
-  if (scenario === "broken") return { jobs: [{ job_id: "no-other-field" }], total: 1, next: null };
+function jobPage(response, url) {
+  if (scenario === "broken")
+    return json(response, { jobs: [{ job_id: "no-other-field" }], total: 1, next: null });
   const status = url.searchParams.get("status");
   const all = scenario === "empty" ? [] : jobs.list().filter((job) => !status || job.status === status);
   const limit = Number(url.searchParams.get("limit") ?? 50);
-  return {
-    jobs: all.slice(0, limit),
-    total: Math.min(limit, all.length),
-    next: all.length > limit ? "more" : null,
-  };
+  const cursor = url.searchParams.get("cursor");
+  const from = cursor === null ? 0 : all.findIndex((job) => job.job_id === cursor) + 1;
+  if (cursor !== null && from === 0) {
+    return problem(response, 400, "invalid_cursor", "The cursor is not one of this list.");
+  }
+  const page = all.slice(from, from + limit);
+  const next = from + limit < all.length ? page.at(-1).job_id : null;
+  return json(response, { jobs: page.map(seen), total: page.length, next });
+}
+
+/** The record as this scenario shows it. */
+function seen(job) {
+  if (scenario !== "silent" || !job.is_active) return job;
+  return { ...job, last_confirmed_at: new Date(Date.now() - 300_000).toISOString() };
+}
+
+function datasetRoute(request, response, [id, version]) {
+  const found = datasets.find((row) => row.dataset_id === id);
+  if (!found) return problem(response, 404, "dataset_not_found", "There is no such dataset.");
+  if (request.method !== "DELETE") return json(response, found);
+  if (id === "cat-and-coffee") {
+    const detail =
+      "The dataset is used by job-01hrunning0000000000001, which is active. Cancel it or wait for its end.";
+    return problem(response, 409, "dataset_in_use", detail);
+  }
+  datasets = version
+    ? datasets.map((row) =>
+        row === found ? { ...row, versions: row.versions.filter((one) => one.version_id !== version) } : row,
+      )
+    : datasets.filter((row) => row !== found);
+  return json(response, { success: true, dataset_id: id, deleted_objects: 48 });
 }
 
 function jobRoute(request, response, url, [, rawId, part]) {
@@ -95,8 +140,11 @@ function jobRoute(request, response, url, [, rawId, part]) {
     jobs.remove(id);
     return json(response, { success: true, job_id: id });
   }
+  if (scenario === "partial" && ["logs", "events", "outputs"].includes(part)) {
+    return problem(response, 503, "unavailable", "The storage does not answer. Try again in a minute.");
+  }
   const answers = {
-    undefined: () => ({ job }),
+    undefined: () => ({ job: seen(job) }),
     cancel: () => jobs.cancel(id),
     "inline-progress": () => jobs.progress(id),
     logs: () => jobs.logs(id, url.searchParams),
@@ -108,12 +156,19 @@ function jobRoute(request, response, url, [, rawId, part]) {
 }
 
 const health = () => ({
-  status: "healthy",
+  status: scenario === "sick" ? "unhealthy" : "healthy",
   version: "0.1.0",
   uptime_seconds: 12,
   components: [
-    { name: "database", status: "healthy", latency_ms: 3, message: null },
-    { name: "replicate", status: "healthy", latency_ms: 12, message: null },
+    { name: "database", status: "healthy", latency_ms: 3, message: "job table answers" },
+    scenario === "sick"
+      ? {
+          name: "storage",
+          status: "unhealthy",
+          latency_ms: null,
+          message: "does not answer (EndpointConnectionError)",
+        }
+      : { name: "storage", status: "healthy", latency_ms: 12, message: "buckets answer" },
   ],
   timestamp: new Date().toISOString(),
   sandbox: true,
@@ -129,26 +184,11 @@ function file(response, path) {
   const target = isFile ? wanted : join(DIST, page);
   response.writeHead(200, {
     "Content-Type": TYPES[extname(target)] ?? "application/octet-stream",
-    "Content-Security-Policy": policy(path),
+    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
   });
   createReadStream(target).pipe(response);
-}
-
-function policy(path) {
-  const rules = [
-    "default-src 'self'",
-    `connect-src 'self' ${s3Origin}`,
-    `img-src 'self' data: ${s3Origin}`,
-    "object-src 'none'",
-    "base-uri 'none'",
-    "frame-ancestors 'none'",
-    "form-action 'self'",
-  ];
-  // The application holds to Trusted Types already; the third-party API viewer does not.
-  if (!path.startsWith("/docs")) rules.push("require-trusted-types-for 'script'");
-  return rules.join("; ");
 }
 
 function json(response, value, status = 200) {

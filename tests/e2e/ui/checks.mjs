@@ -11,7 +11,7 @@ const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-prac
 export class Watch {
   problems = [];
   place = "";
-  /** Status codes the walk provokes on purpose: the browser logs them as errors. */
+  /** Status codes and network errors the walk provokes on purpose: the browser logs them as errors. */
   expected = new Set();
   /** While true, an uncaught error is what the walk wants to see handled. */
   allowCrash = false;
@@ -31,7 +31,7 @@ export class Watch {
   }
 
   isExpected(text) {
-    return [...this.expected].some((status) => text.includes(`status of ${status}`));
+    return [...this.expected].some((status) => text.includes(`status of ${status}`) || text.includes(`net::${status}`));
   }
 
   report(text) {
@@ -43,13 +43,13 @@ export class Watch {
   }
 
   /** Check the page as it stands and take its picture. */
-  async check(name, { axeIgnores = [] } = {}) {
+  async check(name) {
     this.expect(
       await this.page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth),
       `${name}: scrolls sideways`,
     );
     await this.violations(name);
-    await this.axe(name, axeIgnores);
+    await this.axe(name);
     const folder = process.env.STC_UI_SCREENSHOTS;
     if (folder) {
       const file = `${this.place} ${name}.png`.replaceAll(/[^\w.]+/g, "-");
@@ -62,19 +62,17 @@ export class Watch {
     for (const text of blocked) this.report(`${name}: CSP ${text}`);
   }
 
-  async axe(name, ignores) {
+  async axe(name) {
     await this.page.evaluate(AXE);
     const found = await this.page.evaluate(
-      ([tags, ignored]) =>
-        window.axe
-          .run(document, { runOnly: tags, rules: Object.fromEntries(ignored.map((id) => [id, { enabled: false }])) })
-          .then((result) =>
-            result.violations.map((rule) => {
-              const nodes = rule.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} [${node.failureSummary}]`);
-              return `${rule.id}: ${rule.help}\n      ${nodes.join("\n      ")}`;
-            }),
-          ),
-      [TAGS, ignores],
+      (tags) =>
+        window.axe.run(document, { runOnly: tags }).then((result) =>
+          result.violations.map((rule) => {
+            const nodes = rule.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} [${node.failureSummary}]`);
+            return `${rule.id}: ${rule.help}\n      ${nodes.join("\n      ")}`;
+          }),
+        ),
+      TAGS,
     );
     for (const text of found) this.report(`${name}: axe ${text}`);
   }

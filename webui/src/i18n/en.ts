@@ -271,10 +271,11 @@ export const en = {
   "outputs.kind.other": "Other",
   "outputs.verified": "Verified",
   "outputs.unverified": "Not yet verified",
+  "outputs.notVerified": "Not verified",
   "outputs.problem": "Not sound:",
   "outputs.samples": "Sample images",
   "outputs.summary": "{files}, {size}.",
-  "outputs.summaryVerified": "Delivered and verified: {files}, {size}.",
+  "outputs.summaryVerified": "Delivered: {files}, {size}. Read back and verified: {verified}.",
   "outputs.manifest": "Manifest",
   "outputs.pull": "Or with one command:",
 

@@ -264,10 +264,11 @@ export const ja: Catalogue = {
   "outputs.kind.other": "その他",
   "outputs.verified": "照合済み",
   "outputs.unverified": "未照合",
+  "outputs.notVerified": "照合なし",
   "outputs.problem": "異常あり:",
   "outputs.samples": "サンプル画像",
   "outputs.summary": "{files}、{size}。",
-  "outputs.summaryVerified": "配信と照合が完了しました: {files}、{size}",
+  "outputs.summaryVerified": "配信済み: {files}、{size}。照合済み: {verified} 件",
   "outputs.manifest": "マニフェスト",
   "outputs.pull": "コマンドでも取得できます:",
 

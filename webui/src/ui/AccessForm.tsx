@@ -1,4 +1,4 @@
-import { useId, useRef } from "preact/hooks";
+import { useEffect, useId, useRef } from "preact/hooks";
 import { access, setAccessToken } from "../api/client";
 import { t } from "../i18n";
 
@@ -8,7 +8,12 @@ export function AccessForm() {
   const field = useId();
   const help = useId();
   const wrong = useId();
-  if (!access.needed.value) return null;
+  const needed = access.needed.value;
+  useEffect(() => {
+    // Only when nobody is somewhere else on the page.
+    if (needed && document.activeElement === document.body) input.current?.focus();
+  }, [needed]);
+  if (!needed) return null;
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
     const token = input.current?.value.trim();

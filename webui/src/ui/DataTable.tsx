@@ -23,7 +23,7 @@ interface DataTableProps<Row> {
 }
 
 /**
- * A table that becomes a list of cards under 720 px. The explicit roles keep its meaning there: browsers drop the
+ * A table that becomes a list of cards under 960 px. The explicit roles keep its meaning there: browsers drop the
  * native ones when CSS changes `display` (https://adrianroselli.com/2018/02/tables-css-display-properties-and-aria.html).
  */
 export function DataTable<Row>({ label, columns, rows, rowKey, name }: DataTableProps<Row>) {

@@ -91,7 +91,7 @@ function Entry({ description, route }: { description: Description; route: Route 
         <span class={`method method-${method.toLowerCase()}`}>{method}</span>
         <code class="operation-path">{path}</code>
         <span class="operation-summary" lang="en">
-          {operation.summary}
+          <Prose text={operation.summary ?? ""} />
         </span>
       </summary>
       {open.value && <OperationBody description={description} route={route} />}

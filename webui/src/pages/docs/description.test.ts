@@ -56,6 +56,11 @@ describe("the description of the API", () => {
   it("sorts routes under their tags", () => {
     expect([...routes.keys()]).toEqual(["things", "system"]);
     expect(routes.get("things")?.map((route) => route.method)).toEqual(["GET", "PUT"]);
+    const paths = {
+      "/a": { get: { operationId: "a", tags: ["things"], responses: {} } },
+      "/b": { get: { operationId: "b", tags: ["jobs"], responses: {} } },
+    };
+    expect([...routesByTag({ ...description, paths }).keys()]).toEqual(["jobs", "things"]);
   });
 
   it("finds routes by all words given", () => {

@@ -54,16 +54,19 @@ export interface Route {
   operation: Operation;
 }
 
-/** All routes by tag, tags and routes in the document's order. */
+/** What people look for first. Tags not named here follow in the document's order. */
+const FIRST_TAGS = ["jobs", "datasets", "configs"];
+
+/** All routes by tag, routes in the document's order. */
 export function routesByTag(description: Description): Map<string, Route[]> {
-  const found = new Map<string, Route[]>();
+  const found = new Map<string, Route[]>(FIRST_TAGS.map((tag) => [tag, []]));
   for (const [path, methods] of Object.entries(description.paths)) {
     for (const [method, operation] of Object.entries(methods)) {
       const tag = operation.tags?.[0] ?? "";
       found.set(tag, [...(found.get(tag) ?? []), { method: method.toUpperCase(), path, operation }]);
     }
   }
-  return found;
+  return new Map([...found].filter(([, routes]) => routes.length > 0));
 }
 
 /** True when every word of `wanted` occurs in the route's method, path, summary or id. */

@@ -55,16 +55,15 @@ export function EventsPanel({ job }: { job: Job }) {
 /** What happened in the reader's language where we know it; the server's own sentence where it says more. */
 function EventWords({ event }: { event: JobEvent }) {
   const key = `event.${event.type}`;
-  const known = key in en ? t(key as MessageKey) : null;
-  const original = known === event.message ? null : event.message;
+  const label = key in en ? t(key as MessageKey) : null;
+  // "Launching on NVIDIA L40S" needs no "Launching" in front of it.
+  const known = label && event.message.startsWith(label) ? null : label;
   return (
     <span class="event-words">
       {known && <span>{known}</span>}
-      {original && (
-        <span lang="en" class={known ? "event-detail" : undefined}>
-          {original}
-        </span>
-      )}
+      <span lang="en" class={known ? "event-detail" : undefined}>
+        {event.message}
+      </span>
     </span>
   );
 }

@@ -19,7 +19,7 @@ import { EventsPanel } from "./EventsPanel";
 import { Datasets, Facts, FailureBox, Figures, PhaseLine } from "./JobFacts";
 import { LogsPanel } from "./LogsPanel";
 import { LossPanel } from "./LossPanel";
-import { loadJob } from "./loadJob";
+import { type LoadedJob as LoadedRecord, loadJob } from "./loadJob";
 import { OutputsPanel } from "./OutputsPanel";
 import { useLog } from "./useLog";
 
@@ -30,10 +30,15 @@ const MILESTONES = [25, 50, 75, 100];
 
 export function JobPage() {
   const { jobId = "" } = useRoute().params as { jobId?: string };
+  // After an action of ours the whole record counts: progress says nothing of a cancellation asked for.
+  const whole = useRef(false);
   const { state, refresh } = usePoll(
     `job/${jobId}`,
-    (signal, previous: { job: Job; fullAt: number } | undefined) =>
-      loadJob(jobId, previous, Date.now(), signal),
+    async (signal, previous: LoadedRecord | undefined) => {
+      const loaded = await loadJob(jobId, whole.current ? undefined : previous, Date.now(), signal);
+      whole.current = false;
+      return loaded;
+    },
     ({ job }) => (job.is_active ? ACTIVE_MS : null),
   );
   const { data, error } = state.value;
@@ -50,7 +55,11 @@ export function JobPage() {
       </Page>
     );
   }
-  return <LoadedJob key={jobId} job={data.job} state={state.value} back={back} onChanged={refresh} />;
+  const changed = () => {
+    whole.current = true;
+    refresh();
+  };
+  return <LoadedJob key={jobId} job={data.job} state={state.value} back={back} onChanged={changed} />;
 }
 
 interface LoadedJobProps {

@@ -11,6 +11,8 @@ import type { JobLog } from "./useLog";
 
 const LINE_PX = 18;
 const NEAR_END_PX = 24;
+/** So few blocks are laid out whole; more only where they are in view. */
+const SHORT_BLOCKS = 5;
 /** A log larger than this many pages of 1 MiB is not put together in the browser. */
 const DOWNLOAD_PAGES = 256;
 
@@ -130,7 +132,7 @@ function Scroller({ log, wrap, foot, onEarlier }: ScrollerProps) {
     <>
       <div
         ref={box}
-        class={wrap ? "log log-wrap" : "log"}
+        class={`log${wrap ? " log-wrap" : ""}${buffer.view().length > SHORT_BLOCKS ? " log-long" : ""}`}
         role="log"
         aria-live="off"
         aria-labelledby="logs"

@@ -37,6 +37,7 @@ function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
   const counted = {
     files: t("job.files", { n: outputs.files.length }),
     size: fmt().bytes(outputs.total_bytes),
+    verified: outputs.files.filter((file) => file.verified).length,
   };
   return (
     <>
@@ -48,7 +49,7 @@ function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
       <DataTable
         name="outputs"
         label={t("outputs.title")}
-        columns={columns()}
+        columns={columns(outputs.complete)}
         rows={outputs.files}
         rowKey={(file) => file.path}
       />
@@ -62,7 +63,7 @@ function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
   );
 }
 
-const columns = (): Column<OutputFile>[] => [
+const columns = (ended: boolean): Column<OutputFile>[] => [
   { key: "file", header: t("outputs.col.file"), rowHeader: true, cell: (file) => <code>{file.path}</code> },
   { key: "kind", header: t("outputs.col.kind"), cell: (file) => t(`outputs.kind.${file.kind}`) },
   { key: "size", header: t("outputs.col.size"), numeric: true, cell: (file) => fmt().bytes(file.size) },
@@ -81,7 +82,7 @@ const columns = (): Column<OutputFile>[] => [
   {
     key: "state",
     header: t("outputs.col.state"),
-    cell: (file) => <FileState file={file} />,
+    cell: (file) => <FileState file={file} ended={ended} />,
   },
   {
     key: "download",
@@ -95,7 +96,7 @@ const columns = (): Column<OutputFile>[] => [
 ];
 
 /** Verified means: read back whole, hashed, and found sound. */
-function FileState({ file }: { file: OutputFile }) {
+function FileState({ file, ended }: { file: OutputFile; ended: boolean }) {
   if (file.problem) {
     return (
       <span class="state state-bad">
@@ -112,7 +113,7 @@ function FileState({ file }: { file: OutputFile }) {
       {t("outputs.verified")}
     </span>
   ) : (
-    <span class="meta">{t("outputs.unverified")}</span>
+    <span class="meta">{t(ended ? "outputs.notVerified" : "outputs.unverified")}</span>
   );
 }
 
