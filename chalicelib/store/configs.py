@@ -10,8 +10,9 @@ from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.ports import StaleRecordError
 from chalicelib.errors import Unavailable
 from chalicelib.store.cursors import Position, decode, encode, list_kind
+from chalicelib.store.faults import ConditionFailedError, TransactionFailedError
 from chalicelib.store.records import Record
-from chalicelib.store.table import MAX_WRITES, ConditionFailedError, Delete, Put, Table, TransactionFailedError
+from chalicelib.store.table import MAX_WRITES, Delete, Put, Table
 
 MAX_VERSIONS = 1000
 #: How often a removal starts over because a version was saved meanwhile.

@@ -13,8 +13,9 @@ from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
 from chalicelib.domain.ports import StaleRecordError
 from chalicelib.errors import Unavailable
 from chalicelib.store.cursors import Position, decode, encode, list_kind
+from chalicelib.store.faults import ConditionFailedError, TransactionFailedError
 from chalicelib.store.records import Record, digest, stamp
-from chalicelib.store.table import ConditionFailedError, Delete, Put, Table, TransactionFailedError, Write
+from chalicelib.store.table import Delete, Put, Table, Write
 
 MAX_VERSIONS = 1000
 #: Datasets pushed from one path that are looked at; more than anybody makes by hand.

@@ -17,6 +17,7 @@ from chalicelib.domain.ports import (
     SlotsFullError,
     StaleRecordError,
 )
+from chalicelib.store.faults import ConditionFailedError, TransactionFailedError
 from chalicelib.store.listing import EVERYBODY, MONTHS, SLOTS, JobListing
 from chalicelib.store.records import (
     Record,
@@ -30,16 +31,7 @@ from chalicelib.store.records import (
     prediction_pk,
     ttl_seconds,
 )
-from chalicelib.store.table import (
-    MAX_WRITES,
-    ConditionFailedError,
-    Delete,
-    Put,
-    Table,
-    TransactionFailedError,
-    Update,
-    Write,
-)
+from chalicelib.store.table import MAX_WRITES, Delete, Put, Table, Update, Write
 
 #: Events of one write; beside them a transaction holds at most the job, its input, the idempotency record and the slot.
 MAX_EVENTS = MAX_WRITES - 4

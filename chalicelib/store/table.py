@@ -6,19 +6,27 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from botocore.exceptions import ConnectionError as BotoConnectionError
-from botocore.exceptions import HTTPClientError
-from pynamodb.exceptions import CancellationReason, DoesNotExist, PynamoDBException, TransactWriteError
+from pynamodb.exceptions import CancellationReason, DoesNotExist, TransactWriteError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.errors import Unavailable
+from chalicelib.store.faults import (
+    COLLISIONS,
+    CONDITION_FAILED,
+    TEMPORARY,
+    CollisionError,
+    ConditionFailedError,
+    TransactionFailedError,
+    code_of,
+    translated,
+    unavailable,
+)
 from chalicelib.store.records import Record, record_model
 
 #: Tries of a write that collides with another transaction. With the pauses below this takes 3 seconds at most.
@@ -29,44 +37,6 @@ LONGEST_PAUSE = 0.4
 MAX_WRITES = 100
 #: DynamoDB's limits of a partition key and a sort key, in bytes.
 _MAX_PK, _MAX_SK = 2048, 1024
-
-_CONDITION_FAILED = "ConditionalCheckFailed"
-_COLLISIONS = frozenset({"TransactionConflict", "TransactionConflictException", "TransactionInProgressException"})
-_TEMPORARY = frozenset(
-    {
-        "ThrottlingError",
-        "ThrottlingException",
-        "ProvisionedThroughputExceeded",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "InternalServerError",
-        "InternalFailure",
-        "ServiceUnavailable",
-        "500",
-        "502",
-        "503",
-        "504",
-    }
-)
-
-
-class ConditionFailedError(Exception):
-    """The condition of a single write did not hold; nothing was written."""
-
-
-class TransactionFailedError(Exception):
-    """Conditions of a transaction did not hold; nothing was written.
-
-    ``failed`` maps the position of each write that failed to the item that was there, where it asked for it.
-    """
-
-    def __init__(self, failed: Mapping[int, Record | None]) -> None:
-        super().__init__(f"writes {sorted(failed)}")
-        self.failed = dict(failed)
-
-
-class _CollisionError(Exception):
-    """Another transaction holds an item of this one; the same again may work."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +98,7 @@ class Table:
         if not _possible(pk, sk):
             return None
         self._connect()
-        with _translated():
+        with translated():
             try:
                 return self._model.get(pk, sk, consistent_read=True)
             except DoesNotExist:
@@ -193,7 +163,7 @@ class Table:
             last_evaluated_key=dict(last) if last else None,
             attributes_to_get=["pk", "sk"] if keys_only else None,
         )
-        with _translated():
+        with translated():
             raw: dict[str, Any] = next(result.page_iter)
         records = [self._model.from_raw_data(item) for item in raw["Items"]]
         return Page(records, raw["ScannedCount"], raw.get("LastEvaluatedKey"))
@@ -218,7 +188,7 @@ class Table:
                 for write in writes:
                     _add(transaction, write)
         except TransactWriteError as error:
-            if _code(error) != "TransactionCanceledException":
+            if code_of(error) != "TransactionCanceledException":
                 raise
             self._cancelled(writes, error)
 
@@ -226,11 +196,11 @@ class Table:
         reasons = dict(zip(_sent_order(writes), error.cancellation_reasons, strict=True))
         codes = {reason.code for reason in reasons.values() if reason is not None}
         # A collision hides what the conditions say, so it is looked at first.
-        if codes & _COLLISIONS:
-            raise _CollisionError from error
-        if codes & _TEMPORARY:
-            raise _unavailable() from error
-        if codes != {_CONDITION_FAILED}:
+        if codes & COLLISIONS:
+            raise CollisionError from error
+        if codes & TEMPORARY:
+            raise unavailable() from error
+        if codes != {CONDITION_FAILED}:
             raise error
         raise TransactionFailedError({i: self._shown(r) for i, r in reasons.items() if r is not None}) from error
 
@@ -242,10 +212,10 @@ class Table:
         self._connect()
         for attempt in range(MAX_TRIES):
             try:
-                with _translated():
+                with translated():
                     write()
                 return
-            except _CollisionError:
+            except CollisionError:
                 longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
                 # Jitter spreads out writers that collided; it protects no secret.
                 self._sleep(longest * (0.5 + random.random() / 2))  # noqa: S311
@@ -279,33 +249,3 @@ def _possible(pk: str, sk: str = "-") -> bool:
         return 0 < len(pk.encode()) <= _MAX_PK and 0 < len(sk.encode()) <= _MAX_SK
     except UnicodeEncodeError:
         return False
-
-
-def _code(error: PynamoDBException) -> str:
-    """DynamoDB's error code, "" when there was no answer.
-
-    ``error.cause_response_code`` can't be used: botocore's HTTPClientError has a ``response`` that is None, which it
-    does not expect (https://github.com/pynamodb/PynamoDB/blob/6.1.0/pynamodb/exceptions.py#L42).
-    """
-    response = getattr(error.cause, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
-
-
-def _unavailable() -> Unavailable:
-    return Unavailable("The database can't answer now; try again in a moment.", retry_after=2)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """pynamodb's exceptions as ours, where a caller can do something about them."""
-    try:
-        yield
-    except PynamoDBException as error:
-        code = _code(error)
-        if code == "ConditionalCheckFailedException":
-            raise ConditionFailedError from error
-        if code in _COLLISIONS:
-            raise _CollisionError from error
-        if code in _TEMPORARY or isinstance(error.cause, HTTPClientError | BotoConnectionError):
-            raise _unavailable() from error
-        raise

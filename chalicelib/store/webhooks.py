@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from chalicelib.store.faults import ConditionFailedError
 from chalicelib.store.records import Record, digest, microseconds, ttl_seconds
-from chalicelib.store.table import ConditionFailedError, Table
+from chalicelib.store.table import Table
 
 _SK = "webhook"
 
