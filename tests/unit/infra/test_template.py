@@ -1,0 +1,259 @@
+"""The template: names others rely on, one narrow role per function, nothing public, everything bounded."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chalice.app import Chalice
+
+from chalicelib.events.tasks import SWEEP_BUDGET, tasks
+from chalicelib.settings import Settings
+from chalicelib.workflow.delivery import VERIFY_BUDGET
+from infra.template_parts import TemplateError, load_template
+
+ROOT = Path(__file__).parents[3]
+TEMPLATE = load_template()
+RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+CONFIG: dict[str, Any] = json.loads((ROOT / ".chalice" / "config.json").read_text())
+FUNCTIONS: dict[str, dict[str, int]] = CONFIG["lambda_functions"]
+#: Actions that know no resource, by statement.
+WITHOUT_RESOURCE = {
+    "Wake": ["states:SendTaskSuccess"],
+    "DeliverLogs": [
+        "logs:CreateLogDelivery",
+        "logs:GetLogDelivery",
+        "logs:UpdateLogDelivery",
+        "logs:DeleteLogDelivery",
+        "logs:ListLogDeliveries",
+        "logs:PutResourcePolicy",
+        "logs:DescribeResourcePolicies",
+        "logs:DescribeLogGroups",
+    ],
+}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {name: r["Properties"] for name, r in RESOURCES.items() if r.get("Type") == kind}
+
+
+def logical_name(function: str) -> str:
+    return "APIHandler" if function == "api_handler" else "".join(p.capitalize() for p in function.split("_"))
+
+
+def role_of(function: str) -> str:
+    return str(RESOURCES[logical_name(function)]["Properties"]["Role"]["Fn::GetAtt"][0])
+
+
+def statements(name: str) -> list[dict[str, Any]]:
+    return [s for p in RESOURCES[name]["Properties"].get("Policies", []) for s in p["PolicyDocument"]["Statement"]]
+
+
+IDENTITIES = [n for n, r in RESOURCES.items() if r.get("Type") in {"AWS::IAM::Role", "AWS::IAM::User"}]
+
+
+def test_every_function_of_the_code_is_configured() -> None:
+    app = Chalice(app_name="probe")
+    app.register_blueprint(tasks)
+    in_code = {f.name for f in app.pure_lambda_functions}
+    assert set(FUNCTIONS) == in_code | {"api_handler"}
+
+
+def test_every_function_has_its_own_role_log_group_and_name() -> None:
+    roles, groups, names = set(), set(), set()
+    for function in FUNCTIONS:
+        properties = RESOURCES[logical_name(function)]["Properties"]
+        roles.add(role_of(function))
+        groups.add(properties["LoggingConfig"]["LogGroup"]["Ref"])
+        names.add(properties["FunctionName"]["Fn::Sub"])
+        group = RESOURCES[properties["LoggingConfig"]["LogGroup"]["Ref"]]["Properties"]["LogGroupName"]["Fn::Sub"]
+        assert group == f"/aws/lambda/{properties['FunctionName']['Fn::Sub']}"
+    assert len(roles) == len(groups) == len(names) == len(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_no_policy_is_wider_than_it_must_be(name: str) -> None:
+    found = statements(name)
+    assert found
+    for statement in found:
+        assert statement["Effect"] == "Allow"
+        assert "NotAction" not in statement
+        assert "NotResource" not in statement
+        assert not [a for a in as_list(statement["Action"]) if "*" in a]
+        if statement["Resource"] == "*":
+            assert as_list(statement["Action"]) == WITHOUT_RESOURCE[statement["Sid"]]
+        else:
+            for resource in as_list(statement["Resource"]):
+                assert resource != "*"
+                text = json.dumps(resource)
+                # On the emulator alone the federation has no resource; on AWS it has.
+                if '"*"' in text:
+                    assert resource["Fn::If"][0] == "OnEmulator"
+                    assert statement["Action"] == "sts:GetFederationToken"
+
+
+def test_only_the_lambda_service_assumes_the_roles_of_functions() -> None:
+    for function in FUNCTIONS:
+        (statement,) = RESOURCES[role_of(function)]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+
+
+def reads(function: str) -> set[str]:
+    """Names of the SSM parameters that the function may read."""
+    texts = [json.dumps(s["Resource"]) for s in statements(role_of(function)) if s["Action"] == "ssm:GetParameter"]
+    return {name for text in texts for name in re.findall(r"/stcloud/\$\{Stage\}/([\w*-]+)", text)}
+
+
+def test_the_trainer_key_is_for_launch_alone_and_the_provider_token_for_those_who_ask_the_provider() -> None:
+    assert [f for f in FUNCTIONS if "trainer-key" in reads(f)] == ["launch"]
+    assert {f for f in FUNCTIONS if "replicate-token" in reads(f)} == {"api_handler", "launch", "observe", "sweep"}
+    assert [f for f in FUNCTIONS if "deploy-token-sha256" in reads(f)] == ["api_handler"]
+    assert not [f for f in FUNCTIONS if "*" in reads(f)]
+
+
+def test_the_workflow_may_run_exactly_its_steps() -> None:
+    invoke = next(s for s in statements("JobWorkflowRole") if s["Action"] == "lambda:InvokeFunction")
+    allowed = {r["Fn::GetAtt"][0] for r in invoke["Resource"]}
+    assert allowed == {logical_name(f) for f in FUNCTIONS} - {"APIHandler", "Sweep"}
+    substitutions = RESOURCES["JobWorkflow"]["Properties"]["DefinitionSubstitutions"]
+    definition = RESOURCES["JobWorkflow"]["Properties"]["DefinitionString"]
+    assert set(substitutions) == set(re.findall(r"\$\{(\w+)\}", definition))
+    assert {v["Fn::GetAtt"][0] for v in substitutions.values()} == allowed
+
+
+def test_the_trainer_user_publishes_below_artifacts_and_deletes_in_scratch_only() -> None:
+    for statement in statements("TrainerUser"):
+        text = json.dumps(statement["Resource"])
+        if "s3:PutObject" in statement["Action"]:
+            assert "/_scratch/*" in text or "/*/artifacts/*" in text
+        if "s3:DeleteObject" in statement["Action"]:
+            assert "/_scratch/*" in text
+            assert "artifacts" not in text
+
+
+def test_the_environment_is_what_the_settings_read() -> None:
+    given = set(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"])
+    known = {f"STC_{name.upper()}" for name in Settings.model_fields}
+    required = {f"STC_{n.upper()}" for n, f in Settings.model_fields.items() if f.is_required()}
+    assert given <= known
+    assert required <= given
+    assert "STC_STATE_MACHINE_ARN" in given
+
+
+def test_the_times_fit_together() -> None:
+    lease = Settings.model_fields["launch_lease_seconds"].default
+    # A launch that could outlive its lease could create a second prediction.
+    assert FUNCTIONS["launch"]["lambda_timeout"] < lease
+    # API Gateway gives up after 29 seconds.
+    assert FUNCTIONS["api_handler"]["lambda_timeout"] <= 29
+    assert SWEEP_BUDGET.total_seconds() + 30 <= FUNCTIONS["sweep"]["lambda_timeout"]
+    assert VERIFY_BUDGET.total_seconds() < FUNCTIONS["verify"]["lambda_timeout"] <= 900
+
+
+@pytest.mark.parametrize("name", ["JobsTable", "KeysTable"])
+def test_the_tables_are_kept_safe(name: str) -> None:
+    table = RESOURCES[name]["Properties"]
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["DeletionProtectionEnabled"] == {"Fn::If": ["Protected", True, False]}
+    assert table["KeySchema"] == [
+        {"AttributeName": "pk", "KeyType": "HASH"},
+        {"AttributeName": "sk", "KeyType": "RANGE"},
+    ]
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_indexes_are_those_of_the_store() -> None:
+    indexes = RESOURCES["JobsTable"]["Properties"]["GlobalSecondaryIndexes"]
+    assert {i["IndexName"]: [k["AttributeName"] for k in i["KeySchema"]] for i in indexes} == {
+        "active-index": ["active_pk", "active_sk"],
+        "owner-index": ["owner_pk", "owner_sk"],
+        "month-index": ["month_pk", "month_sk"],
+        "prediction-index": ["prediction_pk"],
+    }
+    assert all(i["Projection"] == {"ProjectionType": "ALL"} for i in indexes)
+    used = {k["AttributeName"] for i in indexes for k in i["KeySchema"]} | {"pk", "sk"}
+    assert {a["AttributeName"] for a in RESOURCES["JobsTable"]["Properties"]["AttributeDefinitions"]} == used
+
+
+@pytest.mark.parametrize("name", list(of_type("AWS::S3::Bucket")))
+def test_no_bucket_is_public_and_unfinished_uploads_go(name: str) -> None:
+    bucket = RESOURCES[name]["Properties"]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["BucketEncryption"]
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in bucket["LifecycleConfiguration"]["Rules"])
+    policies = [p for p in of_type("AWS::S3::BucketPolicy").values() if p["Bucket"] == {"Ref": name}]
+    assert "aws:SecureTransport" in json.dumps(policies)
+
+
+def test_the_trainers_scratch_space_goes_after_three_days() -> None:
+    rules = RESOURCES["DatasetsBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert {"Id": "scratch", "Status": "Enabled", "Prefix": "_scratch/", "ExpirationInDays": 3} in rules
+    # Dataset versions are immutable: no rule may touch anything else in the bucket.
+    assert [r.get("Prefix") for r in rules if "ExpirationInDays" in r] == ["_scratch/"]
+
+
+def test_pages_get_a_strict_content_security_policy() -> None:
+    for name in ("PageHeaders", "DocsHeaders"):
+        headers = RESOURCES[name]["Properties"]["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+        policy = json.dumps(headers["ContentSecurityPolicy"]["ContentSecurityPolicy"])
+        for rule in ("default-src 'none'", "script-src 'self';", "style-src 'self';", "frame-ancestors 'none'", "base-uri 'none'"):
+            assert rule in policy
+        assert "unsafe" not in policy
+        assert headers["ContentTypeOptions"] == {"Override": True}
+        assert headers["StrictTransportSecurity"]["Fn::If"][2]["AccessControlMaxAgeSec"] >= 31536000
+
+
+def test_the_api_is_never_cached_and_keeps_its_own_host() -> None:
+    behaviours = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]["CacheBehaviors"]
+    api = next(b for b in behaviours if b["PathPattern"] == "/api/*")
+    assert api["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+    assert api["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
+    assert api["ViewerProtocolPolicy"]["Fn::If"][2] == "https-only"
+    assert set(api["AllowedMethods"]) >= {"GET", "POST", "PUT", "DELETE"}
+
+
+def test_local_auth_is_refused_on_aws_by_the_template_itself() -> None:
+    rule = TEMPLATE["Rules"]["NobodyIsAdministratorOnAws"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "IsEmulator"}, "false"]}
+    assert rule["Assertions"][0]["Assert"] == {"Fn::Equals": [{"Ref": "AuthMode"}, "token"]}
+
+
+def test_no_log_is_kept_for_ever_and_the_workflow_logs_no_tokens() -> None:
+    assert all("RetentionInDays" in g for g in of_type("AWS::Logs::LogGroup").values())
+    logging = RESOURCES["JobWorkflow"]["Properties"]["LoggingConfiguration"]
+    assert logging["IncludeExecutionData"] is False
+
+
+def test_the_sweeper_is_on_a_schedule_that_alone_may_call_it() -> None:
+    (rule,) = of_type("AWS::Events::Rule").values()
+    assert rule["State"] == "ENABLED"
+    assert rule["Targets"][0]["Arn"] == {"Fn::GetAtt": ["Sweep", "Arn"]}
+    (permission,) = of_type("AWS::Lambda::Permission").values()
+    assert permission["SourceArn"] == {"Fn::GetAtt": ["SweepSchedule", "Arn"]}
+
+
+def test_no_secret_is_in_the_template() -> None:
+    names = [p["Name"]["Fn::Sub"] for p in of_type("AWS::SSM::Parameter").values()]
+    assert names == ["/stcloud/${Stage}/public-url"]
+    assert not of_type("AWS::IAM::AccessKey")
+
+
+def test_nested_short_tags_are_resolved_and_names_defined_twice_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("Resources:\n  A: !If [C, [!Sub 'x-${Y}'], !GetAtt B.Arn]\n  T: !TextFile t.js\n")
+    (tmp_path / "t.js").write_text("code")
+    assert load_template(tmp_path) == {
+        "Resources": {"A": {"Fn::If": ["C", [{"Fn::Sub": "x-${Y}"}], {"Fn::GetAtt": ["B", "Arn"]}]}, "T": "code"}
+    }
+    (tmp_path / "b.yaml").write_text("Resources:\n  A: 1\n")
+    with pytest.raises(TemplateError, match="b.yaml defines A of Resources a second time"):
+        load_template(tmp_path)
