@@ -48,6 +48,16 @@ def test_a_submit_whose_answer_is_lost_is_done_once_and_succeeds(store: DynamoJo
     assert store.slot_holders(OWNER) == {"job1"}
 
 
+def test_a_lost_answer_followed_by_a_collision_is_still_done_once(store: DynamoJobStore, proxy: LossyProxy) -> None:
+    proxy.plan += [
+        LoseAnswer("TransactWriteItems"),
+        Fail("TransactWriteItems", CANCELLED, reasons=[CONFLICT, "None", "None"]),
+    ]
+    submit(store, a_job(), slot_limit=1)
+    assert proxy.calls.count("TransactWriteItems") == 3
+    assert store.get("job1") == a_job()
+
+
 @pytest.mark.parametrize("with_events", [False, True])
 def test_a_save_whose_answer_is_lost_succeeds(store: DynamoJobStore, proxy: LossyProxy, with_events: bool) -> None:
     job = submit(store, a_job())
