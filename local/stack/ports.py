@@ -19,7 +19,7 @@ HIGHEST = 65533
 
 def parse_port(text: str) -> int:
     """Raises StackError for what can't be the first of three ports."""
-    if not re.fullmatch(r"\d{1,5}", text.strip()) or not 1024 <= int(text) <= HIGHEST:
+    if not re.fullmatch(r"[0-9]{1,5}", text.strip()) or not 1024 <= int(text) <= HIGHEST:
         raise StackError(f"PORT must be a number from 1024 to {HIGHEST} (it and the next two are used), not '{text}'.")
     return int(text)
 
