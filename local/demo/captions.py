@@ -155,7 +155,7 @@ PIECES = (
     Piece(
         "coin-rows",
         "coins.png",
-        (0, 0, 250, 160),
+        (0, 0, 245, 160),
         "black and white photograph of eight ancient coins in two rows on a dark background",
     ),
     Piece(
