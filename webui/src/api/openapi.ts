@@ -8,13 +8,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List datasets by id */
         get: operations["list_datasets"];
         put?: never;
-        /**
-         * Create a dataset version from a manifest, or find the one with the same content
-         * @description Answers 201 for a new version and 200 for a known one; a known one may be `ready`, then nothing has to be uploaded.
-         */
         post: operations["create_dataset_version"];
         delete?: never;
         options?: never;
@@ -29,11 +24,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get a dataset with its versions, newest first */
         get: operations["get_dataset"];
         put?: never;
         post?: never;
-        /** Delete a dataset with all versions and bytes. Refused while an active job uses one */
         delete: operations["delete_dataset"];
         options?: never;
         head?: never;
@@ -47,11 +40,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get one version with a link to its manifest */
         get: operations["get_dataset_version"];
         put?: never;
         post?: never;
-        /** Delete one version and its bytes. Refused while an active job uses it */
         delete: operations["delete_dataset_version"];
         options?: never;
         head?: never;
@@ -67,10 +58,6 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Confirm that every file is there with its checksum
-         * @description Answers 202 while there are more files to look at: call again until `status` is `ready`.
-         */
         post: operations["complete_dataset_version"];
         delete?: never;
         options?: never;
@@ -87,7 +74,6 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Get presigned PUTs for the next files that are not in S3 yet */
         post: operations["create_uploads"];
         delete?: never;
         options?: never;
@@ -102,7 +88,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Look at every part of the stack */
         get: operations["get_health"];
         put?: never;
         post?: never;
@@ -119,7 +104,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the API answers at all */
         get: operations["get_live"];
         put?: never;
         post?: never;
@@ -136,7 +120,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether a submit could work now */
         get: operations["get_ready"];
         put?: never;
         post?: never;
@@ -153,11 +136,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * List jobs, newest first
-         * @description Page with `cursor` (from `next`) or, like SimpleTuner, with `offset`. `sync_active=true` asks the provider about the
-         *     page's active jobs first.
-         */
         get: operations["list_jobs"];
         put?: never;
         post?: never;
@@ -176,11 +154,6 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Submit a training job
-         * @description With an idempotency key (`Idempotency-Key` header or `idempotency_key`), repeating the same request within 24 hours
-         *     returns the same job; another request under the same key is refused.
-         */
         post: operations["submit_job"];
         delete?: never;
         options?: never;
@@ -195,11 +168,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get one job */
         get: operations["get_job"];
         put?: never;
         post?: never;
-        /** Delete a finished job with its log and outputs */
         delete: operations["delete_job"];
         options?: never;
         head?: never;
@@ -215,7 +186,6 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel a job. Its status becomes `cancelled` when the provider has confirmed that nothing runs any more */
         post: operations["cancel_job"];
         delete?: never;
         options?: never;
@@ -230,7 +200,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List a job's timeline, oldest first */
         get: operations["list_job_events"];
         put?: never;
         post?: never;
@@ -247,7 +216,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read a job's progress, fresh from the provider when what is known is older than two seconds */
         get: operations["get_job_progress"];
         put?: never;
         post?: never;
@@ -264,7 +232,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read a job's log: its end, or the bytes from `offset` */
         get: operations["get_job_logs"];
         put?: never;
         post?: never;
@@ -281,7 +248,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what a job has published, with download links */
         get: operations["list_job_outputs"];
         put?: never;
         post?: never;
@@ -298,7 +264,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List GPU providers with their hardware and prices */
         get: operations["list_providers"];
         put?: never;
         post?: never;
@@ -315,10 +280,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List saved configs by name, latest versions */
         get: operations["list_configs"];
         put?: never;
-        /** Save a config under the name in the body */
         post: operations["create_config"];
         delete?: never;
         options?: never;
@@ -333,12 +296,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Load a saved config, the latest version or the one asked for */
         get: operations["get_config"];
-        /** Save a config. A new version is made when it differs from the latest */
         put: operations["save_config"];
         post?: never;
-        /** Delete a saved config with all its versions */
         delete: operations["delete_config"];
         options?: never;
         head?: never;
@@ -354,7 +314,6 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Receive a provider's webhook (Standard Webhooks signature, five minutes of tolerance) */
         post: operations["receive_webhook"];
         delete?: never;
         options?: never;
@@ -366,568 +325,295 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /**
-         * CancelResponse
-         * @description ``status`` is ``cancelled`` once the provider confirms; until then the present one.
-         */
         CancelResponse: {
-            /** Cancel Requested */
             cancel_requested: boolean;
-            /** Job Id */
             job_id: string;
             status: components["schemas"]["JobStatus"];
             /**
-             * Success
              * @default true
              * @constant
              */
             success: true;
         };
-        /** ComponentHealth */
         ComponentHealth: {
-            /** Latency Ms */
             latency_ms: number | null;
-            /** Message */
             message: string;
-            /** Name */
             name: string;
-            /**
-             * Status
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "healthy" | "degraded" | "unhealthy";
         };
-        /**
-         * ConfigBody
-         * @description A training config, as SimpleTuner writes it to ``config.json``, with its dataloader.
-         */
         ConfigBody: {
-            /**
-             * Config
-             * @description SimpleTuner's options, with or without leading dashes. No secrets.
-             */
             config: {
                 [key: string]: unknown;
             };
-            /**
-             * Dataloader Config
-             * @description SimpleTuner's multidatabackend entries.
-             * @default null
-             */
+            /** @default null */
             dataloader_config: {
                 [key: string]: unknown;
             }[] | null;
-            /**
-             * Description
-             * @default null
-             */
+            /** @default null */
             description: string | null;
         };
-        /** ConfigDeletedResponse */
         ConfigDeletedResponse: {
-            /** Name */
             name: string;
             /**
-             * Success
              * @default true
              * @constant
              */
             success: true;
         };
-        /** ConfigListResponse */
         ConfigListResponse: {
-            /** Configs */
             configs: components["schemas"]["ConfigSummary"][];
-            /**
-             * Next
-             * @default null
-             */
+            /** @default null */
             next: string | null;
         };
-        /** ConfigResponse */
         ConfigResponse: {
-            /** Config */
             config: {
                 [key: string]: unknown;
             };
-            /** Dataloader Config */
             dataloader_config: {
                 [key: string]: unknown;
             }[] | null;
             metadata: components["schemas"]["ConfigSummary"];
-            /** Name */
             name: string;
-            /** Version */
             version: number;
-            /** Versions */
             versions: components["schemas"]["ConfigVersionRef"][];
         };
-        /** ConfigSavedResponse */
         ConfigSavedResponse: {
-            /** Message */
             message: string;
-            /** Name */
             name: string;
             /**
-             * Success
              * @default true
              * @constant
              */
             success: true;
-            /** Version */
             version: number;
         };
-        /** ConfigSummary */
         ConfigSummary: {
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Description */
             description: string | null;
-            /** Model Family */
             model_family: string | null;
-            /** Model Type */
             model_type: string | null;
-            /**
-             * Modified At
-             * Format: date-time
-             */
+            /** Format: date-time */
             modified_at: string;
-            /** Name */
             name: string;
-            /** Version */
             version: number;
         };
-        /** ConfigVersionRef */
         ConfigVersionRef: {
-            /**
-             * Modified At
-             * Format: date-time
-             */
+            /** Format: date-time */
             modified_at: string;
-            /** Version */
             version: number;
         };
-        /** DatasetDeletedResponse */
         DatasetDeletedResponse: {
-            /** Dataset Id */
             dataset_id: string;
-            /** Deleted Objects */
             deleted_objects: number;
             /**
-             * Success
              * @default true
              * @constant
              */
             success: true;
         };
-        /** DatasetDetail */
         DatasetDetail: {
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Dataset Id */
             dataset_id: string;
-            /** Latest Version */
             latest_version: string | null;
-            /** Source Path */
             source_path: string | null;
-            /**
-             * Updated At
-             * Format: date-time
-             */
+            /** Format: date-time */
             updated_at: string;
-            /** Versions */
             versions: components["schemas"]["VersionView"][];
         };
-        /** DatasetListResponse */
         DatasetListResponse: {
-            /** Datasets */
             datasets: components["schemas"]["DatasetView"][];
-            /**
-             * Next
-             * @default null
-             */
+            /** @default null */
             next: string | null;
         };
-        /** DatasetUse */
         DatasetUse: {
-            /** Bytes */
             bytes: number;
-            /** Dataset Id */
             dataset_id: string;
-            /** Entry Id */
             entry_id: string;
-            /** Files */
             files: number;
-            /** Version Id */
             version_id: string;
         };
-        /** DatasetView */
         DatasetView: {
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Dataset Id */
             dataset_id: string;
-            /** Latest Version */
             latest_version: string | null;
-            /** Source Path */
             source_path: string | null;
-            /**
-             * Updated At
-             * Format: date-time
-             */
+            /** Format: date-time */
             updated_at: string;
         };
-        /** DeleteJobResponse */
         DeleteJobResponse: {
-            /** Job Id */
             job_id: string;
             /**
-             * Success
              * @default true
              * @constant
              */
             success: true;
         };
-        /** DeliveryView */
         DeliveryView: {
-            /** Bytes */
             bytes: number;
-            /** Files */
             files: number;
-            /** Verified At */
             verified_at: string | null;
-            /** Verified Files */
             verified_files: number;
-            /** Weights */
             weights: string[];
         };
-        /** EventView */
         EventView: {
-            /**
-             * At
-             * Format: date-time
-             */
+            /** Format: date-time */
             at: string;
-            /** Data */
             data: {
                 [key: string]: unknown;
             };
-            /** Message */
             message: string;
-            /** Seq */
             seq: number;
-            /** Type */
             type: string;
         };
-        /**
-         * EventsResponse
-         * @description ``next`` is the value for ``after`` when there may be more, else null.
-         */
         EventsResponse: {
-            /** Events */
             events: components["schemas"]["EventView"][];
-            /** Next */
             next: number | null;
         };
-        /** FailureView */
         FailureView: {
-            /** Advice */
             advice: string;
-            /** Code */
             code: string;
             kind: components["schemas"]["FaultKind"];
-            /** Message */
             message: string;
         };
-        /**
-         * FaultKind
-         * @description Who has to act: the user, the GPU provider, nobody but time (capacity), the account's owner (auth), or us.
-         * @enum {string}
-         */
+        /** @enum {string} */
         FaultKind: "user" | "provider" | "capacity" | "auth" | "limit" | "throttled" | "ours";
-        /** FieldProblem */
         FieldProblem: {
-            /** Code */
             code: string;
-            /** Field */
             field: string;
-            /** Message */
             message: string;
         };
-        /**
-         * FileKind
-         * @enum {string}
-         */
+        /** @enum {string} */
         FileKind: "weights" | "checkpoint" | "sample" | "other";
-        /** HardwareProfileView */
         HardwareProfileView: {
-            /** Cost Per Hour */
             cost_per_hour: number;
-            /** Cost Per Second */
             cost_per_second: number;
-            /** Hardware Type */
             hardware_type: string;
-            /** Id */
             id: string;
-            /** Label */
             label: string;
-            /** Model */
             model: string;
         };
-        /**
-         * HealthResponse
-         * @description ``sandbox`` is true when trainings run in the local sandbox provider and not on a GPU.
-         */
         HealthResponse: {
-            /** Components */
             components: components["schemas"]["ComponentHealth"][];
-            /** Sandbox */
             sandbox: boolean;
-            /** Stage */
             stage: string;
-            /**
-             * Status
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "healthy" | "degraded" | "unhealthy";
-            /**
-             * Timestamp
-             * Format: date-time
-             */
+            /** Format: date-time */
             timestamp: string;
-            /** Uptime Seconds */
             uptime_seconds: number;
-            /** Version */
             version: string;
         };
-        /** InlineProgressResponse */
         InlineProgressResponse: {
-            /** Cost Usd */
             cost_usd: number | null;
-            /** Eta Seconds */
             eta_seconds: number | null;
-            /** Job Id */
             job_id: string;
-            /** Last Log */
             last_log: string | null;
-            /** Learning Rate */
             learning_rate: number | null;
-            /** Loss */
             loss: number | null;
             phase: components["schemas"]["Phase"];
-            /** Progress */
             progress: number | null;
-            /** Stage */
             stage: string | null;
             status: components["schemas"]["JobStatus"];
-            /** Step */
             step: number | null;
-            /** Total Steps */
             total_steps: number | null;
-            /**
-             * Updated At
-             * Format: date-time
-             */
+            /** Format: date-time */
             updated_at: string;
         };
-        /**
-         * JobListResponse
-         * @description ``total`` counts the rows of this page, as SimpleTuner's does. ``next`` is the cursor of the next page.
-         */
         JobListResponse: {
-            /** Jobs */
             jobs: components["schemas"]["JobView"][];
-            /**
-             * Next
-             * @default null
-             */
+            /** @default null */
             next: string | null;
-            /** Total */
             total: number;
         };
-        /** JobResponse */
         JobResponse: {
             job: components["schemas"]["JobView"];
         };
-        /**
-         * JobStatus
-         * @description SimpleTuner's wire statuses.
-         * @enum {string}
-         */
+        /** @enum {string} */
         JobStatus: "pending" | "uploading" | "queued" | "running" | "completed" | "failed" | "cancelled";
-        /**
-         * JobType
-         * @enum {string}
-         */
+        /** @enum {string} */
         JobType: "cloud" | "local";
-        /**
-         * JobView
-         * @description One job. ``upload_token`` is always null: records show no secrets. ``queue_position`` is there while queued.
-         */
         JobView: {
-            /** Attempt */
             attempt: number;
-            /** Cancel Requested */
             cancel_requested: boolean;
-            /** Completed At */
             completed_at: string | null;
-            /** Config Name */
             config_name: string | null;
-            /** Config Version */
             config_version: number | null;
-            /** Cost Usd */
             cost_usd: number | null;
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Datasets */
             datasets: components["schemas"]["DatasetUse"][];
-            /** Deadline */
             deadline: string | null;
             delivery: components["schemas"]["DeliveryView"];
-            /** Duration Seconds */
             duration_seconds: number | null;
-            /** Error Message */
             error_message: string | null;
             failure: components["schemas"]["FailureView"] | null;
-            /** Hardware Type */
             hardware_type: string | null;
-            /** Is Active */
             is_active: boolean;
-            /** Is Terminal */
             is_terminal: boolean;
-            /** Job Id */
             job_id: string;
             job_type: components["schemas"]["JobType"];
-            /** Last Confirmed At */
             last_confirmed_at: string | null;
-            /** Log Bytes */
             log_bytes: number;
-            /** Logs Complete */
             logs_complete: boolean;
-            /** Max Run Seconds */
             max_run_seconds: number;
-            /** Metadata */
             metadata: {
                 [key: string]: unknown;
             };
-            /** Output Url */
             output_url: string | null;
             phase: components["schemas"]["Phase"];
-            /** Price Per Hour */
             price_per_hour: number;
             progress: components["schemas"]["ProgressView"];
-            /** Provider */
             provider: string;
-            /**
-             * Queue Position
-             * @default null
-             */
+            /** @default null */
             queue_position: number | null;
-            /** Run Name */
             run_name: string | null;
-            /** Sandbox */
             sandbox: boolean;
-            /** Started At */
             started_at: string | null;
             status: components["schemas"]["JobStatus"];
-            /**
-             * Updated At
-             * Format: date-time
-             */
+            /** Format: date-time */
             updated_at: string;
-            /**
-             * Upload Token
-             * @default null
-             */
+            /** @default null */
             upload_token: null;
-            /** User Id */
             user_id: string;
         };
-        /** LiveResponse */
         LiveResponse: {
             /**
-             * Status
              * @default ok
              * @constant
              */
             status: "ok";
         };
-        /**
-         * LogsResponse
-         * @description ``offset`` to ``next_offset`` is the byte range of ``logs`` in the kept log of ``size`` bytes.
-         *
-         *     Without ``offset`` in the query: the last 1 MiB, with progress bars folded for reading (``truncated`` when there is
-         *     more before). With it: the raw log from that byte; ask again from ``next_offset``. ``complete`` once nothing more
-         *     will come.
-         */
         LogsResponse: {
-            /** Complete */
             complete: boolean;
-            /** Job Id */
             job_id: string;
-            /** Logs */
             logs: string;
-            /** Next Offset */
             next_offset: number;
-            /** Offset */
             offset: number;
-            /** Size */
             size: number;
-            /** Truncated */
             truncated: boolean;
         };
-        /**
-         * ManifestFile
-         * @description One file of a version: ``path`` relative, forward slashes, ``size`` in bytes, ``sha256`` in lower-case hex.
-         */
         ManifestFile: {
-            /** Path */
             path: string;
-            /** Sha256 */
             sha256: string;
-            /** Size */
             size: number;
         };
-        /** NamedConfigBody */
         NamedConfigBody: {
-            /**
-             * Config
-             * @description SimpleTuner's options, with or without leading dashes. No secrets.
-             */
             config: {
                 [key: string]: unknown;
             };
-            /**
-             * Dataloader Config
-             * @description SimpleTuner's multidatabackend entries.
-             * @default null
-             */
+            /** @default null */
             dataloader_config: {
                 [key: string]: unknown;
             }[] | null;
-            /**
-             * Description
-             * @default null
-             */
+            /** @default null */
             description: string | null;
-            /** Name */
             name: string;
         };
         /**
-         * NewVersionBody
-         * @description A manifest. ``source_path`` is the folder it was pushed from, as the training config names it.
          * @example {
          *       "dataset_id": "my-dataset",
          *       "files": [
@@ -941,94 +627,46 @@ export interface components {
          *     }
          */
         NewVersionBody: {
-            /** Dataset Id */
             dataset_id: string;
-            /** Files */
             files: components["schemas"]["ManifestFile"][];
-            /**
-             * Source Path
-             * @default null
-             */
+            /** @default null */
             source_path: string | null;
         };
-        /**
-         * NewVersionResponse
-         * @description ``created`` is false when the same content was there before; a ``ready`` version needs no upload.
-         */
         NewVersionResponse: {
-            /** Bytes */
             bytes: number;
-            /** Checked */
             checked: number;
-            /** Completed At */
             completed_at: string | null;
-            /** Created */
             created: boolean;
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Dataset Id */
             dataset_id: string;
-            /** Files */
             files: number;
-            /** Merkle Root */
             merkle_root: string;
-            /** Source Path */
             source_path: string | null;
             status: components["schemas"]["VersionStatus"];
-            /** Version Id */
             version_id: string;
         };
-        /** OutputFileView */
         OutputFileView: {
             kind: components["schemas"]["FileKind"];
-            /** Path */
             path: string;
-            /**
-             * Problem
-             * @default null
-             */
+            /** @default null */
             problem: string | null;
-            /** Sha256 */
             sha256: string | null;
-            /** Size */
             size: number;
-            /** Url */
             url: string;
-            /** Verified */
             verified: boolean;
         };
-        /**
-         * OutputsResponse
-         * @description ``url`` is a presigned GET, good for an hour. ``complete`` once nothing more will come.
-         */
         OutputsResponse: {
-            /** Complete */
             complete: boolean;
-            /** Files */
             files: components["schemas"]["OutputFileView"][];
-            /** Job Id */
             job_id: string;
-            /** Manifest Url */
             manifest_url: string | null;
-            /** Total Bytes */
             total_bytes: number;
-            /** Verified */
             verified: boolean;
         };
-        /**
-         * Phase
-         * @description Where in the workflow the job is; beside ``status`` in every record.
-         * @enum {string}
-         */
+        /** @enum {string} */
         Phase: "preparing" | "launching" | "training" | "collecting" | "delivering" | "verifying" | "finished";
         /**
-         * Problem
-         * @description RFC 9457 problem document with SimpleTuner's ``detail``; ``errors`` names the fields to mend.
-         *
-         *     ``error``, ``message`` and ``details`` repeat code, detail and facts where SimpleTuner's clients read those.
          * @example {
          *       "code": "job_not_found",
          *       "detail": "Job not found: 4mq1",
@@ -1040,169 +678,80 @@ export interface components {
          *       "message": "Job not found: 4mq1",
          *       "request_id": "0f5d2c1e",
          *       "status": 404,
-         *       "title": "Not found",
          *       "type": "https://simpletuner.dev/problems/job_not_found"
          *     }
          */
         Problem: {
-            /**
-             * Code
-             * @description Stable, for programs.
-             */
             code: string;
-            /**
-             * Detail
-             * @description What happened and what to do about it, for people.
-             */
             detail: string;
-            /** Error */
             error: string;
-            /**
-             * Errors
-             * @default []
-             */
+            /** @default [] */
             errors: components["schemas"]["FieldProblem"][];
-            /** Message */
             message: string;
-            /**
-             * Request Id
-             * @description Finds this request in the log.
-             */
             request_id: string;
-            /** Status */
             status: number;
-            /** Title */
             title: string;
-            /** Type */
             type: string;
         } & {
             [key: string]: unknown;
         };
-        /** ProgressView */
         ProgressView: {
-            /** Checkpoint Count */
             checkpoint_count: number;
-            /** Eta Seconds */
             eta_seconds: number | null;
-            /** Last Line */
             last_line: string | null;
-            /** Learning Rate */
             learning_rate: number | null;
-            /** Loss */
             loss: number | null;
-            /** Percent */
             percent: number | null;
-            /** Stage */
             stage: string | null;
-            /** Step */
             step: number | null;
-            /** Total Steps */
             total_steps: number | null;
         };
-        /** ProviderView */
         ProviderView: {
-            /**
-             * Coming Soon
-             * @default false
-             */
+            /** @default false */
             coming_soon: boolean;
-            /** Configured */
             configured: boolean;
-            /** Description */
             description: string;
-            /** Hardware Profile */
             hardware_profile: string;
-            /** Hardware Profiles */
             hardware_profiles: components["schemas"]["HardwareProfileView"][];
-            /** Id */
             id: string;
-            /** Name */
             name: string;
-            /** Sandbox */
             sandbox: boolean;
         };
-        /** ProvidersResponse */
         ProvidersResponse: {
-            /** Providers */
             providers: components["schemas"]["ProviderView"][];
         };
-        /** ReadyResponse */
         ReadyResponse: {
             /**
-             * Status
              * @default ready
              * @constant
              */
             status: "ready";
         };
-        /**
-         * SubmitProblem
-         * @description A refused submit: a problem that also says ``success: false``, SimpleTuner's way of saying the same.
-         *
-         *     ``error`` is the ``detail`` here. ``job_id`` names the job that stands in the way, if there is one.
-         */
         SubmitProblem: {
-            /**
-             * Code
-             * @description Stable, for programs.
-             */
             code: string;
-            /** Cost Limit Warning */
             cost_limit_warning: null;
-            /**
-             * Data Uploaded
-             * @constant
-             */
+            /** @constant */
             data_uploaded: false;
-            /**
-             * Detail
-             * @description What happened and what to do about it, for people.
-             */
             detail: string;
-            /** Error */
             error: string;
-            /**
-             * Errors
-             * @default []
-             */
+            /** @default [] */
             errors: components["schemas"]["FieldProblem"][];
-            /**
-             * Idempotent Hit
-             * @constant
-             */
+            /** @constant */
             idempotent_hit: false;
-            /** Job Id */
             job_id: string | null;
-            /** Message */
             message: string;
-            /** Quota Warnings */
             quota_warnings: string[];
-            /**
-             * Request Id
-             * @description Finds this request in the log.
-             */
             request_id: string;
-            /** Status */
             status: number;
-            /**
-             * Success
-             * @constant
-             */
+            /** @constant */
             success: false;
-            /** Title */
             title: string;
-            /** Type */
             type: string;
-            /** Upload Id */
             upload_id: null;
         } & {
             [key: string]: unknown;
         };
         /**
-         * SubmitRequest
-         * @description The body of submit. Either ``config`` or ``config_name_to_load``; other fields refine it.
-         *
-         *     Unknown fields are ignored, so that SimpleTuner's clients keep working.
          * @example {
          *       "config": {
          *         "--lora_rank": 16,
@@ -1229,234 +778,108 @@ export interface components {
          *     }
          */
         SubmitRequest: {
-            /**
-             * Config
-             * @description SimpleTuner's options, with or without leading dashes. No secrets.
-             * @default null
-             */
+            /** @default null */
             config: {
                 [key: string]: unknown;
             } | null;
-            /**
-             * Config Name To Load
-             * @description The name of a saved config.
-             * @default null
-             */
+            /** @default null */
             config_name_to_load: string | null;
-            /**
-             * Config Version
-             * @description Which version of the saved config; the latest when left out.
-             * @default null
-             */
+            /** @default null */
             config_version: number | null;
-            /**
-             * Dataloader Config
-             * @description SimpleTuner's multidatabackend entries. A `local` entry stands for the uploaded dataset with its `id`, or the one that was pushed from its `instance_data_dir`.
-             * @default null
-             */
+            /** @default null */
             dataloader_config: {
                 [key: string]: unknown;
             }[] | null;
-            /**
-             * Hardware Profile
-             * @description An id of the provider's hardware profiles; its first when left out.
-             * @default null
-             */
+            /** @default null */
             hardware_profile: string | null;
-            /**
-             * Idempotency Key
-             * @description The same as the Idempotency-Key header.
-             * @default null
-             */
+            /** @default null */
             idempotency_key: string | null;
-            /**
-             * Max Run Seconds
-             * @description The provider ends the training after this time, whatever happens.
-             * @default null
-             */
+            /** @default null */
             max_run_seconds: number | null;
-            /**
-             * Tracker Run Name
-             * @default null
-             */
+            /** @default null */
             tracker_run_name: string | null;
-            /**
-             * Upload Id
-             * @description Accepted and not used.
-             * @default null
-             */
+            /** @default null */
             upload_id: string | null;
-            /**
-             * Webhook Url
-             * @description Accepted and not used.
-             * @default null
-             */
+            /** @default null */
             webhook_url: string | null;
         };
-        /** SubmitResponse */
         SubmitResponse: {
-            /** Adjustments */
             adjustments: string[];
-            /**
-             * Cost Limit Warning
-             * @default null
-             */
+            /** @default null */
             cost_limit_warning: string | null;
-            /** Data Uploaded */
             data_uploaded: boolean;
-            /**
-             * Error
-             * @default null
-             */
+            /** @default null */
             error: null;
-            /** Idempotent Hit */
             idempotent_hit: boolean;
             job: components["schemas"]["JobView"];
-            /** Job Id */
             job_id: string;
-            /** Quota Warnings */
             quota_warnings?: string[];
             status: components["schemas"]["JobStatus"];
             /**
-             * Success
              * @default true
              * @constant
              */
             success: true;
-            /**
-             * Upload Id
-             * @default null
-             */
+            /** @default null */
             upload_id: string | null;
         };
-        /**
-         * UploadView
-         * @description PUT the bytes to ``url`` with exactly ``headers``. A 403 means it expired: ask for a new one.
-         */
         UploadView: {
-            /**
-             * Expires At
-             * Format: date-time
-             */
+            /** Format: date-time */
             expires_at: string;
-            /** Headers */
             headers: {
                 [key: string]: string;
             };
-            /** Path */
             path: string;
-            /** Size */
             size: number;
-            /** Url */
             url: string;
         };
-        /**
-         * UploadsBody
-         * @description ``after`` is the path to go on behind (``next`` of the last answer).
-         */
         UploadsBody: {
-            /**
-             * After
-             * @description `next` of the batch before.
-             * @default null
-             */
+            /** @default null */
             after: string | null;
-            /**
-             * Limit
-             * @default 100
-             */
+            /** @default 100 */
             limit: number;
         };
-        /**
-         * UploadsResponse
-         * @description ``present`` counts the files passed over because they are there; ``next`` is null on the last batch.
-         */
         UploadsResponse: {
-            /** Next */
             next: string | null;
-            /** Present */
             present: number;
-            /** Uploads */
             uploads: components["schemas"]["UploadView"][];
         };
-        /** VersionDetail */
         VersionDetail: {
-            /** Bytes */
             bytes: number;
-            /** Checked */
             checked: number;
-            /** Completed At */
             completed_at: string | null;
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Dataset Id */
             dataset_id: string;
-            /** Files */
             files: number;
-            /** Manifest Url */
             manifest_url: string;
-            /** Merkle Root */
             merkle_root: string;
-            /** Source Path */
             source_path: string | null;
             status: components["schemas"]["VersionStatus"];
-            /** Version Id */
             version_id: string;
         };
-        /**
-         * VersionStatus
-         * @enum {string}
-         */
+        /** @enum {string} */
         VersionStatus: "uploading" | "ready";
-        /** VersionView */
         VersionView: {
-            /** Bytes */
             bytes: number;
-            /** Checked */
             checked: number;
-            /** Completed At */
             completed_at: string | null;
-            /**
-             * Created At
-             * Format: date-time
-             */
+            /** Format: date-time */
             created_at: string;
-            /** Dataset Id */
             dataset_id: string;
-            /** Files */
             files: number;
-            /** Merkle Root */
             merkle_root: string;
-            /** Source Path */
             source_path: string | null;
             status: components["schemas"]["VersionStatus"];
-            /** Version Id */
             version_id: string;
         };
-        /**
-         * WebhookResponse
-         * @description What became of a webhook: ``received``, ``duplicate`` or ``ignored`` with a reason.
-         */
         WebhookResponse: {
-            /**
-             * Job Id
-             * @default null
-             */
+            /** @default null */
             job_id: string | null;
-            /**
-             * Reason
-             * @default null
-             */
+            /** @default null */
             reason: string | null;
-            /**
-             * Status
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "received" | "duplicate" | "ignored";
-            /** Updates */
             updates?: {
                 [key: string]: unknown;
             };
@@ -1474,7 +897,6 @@ export interface operations {
         parameters: {
             query?: {
                 limit?: number;
-                /** @description `next` of the page before. */
                 cursor?: string | null;
             };
             header?: never;
@@ -1483,7 +905,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1492,7 +913,6 @@ export interface operations {
                     "application/json": components["schemas"]["DatasetListResponse"];
                 };
             };
-            /** @description Bad Request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1501,10 +921,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1512,7 +930,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1521,7 +938,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1530,7 +946,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1554,7 +969,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1563,7 +977,6 @@ export interface operations {
                     "application/json": components["schemas"]["NewVersionResponse"];
                 };
             };
-            /** @description Created */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -1572,10 +985,8 @@ export interface operations {
                     "application/json": components["schemas"]["NewVersionResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1583,7 +994,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1592,7 +1002,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1601,7 +1010,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -1610,7 +1018,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1619,7 +1026,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1635,17 +1041,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The name the dataset was pushed under.
-                 * @example my-dataset
-                 */
+                /** @example my-dataset */
                 dataset_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1654,10 +1056,8 @@ export interface operations {
                     "application/json": components["schemas"]["DatasetDetail"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1665,7 +1065,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1674,7 +1073,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1683,7 +1081,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1699,17 +1096,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The name the dataset was pushed under.
-                 * @example my-dataset
-                 */
+                /** @example my-dataset */
                 dataset_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1718,10 +1111,8 @@ export interface operations {
                     "application/json": components["schemas"]["DatasetDeletedResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1729,7 +1120,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1738,7 +1128,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1747,7 +1136,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1756,7 +1144,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -1765,7 +1152,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1781,22 +1167,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The name the dataset was pushed under.
-                 * @example my-dataset
-                 */
+                /** @example my-dataset */
                 dataset_id: string;
-                /**
-                 * @description A version of the dataset: `v-` and the beginning of its content's hash.
-                 * @example v-0f5d2c1e9b8a7d6c5b4a
-                 */
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
                 version_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1805,10 +1184,8 @@ export interface operations {
                     "application/json": components["schemas"]["VersionDetail"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1816,7 +1193,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1825,7 +1201,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1834,7 +1209,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1850,22 +1224,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The name the dataset was pushed under.
-                 * @example my-dataset
-                 */
+                /** @example my-dataset */
                 dataset_id: string;
-                /**
-                 * @description A version of the dataset: `v-` and the beginning of its content's hash.
-                 * @example v-0f5d2c1e9b8a7d6c5b4a
-                 */
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
                 version_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1874,10 +1241,8 @@ export interface operations {
                     "application/json": components["schemas"]["DatasetDeletedResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1885,7 +1250,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1894,7 +1258,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1903,7 +1266,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1912,7 +1274,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -1921,7 +1282,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -1937,22 +1297,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The name the dataset was pushed under.
-                 * @example my-dataset
-                 */
+                /** @example my-dataset */
                 dataset_id: string;
-                /**
-                 * @description A version of the dataset: `v-` and the beginning of its content's hash.
-                 * @example v-0f5d2c1e9b8a7d6c5b4a
-                 */
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
                 version_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1961,7 +1314,6 @@ export interface operations {
                     "application/json": components["schemas"]["VersionView"];
                 };
             };
-            /** @description Accepted */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -1970,10 +1322,8 @@ export interface operations {
                     "application/json": components["schemas"]["VersionView"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1981,7 +1331,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1990,7 +1339,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1999,7 +1347,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2008,7 +1355,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2017,7 +1363,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2033,15 +1378,9 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The name the dataset was pushed under.
-                 * @example my-dataset
-                 */
+                /** @example my-dataset */
                 dataset_id: string;
-                /**
-                 * @description A version of the dataset: `v-` and the beginning of its content's hash.
-                 * @example v-0f5d2c1e9b8a7d6c5b4a
-                 */
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
                 version_id: string;
             };
             cookie?: never;
@@ -2052,7 +1391,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2061,10 +1399,8 @@ export interface operations {
                     "application/json": components["schemas"]["UploadsResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2072,7 +1408,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2081,7 +1416,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2090,7 +1424,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2099,7 +1432,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2108,7 +1440,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2117,7 +1448,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2137,7 +1467,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2146,7 +1475,6 @@ export interface operations {
                     "application/json": components["schemas"]["HealthResponse"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2166,7 +1494,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2175,7 +1502,6 @@ export interface operations {
                     "application/json": components["schemas"]["LiveResponse"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2195,7 +1521,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2204,7 +1529,6 @@ export interface operations {
                     "application/json": components["schemas"]["ReadyResponse"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2213,10 +1537,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
             503: {
                 headers: {
-                    /** @description Seconds to wait before the next try. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -2231,14 +1553,10 @@ export interface operations {
             query?: {
                 limit?: number;
                 offset?: number;
-                /** @description `next` of the page before. */
                 cursor?: string | null;
-                /** @description A job status; an unknown one matches nothing. */
                 status?: string | null;
                 provider?: string | null;
-                /** @description `cloud` or `local`. */
                 job_type?: string | null;
-                /** @description Ask the provider about the page's active jobs first. */
                 sync_active?: boolean;
             };
             header?: never;
@@ -2247,7 +1565,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2256,7 +1573,6 @@ export interface operations {
                     "application/json": components["schemas"]["JobListResponse"];
                 };
             };
-            /** @description Bad Request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2265,10 +1581,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2276,7 +1590,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2285,7 +1598,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2294,7 +1606,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2303,7 +1614,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2312,10 +1622,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
             503: {
                 headers: {
-                    /** @description Seconds to wait before the next try. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -2331,7 +1639,6 @@ export interface operations {
                 provider?: string;
             };
             header?: {
-                /** @description Repeating the same request under the same key within 24 hours returns the same job. Send a new random one with every new submit, and the same one with every retry. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;
@@ -2343,7 +1650,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2352,7 +1658,6 @@ export interface operations {
                     "application/json": components["schemas"]["SubmitResponse"];
                 };
             };
-            /** @description Bad Request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2361,10 +1666,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["SubmitProblem"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2372,7 +1675,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["SubmitProblem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2381,7 +1683,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["SubmitProblem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2390,7 +1691,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["SubmitProblem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2399,7 +1699,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["SubmitProblem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2408,7 +1707,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["SubmitProblem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2417,10 +1715,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["SubmitProblem"];
                 };
             };
-            /** @description Too Many Requests */
             429: {
                 headers: {
-                    /** @description Seconds to wait before the next try. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -2428,7 +1724,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["SubmitProblem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2444,17 +1739,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The id that submit returned.
-                 * @example 4mq1zv0kx3c9b7t2h5n8d6w0ya
-                 */
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
                 job_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2463,10 +1754,8 @@ export interface operations {
                     "application/json": components["schemas"]["JobResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2474,7 +1763,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2483,7 +1771,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2492,7 +1779,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2508,17 +1794,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The id that submit returned.
-                 * @example 4mq1zv0kx3c9b7t2h5n8d6w0ya
-                 */
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
                 job_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2527,7 +1809,6 @@ export interface operations {
                     "application/json": components["schemas"]["DeleteJobResponse"];
                 };
             };
-            /** @description Bad Request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2536,10 +1817,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2547,7 +1826,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2556,7 +1834,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2565,7 +1842,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2574,7 +1850,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2583,7 +1858,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2599,17 +1873,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The id that submit returned.
-                 * @example 4mq1zv0kx3c9b7t2h5n8d6w0ya
-                 */
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
                 job_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2618,10 +1888,8 @@ export interface operations {
                     "application/json": components["schemas"]["CancelResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2629,7 +1897,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2638,7 +1905,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2647,7 +1913,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2656,7 +1921,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2665,7 +1929,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2674,10 +1937,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
             503: {
                 headers: {
-                    /** @description Seconds to wait before the next try. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -2690,23 +1951,18 @@ export interface operations {
     list_job_events: {
         parameters: {
             query?: {
-                /** @description The `seq` to go on behind. */
                 after?: number;
                 limit?: number;
             };
             header?: never;
             path: {
-                /**
-                 * @description The id that submit returned.
-                 * @example 4mq1zv0kx3c9b7t2h5n8d6w0ya
-                 */
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
                 job_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2715,10 +1971,8 @@ export interface operations {
                     "application/json": components["schemas"]["EventsResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2726,7 +1980,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2735,7 +1988,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2744,7 +1996,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2753,7 +2004,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2769,17 +2019,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The id that submit returned.
-                 * @example 4mq1zv0kx3c9b7t2h5n8d6w0ya
-                 */
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
                 job_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2788,10 +2034,8 @@ export interface operations {
                     "application/json": components["schemas"]["InlineProgressResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2799,7 +2043,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2808,7 +2051,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2817,7 +2059,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2826,7 +2067,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2835,10 +2075,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
             503: {
                 headers: {
-                    /** @description Seconds to wait before the next try. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -2851,24 +2089,18 @@ export interface operations {
     get_job_logs: {
         parameters: {
             query?: {
-                /** @description In bytes; `next_offset` of the part before. */
                 offset?: number | null;
-                /** @description In bytes. */
                 limit?: number;
             };
             header?: never;
             path: {
-                /**
-                 * @description The id that submit returned.
-                 * @example 4mq1zv0kx3c9b7t2h5n8d6w0ya
-                 */
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
                 job_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2877,7 +2109,6 @@ export interface operations {
                     "application/json": components["schemas"]["LogsResponse"];
                 };
             };
-            /** @description Bad Request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2886,10 +2117,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2897,7 +2126,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2906,7 +2134,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2915,7 +2142,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2924,7 +2150,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2933,7 +2158,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2942,10 +2166,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
             503: {
                 headers: {
-                    /** @description Seconds to wait before the next try. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -2960,17 +2182,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The id that submit returned.
-                 * @example 4mq1zv0kx3c9b7t2h5n8d6w0ya
-                 */
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
                 job_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2979,10 +2197,8 @@ export interface operations {
                     "application/json": components["schemas"]["OutputsResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -2990,7 +2206,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2999,7 +2214,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3008,7 +2222,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3028,7 +2241,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3037,10 +2249,8 @@ export interface operations {
                     "application/json": components["schemas"]["ProvidersResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -3048,7 +2258,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3057,7 +2266,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3072,7 +2280,6 @@ export interface operations {
         parameters: {
             query?: {
                 limit?: number;
-                /** @description `next` of the page before. */
                 cursor?: string | null;
             };
             header?: never;
@@ -3081,7 +2288,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3090,7 +2296,6 @@ export interface operations {
                     "application/json": components["schemas"]["ConfigListResponse"];
                 };
             };
-            /** @description Bad Request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3099,10 +2304,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -3110,7 +2313,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3119,7 +2321,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3128,7 +2329,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3152,7 +2352,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3161,10 +2360,8 @@ export interface operations {
                     "application/json": components["schemas"]["ConfigSavedResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -3172,7 +2369,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3181,7 +2377,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3190,7 +2385,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3199,7 +2393,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3208,7 +2401,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3222,22 +2414,17 @@ export interface operations {
     get_config: {
         parameters: {
             query?: {
-                /** @description The latest version when left out. */
                 version?: number | null;
             };
             header?: never;
             path: {
-                /**
-                 * @description The name of a saved config.
-                 * @example my-config
-                 */
+                /** @example my-config */
                 name: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3246,10 +2433,8 @@ export interface operations {
                     "application/json": components["schemas"]["ConfigResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -3257,7 +2442,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3266,7 +2450,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3275,7 +2458,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3284,7 +2466,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3300,10 +2481,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The name of a saved config.
-                 * @example my-config
-                 */
+                /** @example my-config */
                 name: string;
             };
             cookie?: never;
@@ -3314,7 +2492,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3323,10 +2500,8 @@ export interface operations {
                     "application/json": components["schemas"]["ConfigSavedResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -3334,7 +2509,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3343,7 +2517,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3352,7 +2525,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3361,7 +2533,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3370,7 +2541,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3379,7 +2549,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3395,17 +2564,13 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The name of a saved config.
-                 * @example my-config
-                 */
+                /** @example my-config */
                 name: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3414,10 +2579,8 @@ export interface operations {
                     "application/json": components["schemas"]["ConfigDeletedResponse"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -3425,7 +2588,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3434,7 +2596,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3443,7 +2604,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3452,7 +2612,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3461,7 +2620,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3478,30 +2636,22 @@ export interface operations {
                 job?: string | null;
             };
             header: {
-                /** @description Unique for each message; a second one is a replay. */
                 "webhook-id": string;
-                /** @description Seconds since 1970; five minutes of tolerance. */
                 "webhook-timestamp": string;
-                /** @description `v1,<base64 of HMAC-SHA256>`, one or several. */
                 "webhook-signature": string;
             };
             path: {
-                /**
-                 * @description The id of a GPU provider.
-                 * @example replicate
-                 */
+                /** @example replicate */
                 provider: string;
             };
             cookie?: never;
         };
-        /** @description The provider's message, signed byte by byte. */
         requestBody: {
             content: {
                 "application/json": Record<string, never>;
             };
         };
         responses: {
-            /** @description OK */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3510,7 +2660,6 @@ export interface operations {
                     "application/json": components["schemas"]["WebhookResponse"];
                 };
             };
-            /** @description Bad Request */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3519,10 +2668,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unauthorized */
             401: {
                 headers: {
-                    /** @description How to authenticate. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -3530,7 +2677,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -3539,7 +2685,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3548,7 +2693,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Request Entity Too Large */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -3557,7 +2701,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3566,7 +2709,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Internal Server Error */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -3575,10 +2717,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable */
             503: {
                 headers: {
-                    /** @description Seconds to wait before the next try. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };

@@ -111,7 +111,8 @@ export const en = {
   "jobs.empty.title": "No jobs yet",
   "jobs.empty.lead": "Three commands take you from a folder of captioned pictures to a trained model:",
   "jobs.empty.push": "Send the folder. Hidden files and keys stay behind.",
-  "jobs.empty.config": "Save your training configuration under a name.",
+  "jobs.empty.config":
+    "Save your training configuration under a name; the multidatabackend.json beside it comes along.",
   "jobs.empty.submit": "Start the job and follow it. It shows up here at once.",
   "jobs.empty.install": "The stcloud command is in the folder cli of the project: pip install ./cli",
 

@@ -107,7 +107,7 @@ export const ja: Catalogue = {
   "jobs.empty.title": "ジョブはまだありません",
   "jobs.empty.lead": "キャプション付き画像のフォルダーから学習済みモデルまで、3 つのコマンドで進めます。",
   "jobs.empty.push": "フォルダーを送ります。隠しファイルと鍵は送信されません。",
-  "jobs.empty.config": "学習設定に名前を付けて保存します。",
+  "jobs.empty.config": "学習設定に名前を付けて保存します。隣の multidatabackend.json も一緒に保存されます。",
   "jobs.empty.submit": "ジョブを開始して追跡します。すぐにここに表示されます。",
   "jobs.empty.install": "stcloud コマンドはプロジェクトの cli フォルダーにあります: pip install ./cli",
 

@@ -187,7 +187,7 @@ class Block extends Component<BlockProps> {
 
   render({ block, locale }: BlockProps) {
     return (
-      <div class="log-block" style={{ containIntrinsicBlockSize: `auto ${block.lines.length * LINE_PX}px` }}>
+      <div class="log-block" style={{ containIntrinsicBlockSize: `auto ${height(block.lines) * LINE_PX}px` }}>
         {pieces(block.lines).map((piece, index) =>
           typeof piece === "string" ? (
             piece
@@ -203,6 +203,10 @@ class Block extends Component<BlockProps> {
     );
   }
 }
+
+/** Lines drawn: a fold has one of its own above the line it stands for. */
+const height = (lines: readonly LogLine[]) =>
+  lines.reduce((count, line) => count + (line.folded === undefined ? 1 : 2), 0);
 
 /** Runs of plain lines as one text; marks between them. */
 export function pieces(lines: readonly LogLine[]): (string | LogLine)[] {

@@ -3,11 +3,8 @@ import { Command } from "../../ui/CopyButton";
 
 const STEPS = [
   { key: "jobs.empty.push", line: "stcloud datasets push ./my-pictures" },
-  {
-    key: "jobs.empty.config",
-    line: "stcloud configs push my-lora config.json --dataloader multidatabackend.json",
-  },
-  { key: "jobs.empty.submit", line: "stcloud jobs submit my-lora --watch" },
+  { key: "jobs.empty.config", line: "stcloud configs push my-lora config.json" },
+  { key: "jobs.empty.submit", line: "stcloud jobs submit --config-name my-lora --watch" },
 ] as const;
 
 /** Nothing yet: the three commands of the main job, ready to copy. */
