@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from local.sandbox.webhooks import Message, new_message_id
 PAGE_SIZE = 100
 #: Replicate sends ``output`` and ``logs`` webhooks at most this often.
 THROTTLE = timedelta(milliseconds=500)
+logger = logging.getLogger("sandbox")
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -83,9 +85,7 @@ class Engine:
             webhook_events_filter=events,
             deadline=now + cancel_after if cancel_after else None,
         )
-        strikes = self.plan.strike(
-            RUN_FAULTS, prediction.ordinal, prediction=prediction.ordinal, job=prediction.job
-        )
+        strikes = self.plan.strike(RUN_FAULTS, prediction.ordinal, prediction=prediction.ordinal, job=prediction.job)
         prediction.faults = [{"kind": s.kind, "options": dict(s.options)} for s in strikes]
         self.store.save(prediction)
         self._created += 1
@@ -135,17 +135,14 @@ class Engine:
         return broken
 
     def tick(self) -> None:
-        """Moves every prediction as far as the clock and the trainers allow."""
+        """Moves every prediction as far as the clock and the trainers allow. Never raises: one that can't be moved is
+        logged and tried again with the next tick, and the others go on."""
         now = self.clock()
         for prediction in list(self._all.values()):
-            if prediction.status is Status.STARTING:
-                self._tick_starting(prediction, now)
-            elif prediction.status is Status.PROCESSING:
-                self._tick_processing(prediction, now)
-            elif not prediction.data_removed and now >= (prediction.completed_at or now) + self.options.retention:
-                prediction.remove_data()
-                self.store.save(prediction)
-                self.store.delete_log(prediction.id)
+            try:
+                self._tick(prediction, now)
+            except Exception:
+                logger.exception("Prediction %s could not be moved on", prediction.id)
 
     def stop(self) -> None:
         """Kills the trainers; their predictions stay recorded as running, so that ``recover`` fails them."""
@@ -189,6 +186,16 @@ class Engine:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
+    def _tick(self, prediction: Prediction, now: datetime) -> None:
+        if prediction.status is Status.STARTING:
+            self._tick_starting(prediction, now)
+        elif prediction.status is Status.PROCESSING:
+            self._tick_processing(prediction, now)
+        elif not prediction.data_removed and now >= (prediction.completed_at or now) + self.options.retention:
+            prediction.remove_data()
+            self.store.save(prediction)
+            self.store.delete_log(prediction.id)
+
     def _tick_starting(self, prediction: Prediction, now: datetime) -> None:
         if prediction.fault("abort") is not None or _passed(prediction.deadline, now):
             self._end(prediction, Status.ABORTED)
@@ -220,8 +227,10 @@ class Engine:
                 self._end(prediction, Status.FAILED, error=result.error)
         elif _passed(prediction.deadline, now):
             self._end(prediction, Status.CANCELED)
-        elif timeout is not None and prediction.started_at and _passed(
-            prediction.started_at + timedelta(seconds=timeout["seconds"]), now
+        elif (
+            timeout is not None
+            and prediction.started_at
+            and _passed(prediction.started_at + timedelta(seconds=timeout["seconds"]), now)
         ):
             self._end(prediction, Status.FAILED, error="Prediction timed out")
         else:

@@ -41,6 +41,4 @@ def invalid(*messages: str, fields: list[str] | None = None, title: str = "Input
 def throttled(seconds: float) -> Problem:
     """429 with the text Replicate documents. It documents no Retry-After header, so none is sent."""
     wait = max(1, round(seconds))
-    return Problem(
-        429, "Too many requests", f"Request was throttled. Your rate limit resets in ~{wait}s."
-    )
+    return Problem(429, "Too many requests", f"Request was throttled. Your rate limit resets in ~{wait}s.")

@@ -99,6 +99,11 @@ class Webhooks:
         task.add_done_callback(self._tasks.discard)
         if not overtaken:
             self._tails[message.prediction_id] = task
+            task.add_done_callback(lambda done: self._forget_tail(message.prediction_id, done))
+
+    def _forget_tail(self, prediction_id: str, done: asyncio.Task[None]) -> None:
+        if self._tails.get(prediction_id) is done:
+            del self._tails[prediction_id]
 
     async def drain(self) -> None:
         """Waits until nothing is under way."""
@@ -151,10 +156,11 @@ class Webhooks:
             "webhook-signature": sign(self._secret, message.id, timestamp, message.body),
         }
         try:
-            response = await self._client.post(
-                message.url, content=message.body, headers=headers, timeout=ATTEMPT_TIMEOUT, follow_redirects=False
-            )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            async with asyncio.timeout(ATTEMPT_TIMEOUT):  # httpx's own begins anew with every byte
+                response = await self._client.post(
+                    message.url, content=message.body, headers=headers, timeout=ATTEMPT_TIMEOUT, follow_redirects=False
+                )
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             self._record(message, number, None, type(error).__name__)
             return False
         self._record(message, number, response.status_code, None)

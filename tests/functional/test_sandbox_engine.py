@@ -13,7 +13,7 @@ import pytest
 from local.sandbox.contract import REDACTED, resolve_version
 from local.sandbox.engine import Engine, EngineOptions
 from local.sandbox.predictions import INTERRUPTED, Prediction, Status
-from local.sandbox.process import Result
+from local.sandbox.process import Result, Run
 from local.sandbox.store import Store
 from local.sandbox.webhooks import Message
 from tests.functional.sandbox_server import MODEL, ScriptedLauncher, plan
@@ -134,6 +134,21 @@ def test_a_trainer_that_does_not_start(world: World) -> None:
     p = world.create()
     world.tick()
     assert (p.status, p.error) == (Status.FAILED, "Prediction failed: the trainer did not start: no memory")
+
+
+def test_one_that_cant_be_moved_does_not_hold_up_the_others(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    odd, good = world.create(), world.create()
+    start = world.launcher.start
+
+    def refuse_the_odd(prediction: Prediction) -> Run:
+        if prediction.id == odd.id:
+            raise RuntimeError("a bug")
+        return start(prediction)
+
+    world.launcher.start = refuse_the_odd  # type: ignore[method-assign]
+    world.tick()
+    assert (odd.status, good.status) == (Status.STARTING, Status.PROCESSING)
+    assert odd.id in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from chalicelib.domain.escrow import FileKind, file_kind
 from chalicelib.domain.predictions import Prediction, PredictionStatus
 from chalicelib.domain.progress import has_diverged, loss_points, parse_progress
 from chalicelib.domain.safetensors import parse_header
-from chalicelib.domain.trainer import S3Location, launch_dataloader, launch_inputs, prepare_config
+from chalicelib.domain.launch_payload import S3Location, launch_dataloader, launch_inputs
+from chalicelib.domain.trainer import prepare_config
 from local.sandbox.trainer.cog import error_text, predict
 from local.sandbox.trainer.console import Console
 from local.sandbox.trainer.order import Order
