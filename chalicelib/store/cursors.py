@@ -16,10 +16,9 @@ _MAX_KEY = 512
 
 @dataclass(frozen=True)
 class Position:
-    """Behind the item with the sort key ``sort`` (of ``bucket``, where a list has several), skipping ``skip`` more."""
+    """Behind the item with the sort key ``sort``, skipping ``skip`` more."""
 
     sort: str
-    bucket: str = ""
     skip: int = 0
 
 
@@ -29,7 +28,7 @@ def list_kind(name: str, *scope: str | None) -> str:
 
 
 def encode(kind: str, position: Position) -> str:
-    parts = [kind, position.sort, position.bucket, position.skip]
+    parts = [kind, position.sort, position.skip]
     text = json.dumps(parts, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -43,8 +42,8 @@ def decode(kind: str, cursor: str) -> Position:
     except (ValueError, RecursionError):
         raise InvalidCursorError("unreadable") from None
     match parts:
-        case [str(found), str(sort), str(bucket), int(skip)] if (
+        case [str(found), str(sort), int(skip)] if (
             found == kind and 0 < len(sort) <= _MAX_KEY and sort.isascii() and skip >= 0
         ):
-            return Position(sort, bucket, skip)
+            return Position(sort, skip)
     raise InvalidCursorError("of another list")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pynamodb.expressions.condition import Condition
 
 from chalicelib.domain.jobs import Job
-from chalicelib.domain.ports import InvalidCursorError, JobFilter, JobPage
+from chalicelib.domain.ports import JobFilter, JobPage
 from chalicelib.store.cursors import Position, decode, encode, list_kind
 from chalicelib.store.records import ACTIVE, Record, everybody_month, owner_month, owner_pk
 from chalicelib.store.table import Table
@@ -52,17 +52,16 @@ class JobListing:
         """See ``JobStore.list``."""
         kind = list_kind("jobs", query.owner, query.status, query.provider, query.job_type)
         at = decode(kind, cursor) if cursor is not None else None
-        if at is not None and not at.bucket:
-            raise InvalidCursorError("of another list")
         skip = offset + (at.skip if at else 0)
         line, only = self._line(query.owner), _only(query)
         enough = self._max_examined if only is not None else max(self._max_examined, min(skip, MAX_SKIPPED) + limit + 1)
-        found: list[tuple[str, Record]] = []
+        # Sort keys begin with the time of creation, so a position is one in all months.
+        within = line.before(at.sort) if at is not None else None
+        found: list[Record] = []
         examined = 0
         for month in line.months:
-            if at is not None and month > at.bucket:
+            if at is not None and month > at.sort:
                 continue
-            within = line.before(at.sort) if at is not None and month == at.bucket else None
             last = None
             while True:
                 missing = skip + limit + 1 - len(found)
@@ -80,18 +79,17 @@ class JobListing:
                 examined += page.examined
                 dropped = min(skip, len(page.records))
                 skip -= dropped
-                found += [(month, record) for record in page.records[dropped:]]
+                found += page.records[dropped:]
                 if len(found) > limit:
-                    bucket, end = found[limit - 1]
-                    position = Position(getattr(end, line.sort_key), bucket)
-                    return JobPage(_jobs(r for _, r in found[:limit]), encode(kind, position))
+                    position = Position(getattr(found[limit - 1], line.sort_key))
+                    return JobPage(_jobs(found[:limit]), encode(kind, position))
                 last = page.last
                 if last is None:
                     break
                 if examined >= enough:
-                    position = Position(last[line.sort_key]["S"], month, skip)
-                    return JobPage(_jobs(r for _, r in found), encode(kind, position))
-        return JobPage(_jobs(r for _, r in found))
+                    position = Position(last[line.sort_key]["S"], skip)
+                    return JobPage(_jobs(found), encode(kind, position))
+        return JobPage(_jobs(found))
 
     def active(self, *, limit: int, cursor: str | None) -> JobPage:
         """See ``JobStore.list_active``."""
