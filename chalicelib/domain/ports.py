@@ -261,7 +261,9 @@ class CredentialsBroker(Protocol):
         else. AWS STS GetFederationToken with a session policy; 15 minutes to 36 hours. All prefixes end in a slash.
 
         The scratch prefix is there because SimpleTuner's S3 data backend writes its bucket indices beside the data
-        unless told otherwise, and a dataset version must stay immutable."""
+        unless told otherwise, and a dataset version must stay immutable.
+
+        Raises ProviderFault with ``sent`` False: kind USER for more prefixes than a policy holds, OURS otherwise."""
 
 
 class Provider(Protocol):

@@ -6,9 +6,9 @@ Everything here is pure. The option names and the behaviour come from SimpleTune
 - config keys come with or without leading dashes;
 - ``max_train_steps`` and ``num_train_epochs`` exclude each other, and epochs default to 1, so steps need epochs 0;
 - the S3 publisher runs after validations, and never on the final weights, so a checkpoint and a validation must fall
-  on the last step;
-- the S3 data backend writes its metadata below ``instance_data_dir`` when an entry has both that and
-  ``aws_data_prefix``, and VAE latents into the image backend unless ``image_embeds`` names another one.
+  on the last step.
+
+What is sent to the trainer is in ``launch_payload.py``.
 """
 
 from __future__ import annotations
@@ -71,19 +71,6 @@ class PreparedConfig:
     config: dict[str, Any]
     max_train_steps: int
     adjustments: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class S3Location:
-    """Where one kind of data lies and with which temporary credentials the trainer reaches it."""
-
-    bucket: str
-    prefix: str
-    endpoint_url: str
-    region: str
-    access_key_id: str
-    secret_access_key: str
-    session_token: str
 
 
 def undash(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[ConfigProblem]]:
@@ -270,109 +257,3 @@ def _fit(clean: dict[str, Any], steps: int, keys: tuple[str, str], default: int,
     if given and asked != interval:
         return [f"a {word} every {interval} steps instead of {given[0]}, so that one falls on the last step ({steps})"]
     return []
-
-
-def launch_dataloader(
-    dataloader: Sequence[Mapping[str, Any]], locations: Mapping[str, S3Location], scratch_prefix: str
-) -> list[dict[str, Any]]:
-    """The dataloader for the trainer: each entry in ``locations`` (by id) read from S3, caches on the trainer's disk.
-
-    ``scratch_prefix`` (ends in a slash) is where the trainer may write beside the data. Other entries pass unchanged.
-    """
-    entries: list[dict[str, Any]] = []
-    caches: list[dict[str, Any]] = []
-    for entry in dataloader:
-        location = locations.get(str(entry["id"]))
-        if location is None:
-            entries.append(dict(entry))
-            continue
-        local = {k: v for k, v in entry.items() if k not in {"instance_data_dir", "instance_data_root", "dataset_id"}}
-        local |= {
-            "type": "aws",
-            "aws_bucket_name": location.bucket,
-            "aws_endpoint_url": location.endpoint_url,
-            "aws_region_name": location.region,
-            "aws_access_key_id": location.access_key_id,
-            "aws_secret_access_key": location.secret_access_key,
-            "aws_session_token": location.session_token,
-            "aws_data_prefix": location.prefix,
-            "instance_data_dir": f"{scratch_prefix}{entry['id']}",
-        }
-        if not local.get("image_embeds") and local.get("dataset_type", "image") in {"image", "video", "conditioning"}:
-            cache_id = f"{entry['id']}-vae-cache"
-            local["image_embeds"] = cache_id
-            local.pop("cache_dir_vae", None)
-            caches.append(
-                {
-                    "id": cache_id,
-                    "type": "local",
-                    "dataset_type": "image_embeds",
-                    "cache_dir": f"cache/vae/{entry['id']}",
-                }
-            )
-        entries.append(local)
-    entries += caches
-    if not any(e.get("dataset_type") == "text_embeds" and not e.get("disabled") for e in entries):
-        entries.append(
-            {
-                "id": "text-embed-cache",
-                "type": "local",
-                "dataset_type": "text_embeds",
-                "default": True,
-                "cache_dir": "cache/text",
-            }
-        )
-    return entries
-
-
-def launch_inputs(
-    config: Mapping[str, Any],
-    dataloader: Sequence[Mapping[str, Any]],
-    *,
-    output: S3Location,
-    job_id: str,
-    run_name: str,
-) -> dict[str, Any]:
-    """The prediction's ``input``: only what the Cog declares.
-
-    The publisher's credentials go into ``publishing_config`` and not into the Cog's ``s3_access_key`` inputs, because
-    the Cog has no input for the session token that temporary credentials need. They are prefix-scoped and expire.
-    """
-    publishing = {
-        "provider": "s3",
-        "bucket": output.bucket,
-        "base_path": output.prefix.rstrip("/"),
-        "endpoint_url": output.endpoint_url,
-        "region": output.region,
-        "access_key": output.access_key_id,
-        "secret_key": output.secret_access_key,
-        "session_token": output.session_token,
-    }
-    launched = {
-        **config,
-        "output_dir": f"output/{job_id}",
-        "tracker_run_name": run_name,
-        "publishing_config": [publishing],
-    }
-    return {
-        "config_json": json.dumps(launched, ensure_ascii=False),
-        "dataloader_json": json.dumps(list(dataloader), ensure_ascii=False),
-        "max_train_steps": config["max_train_steps"],
-        "return_logs": True,
-    }
-
-
-__all__ = [
-    "ConfigProblem",
-    "PreparedConfig",
-    "S3Location",
-    "check_stored",
-    "check_submission",
-    "fitting_interval",
-    "launch_dataloader",
-    "launch_inputs",
-    "needs_upload",
-    "prepare_config",
-    "secret_problems",
-    "undash",
-]

@@ -169,5 +169,5 @@ def _corrupt(broken: list[OutputFile]) -> Failure:
         code="model_corrupt",
         kind=FaultKind.PROVIDER,
         message="; ".join(f"{f.path}: {f.problem}" for f in broken[:3]),
-        advice="The file is kept as it arrived. Earlier checkpoints in the outputs may be sound; otherwise submit again.",
+        advice="The file is kept as it arrived. Earlier checkpoints in the outputs may be sound; else submit again.",
     )

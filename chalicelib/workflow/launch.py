@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
 from chalicelib.domain.failures import Failure, FaultKind, ProviderFault
 from chalicelib.domain.jobs import Job, JobStatus, LaunchIntent, Phase
+from chalicelib.domain.launch_payload import S3Location, index_keys, launch_dataloader, launch_inputs
 from chalicelib.domain.lifecycle import Change, Note, change, mutate
 from chalicelib.domain.ports import Ports, Provider
 from chalicelib.domain.predictions import LaunchRequest, Prediction
-from chalicelib.domain.trainer import S3Location, launch_dataloader, launch_inputs
 from chalicelib.workflow.outcome import Next, Outcome
 from chalicelib.workflow.routing import route
 
@@ -145,14 +145,18 @@ def _create(job: Job, provider: Provider, ports: Ports) -> Outcome:
         prediction = provider.create(request)
     except ProviderFault as fault:
         now = ports.clock.now()
-        failure, reason = _failure_of(fault), fault.message
+        failure = _failure_of(fault)
+        if fault.kind is FaultKind.OURS:
+            note = Note("launch.postponed", f"The launch could not be prepared: {fault.message}")
+        else:
+            note = Note("provider.refused", f"The provider did not take the training: {fault.message}")
         if fault.sent:
             job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=now, now=now))
         elif fault.kind in _FINAL_KINDS:
             job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, failure, now))
             return Outcome(route(job, now), job.wakes)
         else:
-            job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now, note=reason))
+            job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now, note=note))
         return Outcome(Next.AWAIT_SHORT, job.wakes)
     now = ports.clock.now()
     job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, prediction, now, adopted=False))
@@ -163,7 +167,9 @@ def _create(job: Job, provider: Provider, ports: Ports) -> Outcome:
 
 
 def build_request(job: Job, provider: Provider, ports: Ports) -> LaunchRequest:
-    """The launch request with fresh temporary credentials, prefix-scoped and bound to this job."""
+    """The launch request with fresh temporary credentials, prefix-scoped and bound to this job.
+
+    Writes the empty indices that the trainer looks for. Raises ProviderFault with ``sent`` False."""
     job_input = ports.jobs.get_input(job.job_id)
     if job_input is None:
         raise ProviderFault("The job's input is missing.", kind=FaultKind.USER, code="input_missing", sent=False)
@@ -189,6 +195,8 @@ def build_request(job: Job, provider: Provider, ports: Ports) -> LaunchRequest:
         )
 
     locations = {d.entry_id: location(ports.dataset_files.bucket, d.prefix) for d in job.datasets}
+    for key in index_keys(job_input.dataloader, locations, scratch):
+        ports.dataset_files.put(key, b"{}", content_type="application/json")
     return LaunchRequest(
         tag=job.job_id,
         profile=provider.profiles[job.hardware_profile],
@@ -222,11 +230,11 @@ def _launched(job: Job, prediction: Prediction, now: datetime, *, adopted: bool)
     return change(moved, now, note)
 
 
-def _lease_back(job: Job, *, ambiguous: datetime | None, now: datetime, note: str | None = None) -> Change | None:
+def _lease_back(job: Job, *, ambiguous: datetime | None, now: datetime, note: Note | None = None) -> Change | None:
     if job.is_terminal or job.launch is None or job.prediction_id is not None:
         return None
     intent = job.launch.model_copy(update={"lease_until": now, "ambiguous_since": ambiguous})
-    notes = [Note("provider.refused", f"The provider did not take the training: {note}")] if note else []
+    notes = [note] if note else []
     if ambiguous is not None and job.launch.ambiguous_since is None:
         notes.append(Note("provider.no_answer", "The provider's answer was lost; looking before trying again"))
     return change(job.moved(now=now, launch=intent), now, *notes)

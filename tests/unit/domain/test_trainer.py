@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.domain.launch_payload import S3Location, index_keys, launch_dataloader, launch_inputs
 from chalicelib.domain.trainer import (
-    S3Location,
     check_submission,
     fitting_interval,
-    launch_dataloader,
-    launch_inputs,
     prepare_config,
     undash,
 )
@@ -185,3 +183,14 @@ def test_inputs_hold_only_what_the_cog_declares() -> None:
     assert config["publishing_config"][0]["session_token"] == "SESSION"
     assert config["output_dir"] == "output/j1"
     assert isinstance(inputs["dataloader_json"], str)
+
+
+def test_the_indices_that_the_trainer_looks_for_are_named_as_it_names_them() -> None:
+    other = {**ENTRY, "id": "more", "cache_file_suffix": "v2"}
+    keys = index_keys([ENTRY, other, {"id": "hf", "type": "huggingface"}], {"photos": S3, "more": S3}, "_scratch/o/j1/")
+    assert keys == [
+        "_scratch/o/j1/photos/aspect_ratio_bucket_indices_photos.json",
+        "_scratch/o/j1/photos/aspect_ratio_bucket_metadata_photos.json",
+        "_scratch/o/j1/more/aspect_ratio_bucket_indices_v2.json",
+        "_scratch/o/j1/more/aspect_ratio_bucket_metadata_v2.json",
+    ]

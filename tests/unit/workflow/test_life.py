@@ -384,3 +384,17 @@ def test_a_lost_input_fails_the_job(world: World) -> None:
     job = world.job(job_id)
     assert job.failure is not None
     assert job.failure.code == "input_missing"
+
+
+def test_the_trainer_finds_empty_indices_in_its_scratch_space() -> None:
+    world = World()
+    world.push(source="/data/photos")
+    job_id = world.submit().job.job_id
+    world.settle()
+    prefix = f"_scratch/{OWNER}/{job_id}/photos/aspect_ratio_bucket"
+    keys = [info.key for info in world.dataset_files.list(f"_scratch/{OWNER}/{job_id}/")]
+    assert keys == [f"{prefix}_indices_photos.json", f"{prefix}_metadata_photos.json"]
+    assert {world.dataset_files.get(key) for key in keys} == {b"{}"}
+    world.run(600)
+    assert world.job(job_id).status is JobStatus.COMPLETED
+    assert list(world.dataset_files.list(f"_scratch/{OWNER}/{job_id}/")) == []
