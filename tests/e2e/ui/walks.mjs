@@ -91,7 +91,7 @@ async function walkDocs(page, watch, words) {
   watch.expect(found > 0 && found < all, `"submit" finds ${found} of ${all} routes`);
   await page.locator("#submit_job > summary").click();
   await page.locator(".operation-body .answers").waitFor();
-  for (const answer of await page.locator(".operation-body .answers summary").all()) await answer.click();
+  for (const answer of await page.locator(".operation-body .answers > li > details > summary").all()) await answer.click();
   await watch.check("docs operation");
   await page.reload();
   await page.locator(".operation-body").waitFor(); // the address names the open route

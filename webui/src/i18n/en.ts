@@ -281,6 +281,7 @@ export const en = {
   "outputs.pull": "Or with one command:",
 
   "health.title": "State of the stack",
+  "health.trouble": "Part of the stack has trouble, so jobs may not start or move on.",
   "health.ok": "All parts work",
   "health.degraded": "Some parts have trouble: {names}",
   "health.unknown": "The server's health is unknown",

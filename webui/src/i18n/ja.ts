@@ -273,6 +273,7 @@ export const ja: Catalogue = {
   "outputs.pull": "コマンドでも取得できます:",
 
   "health.title": "スタックの状態",
+  "health.trouble": "スタックの一部に問題があります。ジョブの開始や進行が止まる可能性があります。",
   "health.ok": "すべて正常です",
   "health.degraded": "一部に問題があります: {names}",
   "health.unknown": "サーバーの状態が不明です",

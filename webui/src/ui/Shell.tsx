@@ -49,8 +49,8 @@ function HealthBanner({ health }: { health: Health | undefined }) {
     <aside class="banner banner-bad" aria-label={t("health.title")}>
       <Icon name="warning" />
       <p>
-        {t("health.degraded", { names: parts.map((part) => part.name).join(", ") })}.{" "}
-        <span lang="en">{parts.map((part) => part.message).join(". ")}</span>
+        {t("health.trouble")}{" "}
+        <span lang="en">{parts.map((part) => `${part.name}: ${part.message}`).join(" · ")}</span>
       </p>
     </aside>
   );

@@ -55,15 +55,18 @@ export function EventsPanel({ job }: { job: Job }) {
 /** What happened in the reader's language where we know it; the server's own sentence where it says more. */
 function EventWords({ event }: { event: JobEvent }) {
   const key = `event.${event.type}`;
-  const label = key in en ? t(key as MessageKey) : null;
-  // "Launching on NVIDIA L40S" needs no "Launching" in front of it.
-  const known = label && event.message.startsWith(label) ? null : label;
+  const label = key in en ? (key as MessageKey) : null;
+  // "Launching on NVIDIA L40S" needs no "Launching" in front of it, and "Submitted" no second time.
+  const known = label && !event.message.startsWith(t(label)) ? t(label) : null;
+  const original = label && known && event.message === en[label] ? null : event.message;
   return (
     <span class="event-words">
       {known && <span>{known}</span>}
-      <span lang="en" class={known ? "event-detail" : undefined}>
-        {event.message}
-      </span>
+      {original && (
+        <span lang="en" class={known ? "event-detail" : undefined}>
+          {original}
+        </span>
+      )}
     </span>
   );
 }
