@@ -294,6 +294,20 @@ def test_a_demo_run_keeps_its_pace_and_stays_small(tmp_path: Path, emulator: Emu
     assert usage.ru_maxrss < 200 * 1024
 
 
+def test_a_trainer_whose_server_is_gone_does_nothing(tmp_path: Path, emulator: Emulator) -> None:
+    order = {"parent": 1, "prediction_id": "p1", "input": given(emulator), "faults": {}, "step_seconds": 0, "seed": 1}
+    ended = subprocess.run(
+        [sys.executable, "-m", "local.sandbox.trainer"],
+        input=json.dumps(order).encode(),
+        capture_output=True,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, list(tmp_path.iterdir())) == (1, b"", [])
+
+
 def test_an_unusable_plan_is_refused_before_anything_starts(tmp_path: Path) -> None:
     bad = tmp_path / "plan.json"
     bad.write_text('{"rules": [{"fault": "meteor"}]}')

@@ -17,10 +17,10 @@ from PIL import Image
 
 from chalicelib.domain.classify import classify_failure
 from chalicelib.domain.escrow import FileKind, file_kind
+from chalicelib.domain.launch_payload import S3Location, launch_dataloader, launch_inputs
 from chalicelib.domain.predictions import Prediction, PredictionStatus
 from chalicelib.domain.progress import has_diverged, loss_points, parse_progress
 from chalicelib.domain.safetensors import parse_header
-from chalicelib.domain.launch_payload import S3Location, launch_dataloader, launch_inputs
 from chalicelib.domain.trainer import prepare_config
 from local.sandbox.trainer.cog import error_text, predict
 from local.sandbox.trainer.console import Console
@@ -121,6 +121,15 @@ def test_the_log_says_plainly_that_this_is_a_sandbox(run: Runner) -> None:
     assert log.startswith("[COG] Webhook receiver started on ")
     assert "small CPU model in place of a GPU" in log
     assert log.index("VAE caching (100.0%)") < log.index("Steps:   5%") < log.index("[CHECKPOINT] Checkpoint saved")
+
+
+def test_event_lines_stand_alone_below_the_bar(run: Runner) -> None:
+    log = run().log
+    lines = log.replace("\r", "\n").split("\n")
+    events = [line for line in lines if any(tag in line for tag in ("[STAGE]", "[CHECKPOINT]", "[TRAINING]"))]
+    assert all(line.startswith("[") for line in events)
+    assert "\n\n[STAGE]" not in log
+    assert events.count("[CHECKPOINT] Checkpoint saved") == 2
 
 
 def test_what_is_published(run: Runner) -> None:

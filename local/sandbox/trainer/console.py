@@ -23,11 +23,13 @@ class Console:
         self._now = now
         self._debug: deque[str] = deque(maxlen=200)
         self._bar: Any = None
+        self._drawn = False
 
     def say(self, text: str) -> None:
-        """A line as printed. A bar that is being drawn stays above it."""
-        if self._bar is not None:
+        """A line as printed. A bar that has just been drawn stays above it."""
+        if self._drawn:
             print(file=self._out)
+            self._drawn = False
         print(text, file=self._out, flush=True)
 
     def stage(self, label: str, status: str = "running", message: str = "", *, percent: float | None = None) -> None:
@@ -55,8 +57,9 @@ class Console:
             self._bar.set_description_str(f"Epoch {epoch}/{epochs}, Steps", refresh=False)
         self._bar.update(1)
         self._bar.set_postfix(step_loss=loss, lr=rate)
+        self._drawn = True
 
     def end_steps(self) -> None:
         if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+            self._bar.close()  # draws it once more and ends its line
+            self._bar, self._drawn = None, False

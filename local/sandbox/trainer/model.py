@@ -25,6 +25,10 @@ SIDE = 16
 LATENT = SIDE * SIDE * 3
 #: SimpleTuner's rates are for models of billions of weights. This one moves a hundred times as far per step.
 RATE_SCALE = 100.0
+#: What all captions share, so that an unknown prompt shows the mean of the training pictures rather than noise.
+CONSTANT = 3.0
+#: Of the base model's own pictures, which are noise.
+BASE_CONTRAST = 0.3
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 LAYERS = ("to_k", "to_v")
@@ -43,9 +47,9 @@ def _small(random: np.random.Generator, rows: int, columns: int) -> Array:
 
 
 def embed(caption: str) -> Array:
-    """The text encoder: words and pairs of words, each a fixed random direction, and a constant. Unit length."""
+    """The text encoder: words and pairs of words, each a fixed random direction, and CONSTANT. Unit length."""
     words = _WORD.findall(caption.lower())[:200]
-    vector = np.ones(FEATURES, dtype=np.float32)
+    vector = np.full(FEATURES, CONSTANT, dtype=np.float32)
     for token in [*words, *(f"{a} {b}" for a, b in pairwise(words))]:
         vector += _generator(token).standard_normal(FEATURES, dtype=np.float32)
     length: np.float32 = np.linalg.norm(vector)
@@ -59,7 +63,7 @@ class Adapter:
         base = _generator(f"base/{family}")
         self.family, self.rank, self.alpha, self.scale = family, rank, alpha, np.float32(alpha / rank)
         self._w1 = base.standard_normal((HIDDEN, FEATURES), dtype=np.float32)
-        self._w2 = _small(base, LATENT, HIDDEN)
+        self._w2 = np.float32(BASE_CONTRAST) * _small(base, LATENT, HIDDEN)
         start = np.random.default_rng(seed)
         self.weights: dict[str, Array] = {
             "A1": _small(start, rank, FEATURES),
