@@ -147,8 +147,8 @@ def cache_control(path: str) -> str:
 
 
 def publish_console(bucket: Bucket, dist: Path, say: Callable[[str], None]) -> int:
-    """Makes the bucket hold exactly the files of ``dist``; returns how many. Pages go last and stale files after them, so
-    a page that is being served never refers to what is not there."""
+    """Makes the bucket hold exactly the files of ``dist``; returns how many. Pages go last and stale files after
+    them, so a page that is being served never refers to what is not there."""
     files = sorted(p.relative_to(dist).as_posix() for p in dist.rglob("*") if p.is_file())
     files.sort(key=lambda name: name.endswith(".html"))
     for name in files:

@@ -19,8 +19,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m infra.deploy",
         description="Deploys SimpleTuner Cloud to your AWS account (or, with --endpoint-url, to the local emulator).",
-        epilog="The Replicate token is read from REPLICATE_API_TOKEN, from --provider-token-file, or asked for; never from "
-        "an argument, which other users of this computer could see.",
+        epilog="The Replicate token is read from REPLICATE_API_TOKEN, from --provider-token-file, or asked for; never "
+        "from an argument, which other users of this computer could see.",
     )
     add = made.add_argument
     add("--stage", required=True, help="names the stack: stcloud-<stage>; 'prod' is protected against deletion")
@@ -31,7 +31,11 @@ def parser() -> argparse.ArgumentParser:
     add("--sandbox", action="store_true", help="the provider is the sandbox; users are told so")
     add("--provider-base-url", default="https://api.replicate.com")
     add("--provider-token-file", type=Path, help="file that holds the Replicate token")
-    add("--public-url", default="", help="origin under which the stack is reached, if neither CloudFront's nor --custom-domain")
+    add(
+        "--public-url",
+        default="",
+        help="origin under which the stack is reached, if neither CloudFront's nor --custom-domain",
+    )
     add("--custom-domain", default="", help="host name of your own")
     add("--certificate-arn", default="", help="its ACM certificate, in us-east-1")
     add("--alarm-topic-arn", default="", help="SNS topic that hears of alarms")
@@ -81,8 +85,8 @@ def options_of(arguments: argparse.Namespace) -> DeployOptions:
 
 
 def provider_token(file: Path | None) -> str | None:
-    """From the file, else from the environment, else asked for on a terminal; None (also for an empty answer) leaves the
-    stored one alone."""
+    """From the file, else from the environment, else asked for on a terminal; None (also for an empty answer) leaves
+    the stored one alone."""
     if file is not None:
         try:
             return file.read_text("utf-8").strip()

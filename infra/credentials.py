@@ -52,7 +52,9 @@ def put_provider_token(store: SecretStore, token: str | None, say: Callable[[str
     stored = store.read("replicate-token")
     if token is None:
         if stored is None:
-            say("No Replicate token is stored, so nothing can be trained yet. Set REPLICATE_API_TOKEN and deploy again.")
+            say(
+                "No Replicate token is stored, so nothing can be trained yet. Set REPLICATE_API_TOKEN and deploy again."
+            )
         return
     token = token.strip()
     if not token.startswith("r8_") or len(token) < 12 or any(c.isspace() for c in token):
@@ -86,8 +88,8 @@ class TrainerKey:
     def ensure(self, *, rotate: bool) -> None:
         """Makes sure that the stored key exists at IAM; makes one otherwise, or when asked. Never more than two keys.
 
-        The key before is kept for as long as sessions made from it may live, then removed by the next deployment. Raises
-        DeployError when a rotation would end sessions in use.
+        The key before is kept for as long as sessions made from it may live, then removed by the next deployment.
+        Raises DeployError when a rotation would end sessions in use.
         """
         current, others = self._keys()
         if current is not None and not rotate:
@@ -98,8 +100,8 @@ class TrainerKey:
             ready = current["CreateDate"] + SESSION_LIFETIME
             if self.clock() < ready:
                 raise DeployError(
-                    "The key was replaced less than 36 hours ago, and trainings started with the one before may still run. "
-                    f"Rotate again after {ready:%Y-%m-%d %H:%M} UTC."
+                    "The key was replaced less than 36 hours ago, and trainings started with the one before may still "
+                    f"run. Rotate again after {ready:%Y-%m-%d %H:%M} UTC."
                 )
         existing = [k for k in (current, *others) if k is not None]
         # Oldest first; the stored one is never among those that give way.

@@ -52,9 +52,7 @@ class _Deployment:
         pace = 0.2 if options.on_emulator else 5.0
         self._stack = Stack(self._aws.client("cloudformation"), options.stack_name, say, poll_seconds=pace)
         self._store = SecretStore(self._aws.client("ssm"), options.ssm_prefix)
-        self._trainer_key = TrainerKey(
-            self._aws.client("iam"), self._store, f"{options.stack_name}-trainer", say
-        )
+        self._trainer_key = TrainerKey(self._aws.client("iam"), self._store, f"{options.stack_name}-trainer", say)
         self._artifacts = self._bucket("artifacts")
 
     def _bucket(self, what: str) -> Bucket:
@@ -64,7 +62,9 @@ class _Deployment:
         options = self._options
         built = package(options.stage, on_emulator=options.on_emulator, build_dir=options.build_dir, say=self._say)
         template_url = self._upload(built)
-        changed = self._stack.apply(template_url, parameters(options), {"app": "simpletuner-cloud", "stage": options.stage})
+        changed = self._stack.apply(
+            template_url, parameters(options), {"app": "simpletuner-cloud", "stage": options.stage}
+        )
         self._say("The stack is up to date" if not changed else f"The stack {options.stack_name} stands")
         found = self._stack.outputs()
         if options.on_emulator:
@@ -143,8 +143,8 @@ class _Deployment:
             name = tables.get(output)
             if name and dynamodb.describe_table(TableName=name)["Table"].get("DeletionProtectionEnabled"):
                 raise DeployError(
-                    f"The table {name} is protected against deletion, so nothing was touched. If you really want to lose "
-                    f"every job, dataset and model of stage {self._options.stage}: deploy it once with "
+                    f"The table {name} is protected against deletion, so nothing was touched. If you really want to "
+                    f"lose every job, dataset and model of stage {self._options.stage}: deploy it once with "
                     "--no-deletion-protection, then destroy it."
                 )
 
@@ -197,7 +197,9 @@ def outputs_of(
             deploy_token=deploy_token,
         )
     except KeyError as missing:
-        raise DeployError(f"The stack {options.stack_name} lacks the output {missing}; was it made by this program?") from None
+        raise DeployError(
+            f"The stack {options.stack_name} lacks the output {missing}; was it made by this program?"
+        ) from None
 
 
 def write_stack_file(options: DeployOptions, outputs: StackOutputs, path: Path) -> None:

@@ -17,8 +17,8 @@ PRODUCTION = "prod"
 
 @dataclass(frozen=True)
 class DeployOptions:
-    """One deployment. ``endpoint_url`` means the emulator, which must be on this computer's loopback address; without it
-    the target is AWS.
+    """One deployment. ``endpoint_url`` means the emulator, which must be on this computer's loopback address; without
+    it the target is AWS.
 
     ``provider_token`` None leaves the stored one alone. ``web_dist`` None leaves the console alone. ``port`` and
     ``sandbox_url`` only go into ``stack_file``. ``deletion_protection`` None means: on in production on AWS.
@@ -73,7 +73,8 @@ class DeployOptions:
             raise DeployError(f"'{self.stage}' can't name a stage: use 2 to 16 small letters, digits and hyphens.")
         if self.endpoint_url is not None and not is_loopback(self.endpoint_url):
             raise DeployError(
-                f"{self.endpoint_url} is not on this computer. --endpoint-url is for the local emulator; leave it out for AWS."
+                f"{self.endpoint_url} is not on this computer. --endpoint-url is for the local emulator; leave it out "
+                "for AWS."
             )
         if self.auth_mode == "local" and not self.on_emulator:
             raise DeployError("auth mode 'local' makes every caller the administrator; it works on the emulator alone.")
@@ -86,7 +87,8 @@ class DeployOptions:
             raise DeployError("--custom-domain and --certificate-arn go together.")
         if self.web_dist is not None and not (self.web_dist / "index.html").is_file():
             raise DeployError(
-                f"{self.web_dist} holds no built console. Build it (cd webui && npm ci && npm run build) or pass --no-web."
+                f"{self.web_dist} holds no built console. Build it (cd webui && npm ci && npm run build) or pass "
+                "--no-web."
             )
 
 

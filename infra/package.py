@@ -1,7 +1,7 @@
 """Packaging: the code as one deterministic zip, and the whole stack as one SAM template that refers to it.
 
-``chalice package`` runs in a staged copy with an empty requirements.txt and makes the template and the application's part
-of the zip. The third-party part (see ``vendor.py``) is added here, so that Chalice does not resolve, copy and hash it
+``chalice package`` runs in a staged copy with an empty requirements.txt and makes the template and the application's
+part of the zip. The third-party part (see ``vendor.py``) is added here, so that Chalice does not resolve, copy and hash it
 each time. The same inputs give the same bytes, whatever the clock, the user or the folder.
 """
 
@@ -99,7 +99,9 @@ def _chalice_package(stage: str, folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-c", "from chalice.cli import main; main()", "package", "--stage", stage]
     command += ["--merge-template", "merge.json", "--template-format", "json", "out"]
     # Chalice imports app.py; nothing of the caller's AWS set-up may matter there.
-    environment = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT"}}
+    environment = {
+        k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT"}
+    }
     environment |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_CONFIG_FILE": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(

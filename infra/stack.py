@@ -107,15 +107,17 @@ class Stack:
             return "UPDATE"
         if status in {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}:
             raise DeployError(
-                f"The stack {self.name} is {status}: its first deployment failed (or its deletion), and CloudFormation can't "
-                "update it any more. It holds nothing of use; remove it with --destroy, then deploy again."
+                f"The stack {self.name} is {status}: its first deployment failed (or its deletion), and CloudFormation "
+                "can't update it any more. It holds nothing of use; remove it with --destroy, then deploy again."
             )
         if status == "UPDATE_ROLLBACK_FAILED":
             raise DeployError(
                 f"The stack {self.name} is {status}. Mend what CloudFormation names in its events, then run: "
                 f"aws cloudformation continue-update-rollback --stack-name {self.name}"
             )
-        raise DeployError(f"The stack {self.name} is {status}: another deployment is under way. Wait for it, then try again.")
+        raise DeployError(
+            f"The stack {self.name} is {status}: another deployment is under way. Wait for it, then try again."
+        )
 
     def _ready(self, change_set: str) -> bool:
         for _ in range(self._looks()):
@@ -150,8 +152,9 @@ class Stack:
 
     def _too_long(self) -> str:
         return (
-            f"CloudFormation works on {self.name} for more than {MAX_WAIT_SECONDS // 60} minutes. It goes on by itself; see "
-            f"its events (aws cloudformation describe-stack-events --stack-name {self.name}) and deploy again afterwards."
+            f"CloudFormation works on {self.name} for more than {MAX_WAIT_SECONDS // 60} minutes. It goes on by itself; "
+            f"see its events (aws cloudformation describe-stack-events --stack-name {self.name}) and deploy again "
+            "afterwards."
         )
 
     def _events(self, started: datetime) -> list[dict[str, Any]]:

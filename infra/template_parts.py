@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped, unused-ignore]  # its stubs are optional
 
 PARTS = Path(__file__).parent / "template"
 
@@ -19,7 +19,7 @@ class TemplateError(Exception):
     """The parts do not fit together; the message names the part."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
     folder: Path = PARTS
 
 

@@ -129,7 +129,7 @@ def compile_all(folder: Path, target: Target, say: Callable[[str], None]) -> Non
     """Compiles every module below, with the target's Python. Files that do not compile are left as they are."""
     interpreter = target.interpreter
     if interpreter is None:
-        say(f"Python {target.python} is not installed here, so the package goes without compiled files (slower cold starts)")
+        say(f"Python {target.python} is not installed here: no compiled files in the package (slower cold starts)")
         return
     command = [interpreter, "-m", "compileall", "-q", "-q", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", "/var/task", str(folder)]

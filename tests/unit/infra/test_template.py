@@ -206,7 +206,13 @@ def test_pages_get_a_strict_content_security_policy() -> None:
     for name in ("PageHeaders", "DocsHeaders"):
         headers = RESOURCES[name]["Properties"]["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
         policy = json.dumps(headers["ContentSecurityPolicy"]["ContentSecurityPolicy"])
-        for rule in ("default-src 'none'", "script-src 'self';", "style-src 'self';", "frame-ancestors 'none'", "base-uri 'none'"):
+        for rule in (
+            "default-src 'none'",
+            "script-src 'self';",
+            "style-src 'self';",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ):
             assert rule in policy
         assert "unsafe" not in policy
         assert headers["ContentTypeOptions"] == {"Override": True}
@@ -255,5 +261,5 @@ def test_nested_short_tags_are_resolved_and_names_defined_twice_are_refused(tmp_
         "Resources": {"A": {"Fn::If": ["C", [{"Fn::Sub": "x-${Y}"}], {"Fn::GetAtt": ["B", "Arn"]}]}, "T": "code"}
     }
     (tmp_path / "b.yaml").write_text("Resources:\n  A: 1\n")
-    with pytest.raises(TemplateError, match="b.yaml defines A of Resources a second time"):
+    with pytest.raises(TemplateError, match=r"b\.yaml defines A of Resources a second time"):
         load_template(tmp_path)

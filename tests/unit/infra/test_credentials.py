@@ -1,0 +1,135 @@
+"""Secrets: what is stored, when keys are made and removed, and that no secret is said aloud."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.credentials import SecretStore, TrainerKey, ensure_deploy_token, put_provider_token
+from infra.errors import DeployError
+from tests.unit.infra.fakes import FakeIam, FakeSsm
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+TOKEN = "r8_" + "a" * 37
+DAY = timedelta(days=1)
+
+
+class Keys:
+    def __init__(self, *ages: timedelta, stored: int | None = None) -> None:
+        self.iam, self.ssm, self.said = FakeIam(NOW), FakeSsm(), []
+        self.names = [self.iam.add(age) for age in ages]
+        if stored is not None:
+            value = json.dumps({"access_key_id": self.names[stored], "secret_access_key": "s"})
+            self.ssm.values["/stcloud/test/trainer-key"] = value
+        self.key = TrainerKey(
+            self.iam, SecretStore(self.ssm, "/stcloud/test"), "stcloud-test-trainer", self.said.append, lambda: NOW
+        )
+
+    @property
+    def stored(self) -> str:
+        return str(json.loads(self.ssm.values["/stcloud/test/trainer-key"])["access_key_id"])
+
+
+def test_the_first_deployment_makes_a_key_and_the_next_leaves_it() -> None:
+    keys = Keys()
+    keys.key.ensure(rotate=False)
+    first = keys.stored
+    assert set(keys.iam.keys) == {first}
+    assert keys.ssm.kinds["/stcloud/test/trainer-key"] == "SecureString"
+    keys.key.ensure(rotate=False)
+    assert keys.stored == first
+    assert len(keys.iam.keys) == 1
+
+
+def test_a_rotation_keeps_the_key_before_for_the_sessions_made_from_it() -> None:
+    keys = Keys(30 * DAY, stored=0)
+    keys.key.ensure(rotate=True)
+    assert keys.stored != keys.names[0]
+    assert set(keys.iam.keys) == {keys.names[0], keys.stored}
+
+
+def test_a_second_rotation_within_36_hours_is_refused_and_changes_nothing() -> None:
+    keys = Keys(30 * DAY, timedelta(hours=35), stored=1)
+    with pytest.raises(DeployError, match="2026-11-24 13:00 UTC"):
+        keys.key.ensure(rotate=True)
+    assert set(keys.iam.keys) == set(keys.names)
+    assert keys.stored == keys.names[1]
+
+
+def test_a_later_rotation_drops_the_oldest_key_and_never_has_three() -> None:
+    keys = Keys(30 * DAY, 2 * DAY, stored=1)
+    keys.key.ensure(rotate=True)
+    assert set(keys.iam.keys) == {keys.names[1], keys.stored}
+
+
+def test_the_key_before_goes_with_the_next_deployment_after_36_hours() -> None:
+    soon, later = Keys(30 * DAY, timedelta(hours=30), stored=1), Keys(30 * DAY, 2 * DAY, stored=1)
+    soon.key.ensure(rotate=False)
+    later.key.ensure(rotate=False)
+    assert set(soon.iam.keys) == set(soon.names)
+    assert set(later.iam.keys) == {later.names[1]}
+
+
+def test_a_stored_key_that_iam_does_not_know_is_made_anew_even_when_two_strangers_are_in_the_way() -> None:
+    keys = Keys(3 * DAY, 2 * DAY)
+    keys.ssm.values["/stcloud/test/trainer-key"] = json.dumps({"access_key_id": "AKIAGONE", "secret_access_key": "s"})
+    keys.key.ensure(rotate=False)
+    assert set(keys.iam.keys) == {keys.names[1], keys.stored}
+
+
+def test_a_key_that_cannot_be_stored_is_removed_again() -> None:
+    keys = Keys()
+    keys.ssm.broken = True
+    with pytest.raises(ClientError):
+        keys.key.ensure(rotate=False)
+    assert keys.iam.keys == {}
+
+
+def test_no_secret_is_said() -> None:
+    keys = Keys()
+    keys.key.ensure(rotate=False)
+    put_provider_token(SecretStore(keys.ssm, "/stcloud/test"), TOKEN, keys.said.append)
+    assert keys.said
+    assert not [line for line in keys.said if "secret of" in line or TOKEN in line]
+
+
+def test_the_provider_token_is_stored_encrypted_and_only_when_it_differs() -> None:
+    ssm, said = FakeSsm(), []
+    store = SecretStore(ssm, "/stcloud/test")
+    put_provider_token(store, f" {TOKEN}\n", said.append)
+    assert ssm.values["/stcloud/test/replicate-token"] == TOKEN
+    assert ssm.kinds["/stcloud/test/replicate-token"] == "SecureString"
+    put_provider_token(store, TOKEN, said.append)
+    put_provider_token(store, None, said.append)
+    assert len(said) == 1
+
+
+def test_without_any_provider_token_the_user_hears_what_to_do() -> None:
+    said: list[str] = []
+    put_provider_token(SecretStore(FakeSsm(), "/stcloud/test"), None, said.append)
+    assert "REPLICATE_API_TOKEN" in said[0]
+
+
+@pytest.mark.parametrize("token", ["", "hf_abcdefghijklmnop", "r8_short", "r8_with a space in it"])
+def test_what_is_no_replicate_token_is_refused_without_repeating_it(token: str) -> None:
+    ssm = FakeSsm()
+    with pytest.raises(DeployError, match="starts with r8_") as refused:
+        put_provider_token(SecretStore(ssm, "/stcloud/test"), token, print)
+    assert ssm.values == {}
+    assert not token or token not in str(refused.value)
+
+
+def test_the_deploy_token_is_shown_once_and_only_its_hash_is_kept() -> None:
+    ssm = FakeSsm()
+    store = SecretStore(ssm, "/stcloud/test")
+    token = ensure_deploy_token(store, rotate=False)
+    assert token is not None
+    assert len(token) > 40
+    assert list(ssm.values.values()) == [hashlib.sha256(token.encode()).hexdigest()]
+    assert ensure_deploy_token(store, rotate=False) is None
+    other = ensure_deploy_token(store, rotate=True)
+    assert other not in {None, token}
