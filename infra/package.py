@@ -1,8 +1,8 @@
 """Packaging: the code as one deterministic zip, and the whole stack as one SAM template that refers to it.
 
 ``chalice package`` runs in a staged copy with an empty requirements.txt and makes the template and the application's
-part of the zip. The third-party part (see ``vendor.py``) is added here, so that Chalice does not resolve, copy and hash it
-each time. The same inputs give the same bytes, whatever the clock, the user or the folder.
+part of the zip. The third-party part (see ``vendor.py``) is added here, so that Chalice does not resolve, copy and hash
+it each time. The same inputs give the same bytes, whatever the clock, the user or the folder.
 """
 
 from __future__ import annotations
