@@ -30,7 +30,8 @@ export function createFormatters(locale: string, timeZone?: string) {
       format = new Intl.NumberFormat(locale, {
         style: "unit",
         unit: name,
-        unitDisplay: "short",
+        // "437 byte" is what the short form makes of bytes in English.
+        unitDisplay: name === "byte" ? "long" : "short",
         maximumFractionDigits: digits,
       });
       units.set(key, format);
