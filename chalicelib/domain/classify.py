@@ -126,6 +126,9 @@ _RULES: tuple[_Rule, ...] = (
             r"No captions? (?:were )?found",
             r"(?:dataset|data backend)\b[^\n]{0,120}\b(?:is empty|has no images|not found|could not be read)",
             r"Unsafe zip path detected",
+            r"Caption file [^\n]{1,600} not found",
+            r"zero usable batches",
+            r"produced no usable samples",
         ),
     ),
     _Rule(
@@ -144,6 +147,7 @@ _RULES: tuple[_Rule, ...] = (
             r"max_train_steps[^\n]{0,120}num_train_epochs",
             r"num_train_epochs[^\n]{0,120}max_train_steps",
             r"is required when using",
+            r"No training config found",
             r"ValueError: [^\n]{0,200}--\w",
         ),
     ),
@@ -152,7 +156,7 @@ _RULES: tuple[_Rule, ...] = (
         FaultKind.USER,
         "The training diverged: its loss was not a number any more.",
         "Lower the learning rate, raise lr_warmup_steps, or use bf16 instead of fp16.",
-        _any(r"\bloss (?:is|was|became) (?:nan|inf|not finite)", r"\bnan loss\b", r"non-finite loss"),
+        _any(r"\bloss (?:is|was|became) (?:nan|inf|not finite)", r"\bnan loss\b", r"non-finite (?:training )?loss"),
     ),
     _Rule(
         "gpu_fault",

@@ -181,6 +181,11 @@ def prediction(status: PredictionStatus, **facts: Any) -> Prediction:
         ({"error": "Prediction timed out"}, "provider_timeout", FaultKind.PROVIDER),
         ({"logs": "Prediction timed out"}, "unknown", FaultKind.PROVIDER),
         ({}, "unknown", FaultKind.PROVIDER),
+        ({"logs": "ValueError: Non-finite training loss at step 7"}, "loss_diverged", FaultKind.USER),
+        ({"error": "FileNotFoundError: Caption file o/p/v-1/a.txt not found."}, "dataset_unreadable", FaultKind.USER),
+        ({"error": "ValueError: photos: zero usable batches"}, "dataset_unreadable", FaultKind.USER),
+        ({"error": "ValueError: dataset photos produced no usable samples"}, "dataset_unreadable", FaultKind.USER),
+        ({"error": "ValueError: No training config found"}, "config_rejected", FaultKind.USER),
     ],
 )
 def test_a_failed_training_is_classified(facts: dict[str, str], code: str, kind: FaultKind) -> None:
