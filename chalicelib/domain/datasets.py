@@ -17,6 +17,8 @@ SHA256_PATTERN = r"^[0-9a-f]{64}$"
 MAX_FILE_BYTES = 5 * 1024**3
 MAX_FILES = 20_000
 MAX_PATH_BYTES = 512
+#: Characters of the folder a dataset was pushed from.
+MAX_SOURCE_PATH = 1_000
 
 _NAME = re.compile(NAME_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)

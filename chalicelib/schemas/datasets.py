@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from chalicelib.domain.datasets import (
     MAX_FILES,
     MAX_PATH_BYTES,
+    MAX_SOURCE_PATH,
     NAME_PATTERN,
     Dataset,
     DatasetVersion,
@@ -42,7 +43,7 @@ class NewVersionBody(StrictRequest):
     )
 
     dataset_id: str = Field(pattern=NAME_PATTERN)
-    source_path: str | None = Field(None, max_length=1000)
+    source_path: str | None = Field(None, max_length=MAX_SOURCE_PATH)
     files: list[ManifestFile] = Field(min_length=1, max_length=MAX_FILES)
 
 

@@ -114,10 +114,9 @@ class JobsService:
 
         Raises NotFound, BadRequest (offset past the end).
         """
-        job = self._refresh(self.get(who, job_id))
+        job, data = self._read_log(self._refresh(self.get(who, job_id)))
         size = job.log_bytes
         if offset is None:
-            data = read_log(self._ports.outputs, job)
             cut = max(0, len(data) - MAX_LOG_CHUNK)
             while 0 < cut < len(data) and data[cut] & 0xC0 == 0x80:
                 cut += 1
@@ -125,9 +124,17 @@ class JobsService:
             return LogSlice(text, cut, len(data), len(data), job.logs_complete, cut > 0)
         if offset > size:
             raise BadRequest(f"offset {offset} lies behind the end of the log ({size} bytes).", code="invalid_offset")
-        data = read_log(self._ports.outputs, job)[offset : offset + limit]
+        data = data[offset : offset + limit]
         data = utf8_slice(data, at_end=offset + len(data) >= size)
         return LogSlice(data.decode("utf-8", "replace"), offset, offset + len(data), size, job.logs_complete, False)
+
+    def _read_log(self, job: Job) -> tuple[Job, bytes]:
+        """The record and its log. A look at the provider may have replaced the copy in between: then both anew."""
+        data = read_log(self._ports.outputs, job)
+        if len(data) == job.log_bytes:
+            return job, data
+        job = self._ports.jobs.get(job.job_id) or job
+        return job, read_log(self._ports.outputs, job)
 
     def events(self, who: Principal, job_id: str, *, after: int, limit: int) -> Sequence[JobEvent]:
         self.get(who, job_id)

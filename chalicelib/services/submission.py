@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.configs import TrainingConfig
-from chalicelib.domain.datasets import DatasetVersion, VersionStatus
+from chalicelib.domain.datasets import MAX_SOURCE_PATH, DatasetVersion, VersionStatus, is_name
 from chalicelib.domain.idempotency import (
     LIFETIME,
     MAX_KEY_LENGTH,
@@ -259,7 +259,8 @@ class SubmissionService:
 
     def _find(self, owner: str, entry: Mapping[str, Any]) -> DatasetVersion | None:
         store = self._ports.datasets
-        candidates = [str(entry[key]) for key in ("dataset_id", "id") if entry.get(key)]
+        # Whatever is no name of a dataset is not looked up: it may be no text, or fit into no database key.
+        candidates = [name for key in ("dataset_id", "id") if isinstance(name := entry.get(key), str) and is_name(name)]
         for dataset_id in candidates:
             dataset = store.get_dataset(owner, dataset_id)
             if dataset is not None and dataset.latest_version is not None:
@@ -267,7 +268,9 @@ class SubmissionService:
                 if version is not None and version.status is VersionStatus.READY:
                     return version
         path = entry.get("instance_data_dir") or entry.get("instance_data_root")
-        dataset = store.find_by_source(owner, path.rstrip("/") or path) if isinstance(path, str) and path else None
+        if not isinstance(path, str) or not 0 < len(path) <= MAX_SOURCE_PATH:
+            return None
+        dataset = store.find_by_source(owner, path.rstrip("/") or path)
         if dataset is None or dataset.latest_version is None:
             return None
         version = store.get_version(owner, dataset.dataset_id, dataset.latest_version)
