@@ -166,6 +166,9 @@ def read_error(response: httpx.Response, url: str) -> ApiError:
     ]
     detail = document.get("detail") or document.get("message") or ""
     advice = document.get("advice") or _ADVICE.get(status)
+    if status == 403 and detail == "Missing Authentication Token":
+        # API Gateway's words for a path it does not know.
+        detail, advice = "The server has no such route.", "Is it older than this stcloud, or another service?"
     if response.is_redirect:
         detail = f"{url} sends us to {response.headers.get('location', 'another place')}"
         advice = "Use that address as STCLOUD_URL."

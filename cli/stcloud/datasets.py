@@ -93,12 +93,10 @@ def fill(api: Api, version: Version, uploader: Uploader, progress: PushProgress,
     if version["status"] == "ready":
         return PushResult(version, unchanged=True, uploaded_files=0)
     dataset_id, version_id = version["dataset_id"], version["version_id"]
-    stored = 0
     progress.uploading(version["files"])
     try:
         for attempt in range(MAX_PASSES):
             done = uploader.run(api.uploads(dataset_id, version_id))
-            stored += done.stored
             if done.refused:
                 if attempt and not done.stored:
                     raise TransferError(
@@ -108,10 +106,10 @@ def fill(api: Api, version: Version, uploader: Uploader, progress: PushProgress,
                 continue
             ready = _confirm(api, version, progress)
             if ready is not None:
-                return PushResult(ready, unchanged=False, uploaded_files=stored)
+                return PushResult(ready, unchanged=False, uploaded_files=uploader.stored)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"Stopped. {stored:,} files of this run are up and stay up.", advice=f"Go on with: {resume}"
+            f"Stopped. {uploader.stored:,} files of this run are up and stay up.", advice=f"Go on with: {resume}"
         ) from None
     raise TransferError(
         f"The files of {dataset_id} still don't arrive completely after {MAX_PASSES} passes.",

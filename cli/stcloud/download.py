@@ -92,13 +92,13 @@ class Downloader:
         self._overwrite = overwrite
         self._on_bytes = on_bytes or (lambda _count: None)
 
-    def fetch(self, file: OutputFile) -> Fetched:
-        """Downloads one file, checks size and SHA-256, and puts it in place.
+    def fetch(self, file: OutputFile, name: str | None = None) -> Fetched:
+        """Downloads one file, checks size and SHA-256, and puts it in place, under its own path or ``name``.
 
         A file that is there already is kept when it is the same, and refused when it is another (unless ``overwrite``).
         Raises TransferError, NetworkError, UsageError (another file in the way), LocalError.
         """
-        target = local_path(self._root, file["path"])
+        target = local_path(self._root, name or file["path"])
         try:
             if self._is_there(file, target):
                 self._on_bytes(file["size"])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,8 @@ from stcloud.models import Job
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
 STATUS_STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 MAX_SHOWN = 5
+#: Seconds between lines about a transfer where there is no terminal to draw a bar on.
+PLAIN_SECONDS = 10.0
 
 
 def clean(text: object) -> str:
@@ -190,7 +193,7 @@ class Output:
 
     @contextmanager
     def transfer(self, label: str, total: int) -> Iterator[TransferBar]:
-        """A bar over ``total`` bytes on a terminal; elsewhere a line at the end of each tenth."""
+        """A bar over ``total`` bytes on a terminal; elsewhere a line now and then, if it takes long."""
         if self.quiet or not self.err.is_terminal:
             yield TransferBar(label, total, None if self.quiet else self)
             return
@@ -219,17 +222,18 @@ class TransferBar:
     ) -> None:
         self._label, self._total, self._plain, self._progress, self._task = label, total, plain, progress, task
         self._done = 0
-        self._told = 0
+        self._told_at = time.monotonic()
 
     def advance(self, count: int) -> None:
         self._done += count
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=count)
         elif self._plain is not None and self._total > 0:
-            tenth = max(0, self._done) * 10 // self._total
-            if self._told < tenth < 10:
-                self._told = tenth
-                self._plain.note(f"{self._label}: {tenth * 10} % of {size_text(self._total)}")
+            now = time.monotonic()
+            if now - self._told_at >= PLAIN_SECONDS:
+                self._told_at = now
+                percent = min(100, max(0, self._done) * 100 // self._total)
+                self._plain.note(f"{self._label}: {percent} % of {size_text(self._total)}")
 
     def files(self, text: str) -> None:
         if self._progress is not None and self._task is not None:
@@ -270,7 +274,7 @@ def job_text(job: Job) -> str:
         ("loss", f"{loss:.4f}" if loss is not None else None),
         ("submitted", time_text(job["created_at"])),
         ("ran", duration_text(job["duration_seconds"])),
-        ("limit", str(timedelta(seconds=job["max_run_seconds"]))),
+        ("limit", duration_text(job["max_run_seconds"])),
         ("cost", money_text(job["cost_usd"])),
     ]
     lines += [("dataset", f"{d.get('dataset_id')} {d.get('version_id')}") for d in job["datasets"]]

@@ -42,7 +42,10 @@ class PassResult:
 
 
 class Uploader:
-    """Puts files to the URLs it is given. ``on_bytes`` hears of progress (negative when a try starts again)."""
+    """Puts files to the URLs it is given. ``on_bytes`` hears of progress (negative when a try starts again).
+
+    ``stored`` counts the files that are up, over all runs, also after one that was broken off.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Uploader:
         self._on_file = on_file or (lambda: None)
         self._stop = threading.Event()
         self._reason = ""
+        self.stored = 0
 
     def run(self, uploads: Iterable[Upload]) -> PassResult:
         """Sends every file of ``uploads`` once (with retries). The iterable may fetch as it goes.
@@ -75,6 +79,7 @@ class Uploader:
                 for upload, future in as_done(pool, self._send, uploads, ahead=2 * self._concurrency):
                     if future.result() is Sent.STORED:
                         result.stored += 1
+                        self.stored += 1
                         self._on_file()
                     else:
                         result.refused.append(upload["path"])

@@ -17,6 +17,8 @@ from stcloud.errors import ExitCode, Interrupted, NetworkError, RateLimited, Ser
 from stcloud.models import Job, Progress
 from stcloud.render import STATUS_STYLES, Output, clean, duration_text, money_text
 
+#: Phases in which the cost still grows.
+RUNNING = frozenset({"launching", "training"})
 OUTCOMES = {"completed": ExitCode.OK, "failed": ExitCode.FAILED, "cancelled": ExitCode.CANCELLED}
 #: Seconds between looks: from the first after news to the last without any.
 FIRST_WAIT, LAST_WAIT, GROWTH = 1.0, 15.0, 1.5
@@ -221,8 +223,8 @@ def facts_of(progress: Progress, cost: float | None) -> list[str]:
         facts.append(f"step {progress['step']}/{progress['total_steps']}")
     if progress["loss"] is not None:
         facts.append(f"loss {progress['loss']:.4f}")
-    if progress["eta_seconds"] is not None and phase == "training":
+    if progress["eta_seconds"] and phase == "training":
         facts.append(f"{duration_text(progress['eta_seconds'])} left")
     if cost is not None:
-        facts.append(money_text(cost) if progress["cost_usd"] is not None else f"about {money_text(cost)}")
+        facts.append(f"{money_text(cost)} so far" if phase in RUNNING else money_text(cost))
     return facts

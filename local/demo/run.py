@@ -83,7 +83,7 @@ def run_demo(
         "--dataloader",
         str(dataloader_file),
         "--description",
-        "The demo's FLUX LoRA",
+        "FLUX LoRA on the demo photographs",
         seconds=OTHER_SECONDS,
     )
     job_id = shell.run(

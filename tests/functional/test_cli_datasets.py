@@ -137,6 +137,8 @@ def test_an_interrupted_push_says_how_to_go_on(server: CliServer, cli: Cli, tmp_
     stopped = world.run("datasets", "push", str(folder), "--concurrency", "1")
     assert stopped.code == 130
     assert f"stcloud datasets push {folder} --id photos" in stopped.err
+    assert f"Stopped. {len(server.uploaded)} files of this run are up" in stopped.err
+    assert server.uploaded
     server.faults.clear()
     assert cli.run("datasets", "push", str(folder)).code == 0
 

@@ -55,7 +55,7 @@ def pull(
             on_bytes=bar.advance,
         )
         try:
-            fetched = [downloader.fetch(file) for file in wanted]
+            fetched = [downloader.fetch(file, _local_name(file, outputs)) for file in wanted]
         except KeyboardInterrupt:
             raise Interrupted("Stopped.", advice=f"Go on with: stcloud jobs pull {job}") from None
     fresh = sum(f.fresh for f in fetched)
@@ -93,6 +93,15 @@ def _wanted(outputs: Outputs, kind: Kind) -> list[OutputFile]:
         + (f"   What it did publish: stcloud jobs pull {job} --kind all" if files else ""),
         code="nothing_to_pull",
     )
+
+
+def _local_name(file: OutputFile, outputs: Outputs) -> str:
+    """The trainer publishes below a folder named like the job. Where all files do, that folder is the one we fetch
+    into, and is not made a second time inside it."""
+    above = f"{outputs['job_id']}/"
+    if all(f["path"].startswith(above) for f in outputs["files"]):
+        return file["path"].removeprefix(above)
+    return file["path"]
 
 
 def _renewed(api: Api, job_id: str, path: str) -> str:

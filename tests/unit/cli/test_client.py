@@ -139,6 +139,7 @@ def test_problems_become_typed_errors(status: int, kind: type[ApiError]) -> None
     [
         httpx.Response(200, text="<html>hello</html>"),
         httpx.Response(200, json=["a list"]),
+        httpx.Response(502, text="<html>bad gateway</html>"),
         httpx.Response(404, text="<html>nothing</html>"),
         httpx.Response(301, headers={"location": "https://elsewhere.test/"}),
     ],
@@ -147,6 +148,12 @@ def test_something_that_is_not_the_api_is_named(answer: httpx.Response) -> None:
     with client(Script([answer]), Naps()) as api, pytest.raises(ApiError) as caught:
         api.call("GET", "/x")
     assert "STCLOUD_URL" in (caught.value.advice or "")
+
+
+def test_api_gateways_words_for_an_unknown_path_are_translated() -> None:
+    script = Script([httpx.Response(403, json={"message": "Missing Authentication Token"})])
+    with client(script, Naps()) as api, pytest.raises(PermissionDenied, match="no such route"):
+        api.call("GET", "/x")
 
 
 def test_a_wrong_certificate_is_not_tried_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -175,9 +176,9 @@ def test_the_cost_is_estimated_while_it_runs_and_billed_in_the_end() -> None:
         ]
     )
     err = run_cli("jobs", "watch", "job1", script=script, sleep=sleep, monotonic=lambda: time[0]).err
-    assert "about $0.10" in err
-    assert "about $1.00" in err
-    assert " · $1.25" in err
+    assert "$0.10 so far" in err
+    assert "$1.00 so far" in err
+    assert " · $1.25\n" in err
     assert "Completed after 1m 00s, $1.25" in err
 
 
@@ -202,6 +203,33 @@ def test_a_job_id_from_the_server_is_no_way_out_of_the_folder(tmp_path: Path) ->
     ran = run_cli("jobs", "pull", "job1", "--json", script=Script([ok(outputs)]), home=tmp_path)
     assert ran.code == 4
     assert json.loads(ran.out)["error"]["code"] == "unsafe_path"
+
+
+def test_the_trainers_folder_of_the_job_is_not_made_twice(tmp_path: Path) -> None:
+    data = b"weights"
+    digest = hashlib.sha256(data).hexdigest()
+
+    def answer(paths: list[str]) -> Script:
+        files = [
+            {
+                "path": p,
+                "size": 7,
+                "sha256": digest,
+                "kind": "weights",
+                "url": "http://x/f",
+                "verified": True,
+                "problem": None,
+            }
+            for p in paths
+        ]
+        outputs = {"job_id": "job1", "files": files, "verified": True, "complete": True}
+        return Script([ok(outputs), lambda _request: httpx.Response(200, content=data)])
+
+    root = tmp_path / ".simpletuner" / "cloud_outputs" / "job1"
+    ran = run_cli("jobs", "pull", "job1", script=answer(["job1/checkpoint-2/w", "job1/x"]), home=tmp_path)
+    assert ran.out.splitlines() == [str(root / "checkpoint-2/w"), str(root / "x")]
+    ran = run_cli("jobs", "pull", "job1", script=answer(["job1/y", "z"]), home=tmp_path)
+    assert ran.out.splitlines() == [str(root / "job1/y"), str(root / "z")]
 
 
 def test_names_are_quoted_into_the_path() -> None:
