@@ -10,12 +10,13 @@ from pynamodb.exceptions import PynamoDBException
 
 from chalicelib.domain.ports import IdempotencyHitError, JobFilter, StaleRecordError
 from chalicelib.errors import Unavailable
-from chalicelib.store import DynamoDatasetStore, DynamoJobStore, DynamoWebhookLog
+from chalicelib.store import DynamoConfigStore, DynamoDatasetStore, DynamoJobStore, DynamoWebhookLog
 from chalicelib.store.table import LONGEST_PAUSE, MAX_TRIES
+from tests.contracts.test_config_store import a_config
 from tests.contracts.test_dataset_store import a_dataset
 from tests.support.emulator import Emulator, free_port
 from tests.support.jobs import NOW, OWNER, a_job, a_key, an_event, moved, over, submit
-from tests.support.lossy import Fail, LoseAnswer, LossyProxy, Refuse, lossy_proxy
+from tests.support.lossy import Fail, LoseAnswer, LossyProxy, Meanwhile, Refuse, lossy_proxy
 
 CANCELLED, CONFLICT = "TransactionCanceledException", "TransactionConflict"
 #: One try and two repetitions by the SDK.
@@ -198,3 +199,16 @@ def test_a_dataset_and_its_way_back_are_one_write(
     assert store.get_dataset(OWNER, "photos") == a_dataset(source_path="/old")
     assert store.find_by_source(OWNER, "/old") == a_dataset(source_path="/old")
     assert store.find_by_source(OWNER, "/new") is None
+
+
+def test_a_config_saved_in_the_middle_of_its_removal_is_removed_whole(
+    proxy: LossyProxy, jobs_table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    store = DynamoConfigStore(jobs_table)
+    store.save(a_config(1))
+    proxy.plan.append(Meanwhile("DeleteItem", lambda: store.save(a_config(2))))
+    store.delete(OWNER, "flux")
+    assert not proxy.plan
+    assert store.get(OWNER, "flux") is None
+    assert list(store.versions(OWNER, "flux")) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -45,7 +45,15 @@ class Fail:
         return json.dumps(document).encode()
 
 
-Fault = LoseAnswer | Refuse | Fail
+@dataclass(frozen=True)
+class Meanwhile:
+    """``happens`` is called before the request goes on."""
+
+    operation: str
+    happens: Callable[[], None]
+
+
+Fault = LoseAnswer | Refuse | Fail | Meanwhile
 
 
 @dataclass
@@ -80,6 +88,8 @@ def lossy_proxy(port: int) -> Iterator[LossyProxy]:
             if isinstance(fault, Fail):
                 self._answer(fault.status, {"Content-Type": "application/x-amz-json-1.0"}, fault.body())
                 return
+            if isinstance(fault, Meanwhile):
+                fault.happens()
             if not isinstance(fault, Refuse):
                 upstream = HTTPConnection("127.0.0.1", port, timeout=30)
                 try:
@@ -88,7 +98,7 @@ def lossy_proxy(port: int) -> Iterator[LossyProxy]:
                     data = response.read()
                 finally:
                     upstream.close()
-                if fault is None:
+                if fault is None or isinstance(fault, Meanwhile):
                     self._answer(response.status, dict(response.getheaders()), data)
                     return
             self.close_connection = True
