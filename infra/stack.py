@@ -153,8 +153,8 @@ class Stack:
     def _too_long(self) -> str:
         return (
             f"CloudFormation works on {self.name} for more than {MAX_WAIT_SECONDS // 60} minutes. It goes on by "
-            f"itself; see its events (aws cloudformation describe-stack-events --stack-name {self.name}) and deploy again "
-            "afterwards."
+            f"itself; see its events (aws cloudformation describe-stack-events --stack-name {self.name}) and deploy "
+            "again afterwards."
         )
 
     def _events(self, started: datetime) -> list[dict[str, Any]]:

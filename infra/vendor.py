@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from infra.errors import DeployError
@@ -43,11 +44,30 @@ class Target:
         """A Python of that version on this computer, or None."""
         if self.python == _own_version():
             return sys.executable
-        return shutil.which(f"python{self.python}")
+        return _interpreter(self.python)
 
 
 def _own_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@lru_cache
+def _interpreter(python: str) -> str | None:
+    """The path of that Python if it really runs: version managers leave commands behind that only print advice."""
+    found = shutil.which(f"python{python}")
+    if found is None:
+        return None
+    try:
+        asked = subprocess.run(
+            [found, "-c", "import sys; print(*sys.version_info[:2], sep='.')"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found if asked.stdout.strip() == python else None
 
 
 LAMBDA = Target("3.12", "manylinux2014_x86_64")
