@@ -65,6 +65,7 @@ class Uploader:
         self._on_file = on_file or (lambda: None)
         self._stop = threading.Event()
         self._reason = ""
+        self._lock = threading.Lock()
         self.stored = 0
 
     def run(self, uploads: Iterable[Upload]) -> PassResult:
@@ -79,7 +80,6 @@ class Uploader:
                 for upload, future in as_done(pool, self._send, uploads, ahead=2 * self._concurrency):
                     if future.result() is Sent.STORED:
                         result.stored += 1
-                        self.stored += 1
                         self._on_file()
                     else:
                         result.refused.append(upload["path"])
@@ -109,6 +109,8 @@ class Uploader:
                 self._retry.wait(attempt)
                 continue
             if response.is_success:
+                with self._lock:
+                    self.stored += 1
                 return Sent.STORED
             self._on_bytes(-sent)
             code = _error_code(response)

@@ -129,12 +129,11 @@ def test_an_interrupted_push_says_how_to_go_on(server: CliServer, cli: Cli, tmp_
     folder = picture_folder(tmp_path)
     server.faults.append(Fault(r"PUT /storage/.*two\.png", times=1000, status=503))
 
-    def stop(_seconds: float) -> None:
-        raise KeyboardInterrupt
+    class Impatient(list[float]):
+        def append(self, seconds: float) -> None:
+            raise KeyboardInterrupt
 
-    world = Cli(server.url, tmp_path / "home", [])
-    world.slept = type("Stopping", (list,), {"append": lambda _self, s: stop(s)})()
-    stopped = world.run("datasets", "push", str(folder), "--concurrency", "1")
+    stopped = Cli(server.url, tmp_path / "home", Impatient()).run("datasets", "push", str(folder), "--concurrency", "1")
     assert stopped.code == 130
     assert f"stcloud datasets push {folder} --id photos" in stopped.err
     assert f"Stopped. {len(server.uploaded)} files of this run are up" in stopped.err
