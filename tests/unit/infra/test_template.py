@@ -228,6 +228,16 @@ def test_the_api_is_never_cached_and_keeps_its_own_host() -> None:
     assert set(api["AllowedMethods"]) >= {"GET", "POST", "PUT", "DELETE"}
 
 
+@pytest.mark.parametrize("name", list(RESOURCES["RestAPI"]["Properties"]["GatewayResponses"]))
+def test_what_the_gateway_answers_by_itself_is_a_problem_like_the_others(name: str) -> None:
+    response = RESOURCES["RestAPI"]["Properties"]["GatewayResponses"][name]
+    document = json.loads(response["ResponseTemplates"]["application/json"])
+    assert set(document) == {"type", "title", "status", "detail", "code", "error", "request_id", "errors"}
+    assert str(document["status"]) == response["StatusCode"]
+    assert document["type"].endswith(f"/{document['code']}")
+    assert response["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
+
+
 def test_local_auth_is_refused_on_aws_by_the_template_itself() -> None:
     rule = TEMPLATE["Rules"]["NobodyIsAdministratorOnAws"]
     assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "IsEmulator"}, "false"]}
