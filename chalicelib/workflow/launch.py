@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
@@ -81,18 +83,28 @@ def _leased(job: Job, now: datetime) -> bool:
     return job.prediction_id is None and job.launch is not None and now < job.launch.lease_until and job.is_active
 
 
-def find_tagged(provider: Provider, tag: str, since: datetime) -> list[Prediction]:
+@dataclass(frozen=True)
+class Search:
+    """``certain`` is False when an entry could not be read or the list did not end: absence proves nothing then."""
+
+    found: tuple[Prediction, ...]
+    certain: bool
+
+
+def find_tagged(provider: Provider, tag: str, since: datetime) -> Search:
     """The provider's predictions that carry ``tag``, newest first, created since then. Raises ProviderFault."""
     found: list[Prediction] = []
+    unreadable = 0
     cursor: str | None = None
     for _ in range(MAX_PAGES):
         page = provider.list(created_after=since, cursor=cursor)
         found += [p for p in page.predictions if tag in p.tags]
+        unreadable += page.unreadable
         cursor = page.cursor
         oldest = page.predictions[-1].created_at if page.predictions else None
         if cursor is None or (oldest is not None and oldest < since):
-            break
-    return found
+            return Search(tuple(found), certain=not unreadable)
+    return Search(tuple(found), certain=False)
 
 
 def _look(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now: datetime) -> Outcome | None:
@@ -100,37 +112,48 @@ def _look(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now
     # The earlier holder may have died right after sending, at the very end of its lease.
     sent_at = earlier.ambiguous_since or earlier.lease_until
     try:
-        found = find_tagged(provider, job.job_id, earlier.intended_at - CLOCK_SKEW)
-        if found:
-            keep = _choose(found)
-            for other in found:
+        search = find_tagged(provider, job.job_id, earlier.intended_at - CLOCK_SKEW)
+        if search.found:
+            keep = _choose(search.found)
+            for other in search.found:
                 if other.id != keep.id and not other.status.is_over:
                     provider.cancel(other.id)
     except ProviderFault:
-        job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=sent_at, now=now))
-        return Outcome(Next.AWAIT_SHORT, job.wakes)
-    if found:
+        return _look_again(job, earlier, ports, now)
+    if search.found:
         job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, keep, ports.clock.now(), adopted=True))
         return Outcome(Next.OBSERVE, job.wakes)
-    if now < sent_at + timedelta(seconds=ports.limits.adopt_settle_seconds):
-        job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=sent_at, now=now))
-        return Outcome(Next.AWAIT_SHORT, job.wakes)
+    if not search.certain or now < sent_at + timedelta(seconds=ports.limits.adopt_settle_seconds):
+        return _look_again(job, earlier, ports, now)
     if job.cancel_requested_at is not None:
         job = mutate(ports.jobs, job.job_id, lambda j: _never_launched(j, now))
         return Outcome(route(job, now), job.wakes)
     if job.launch is not None and job.launch.looks >= MAX_CREATES:
-        failure = Failure(
-            code="launch_failed",
-            kind=FaultKind.PROVIDER,
-            message="The provider did not take the training after several tries.",
-            advice="Look at the provider's status page and submit again later.",
-        )
-        job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, failure, now))
+        job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, _never_taken(), now))
         return Outcome(route(job, now), job.wakes)
     return None
 
 
-def _choose(found: list[Prediction]) -> Prediction:
+def _look_again(job: Job, earlier: LaunchIntent, ports: Ports, now: datetime) -> Outcome:
+    """Waits before the next look; bounded by the deadline of whatever may have been created, which ends by itself."""
+    if now > earlier.intended_at + timedelta(seconds=job.max_run_seconds) + CREDENTIAL_MARGIN:
+        job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, _never_taken(), now))
+        return Outcome(route(job, now), job.wakes)
+    sent_at = earlier.ambiguous_since or earlier.lease_until
+    job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=sent_at, now=now))
+    return Outcome(Next.AWAIT_SHORT, job.wakes)
+
+
+def _never_taken() -> Failure:
+    return Failure(
+        code="launch_failed",
+        kind=FaultKind.PROVIDER,
+        message="The provider did not take the training after several tries.",
+        advice="Look at the provider's status page and submit again later.",
+    )
+
+
+def _choose(found: Sequence[Prediction]) -> Prediction:
     """The one to adopt: the oldest that still runs, else one that succeeded, else the newest."""
     alive = [p for p in found if not p.status.is_over]
     if alive:

@@ -6,6 +6,7 @@ looked at; every running prediction that carries our tag belongs to an active jo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,8 @@ from chalicelib.domain.ports import Ports, Provider
 from chalicelib.domain.predictions import Prediction
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.observation import ObservationService
+
+logger = logging.getLogger(__name__)
 
 #: A job whose provider was asked within this time is not asked again by the sweeper.
 LOOK_EVERY = timedelta(minutes=4)
@@ -39,6 +42,7 @@ class SweepReport:
     orphans_found: int = 0
     orphans_cancelled: int = 0
     provider_errors: int = 0
+    failed: int = 0
     unfinished: bool = False
 
     def as_dict(self) -> dict[str, int | bool]:
@@ -63,6 +67,10 @@ def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepRep
                 continue
             except ProviderFault:
                 report.provider_errors += 1
+            except Exception:
+                # Whatever is wrong with this job must not keep the sweep from the jobs behind it.
+                logger.exception("sweep: job %s could not be looked after", job.job_id)
+                report.failed += 1
         cursor = page.cursor
         if cursor is None:
             break
@@ -116,13 +124,15 @@ def _restart(job: Job, ports: Ports, report: SweepReport, now: datetime) -> None
         if current.is_terminal or current.attempt != attempt:
             return None
         if attempt >= limit:
-            failure = current.failure or Failure(
+            if current.failure is not None:
+                return None
+            failure = Failure(
                 code="workflow_exhausted",
                 kind=FaultKind.OURS,
                 message=f"The job's workflow died {attempt} times.",
                 advice="Look at the logs of the step functions and submit again.",
             )
-            stopped = current.moved(now=now, failure=failure, cancel_requested_at=current.cancel_requested_at)
+            stopped = current.moved(now=now, failure=failure)
             return change(stopped, now, Note("job.problem", failure.message, {"code": failure.code}))
         moved = current.moved(now=now, attempt=attempt + 1, task_token=None, wait_until=None)
         return change(

@@ -24,7 +24,10 @@ JOBS_PER_WORLD = 5
 
 
 def random_life(rng: random.Random) -> Life:
-    end = rng.choice([PredictionStatus.SUCCEEDED] * 4 + [PredictionStatus.FAILED, PredictionStatus.ABORTED, PredictionStatus.CANCELED])
+    end = rng.choice(
+        [PredictionStatus.SUCCEEDED] * 4
+        + [PredictionStatus.FAILED, PredictionStatus.ABORTED, PredictionStatus.CANCELED]
+    )
     return Life(
         start=rng.choice([0, 5, 60]),
         run=rng.choice([1, 30, 300, 2000]),

@@ -108,6 +108,7 @@ def test_a_workflow_that_dies_again_and_again_is_given_up_and_leaves_nothing_run
     world.push(source="/data/photos")
     world.provider.default_life = Life(run=10**5)
     job_id = world.submit().job.job_id
+    world.provider.cancel_takes = 400
     for _ in range(8):
         world.run(130)
         world.machine.fail_all()
@@ -118,6 +119,7 @@ def test_a_workflow_that_dies_again_and_again_is_given_up_and_leaves_nothing_run
     assert job.is_terminal
     assert job.failure is not None
     assert job.failure.code == "workflow_exhausted"
+    assert world.event_types(job_id).count("job.problem") == 1
     assert world.provider.live() == []
 
 
@@ -142,3 +144,26 @@ def test_a_provider_that_fails_does_not_stop_the_sweep(world: World) -> None:
     report = world.sweep()
     assert report.provider_errors == 1
     assert sweep(world.ports, ["nosuch"], timedelta(seconds=10)).provider_errors == 0
+
+
+def test_one_job_that_can_t_be_looked_after_does_not_keep_the_sweep_from_the_others(world: World) -> None:
+    strange = world.submit().job.job_id
+    world.clock.advance(1)
+    other = world.submit().job.job_id
+    world.settle()
+    job = world.job(strange)
+    world.jobs.save(job.moved(now=world.clock.now(), provider="gone"))
+    world.machine.fail_all()
+    world.clock.advance(600)
+    report = world.sweep()
+    assert report.failed == 0
+    assert report.restarted == 2
+    world.jobs.save(world.job(strange).moved(now=world.clock.now(), prediction_id="p", launched_at=job.created_at))
+    world.clock.advance(600)
+    world.machine.fail_all()
+    world.machine.start(strange, world.job(strange).attempt)
+    world.machine.executions[f"{strange}-{world.job(strange).attempt}"].status = "RUNNING"
+    report = world.sweep()
+    assert report.failed == 1
+    assert report.restarted == 1
+    assert world.machine.is_running(other, world.job(other).attempt)
