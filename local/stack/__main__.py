@@ -1,4 +1,8 @@
-"""``python -m local.stack run|up|stop|reset|status|logs``: what the Makefile calls."""
+"""``python -m local.stack run|up|stop|reset|status|logs``: what the Makefile calls.
+
+The variable STC_LOCAL_DIR names another folder than ``.local`` for state, logs and records: a second stack of this
+checkout.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         action.add_argument("--port", default=os.environ.get("PORT") or str(DEFAULT_PORT), help="and the next two")
         if name == "run":
             action.add_argument("--no-demo", action="store_true", help="leave the demo job out")
+        if name == "serve":
+            action.add_argument("--parent", type=int, help="stop when this process is no longer our parent")
     actions.add_parser("stop", help="end it; jobs are kept")
     actions.add_parser("status", help="what runs (exit code 3: not up)")
     erase = actions.add_parser("reset", help="remove all local jobs, datasets and models")
@@ -36,14 +42,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    layout, console = Layout(), Console()
+    layout, console = Layout.from_environment(os.environ), Console()
     match args.action:
         case "run":
             return commands.run(layout, Ports(parse_port(args.port)), console, demo=not args.no_demo)
         case "up":
             return commands.up(layout, Ports(parse_port(args.port)), console)
         case "serve":
-            return commands.serve(layout, Ports(parse_port(args.port)), console)
+            return commands.serve(layout, Ports(parse_port(args.port)), console, args.parent)
         case "stop":
             return commands.stop_stack(layout, console)
         case "status":

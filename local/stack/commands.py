@@ -57,10 +57,11 @@ def run(layout: Layout, ports: Ports, console: Console, *, demo: bool = True) ->
     return code
 
 
-def serve(layout: Layout, ports: Ports, console: Console) -> int:
-    """What ``up`` leaves in the background: as ``run``, without demo and words for people."""
+def serve(layout: Layout, ports: Ports, console: Console, parent: int | None = None) -> int:
+    """What ``up`` leaves in the background: as ``run``, without demo and words for people. Ends with
+    ``parent``, if one is given."""
     layout.prepare()
-    interrupts = Interrupts()
+    interrupts = Interrupts(parent)
     interrupts.install()
     with record.holding(layout.lock):
         supervisor = Supervisor(layout, ports, console, interrupts)

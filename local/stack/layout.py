@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PORT = 8001
 STAGE = "local"
+DATA_VARIABLE = "STC_LOCAL_DIR"
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,28 @@ class Ports:
 
 @dataclass(frozen=True)
 class Layout:
-    """Files of one checkout. ``run`` and ``state`` go at a reset; the environments and the logs stay."""
+    """Files of one checkout. ``run`` and ``state`` go at a reset; the environments and the logs stay.
+
+    ``data`` holds what runs: state, logs, records. It is ``.local`` unless another folder is given, so that a second
+    stack of the same checkout shares nothing with the first but code and environments.
+    """
 
     root: Path = ROOT
+    data_dir: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], root: Path = ROOT) -> Self:
+        """With ``data`` in the folder STC_LOCAL_DIR names, if it names one."""
+        named = environment.get(DATA_VARIABLE, "")
+        return cls(root, Path(named).resolve() if named else None)
 
     @property
     def local(self) -> Path:
         return self.root / ".local"
+
+    @property
+    def data(self) -> Path:
+        return self.data_dir or self.local
 
     @property
     def python(self) -> Path:
@@ -57,15 +75,15 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        return self.local / "run"
+        return self.data / "run"
 
     @property
     def logs(self) -> Path:
-        return self.local / "logs"
+        return self.data / "logs"
 
     @property
     def state(self) -> Path:
-        return self.local / "state"
+        return self.data / "state"
 
     @property
     def emulator_state(self) -> Path:
@@ -77,7 +95,7 @@ class Layout:
 
     @property
     def stack_file(self) -> Path:
-        return self.local / "stack.json"
+        return self.data / "stack.json"
 
     @property
     def deployed(self) -> Path:

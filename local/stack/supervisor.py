@@ -29,10 +29,12 @@ RESTORED_SECONDS = 20.0
 
 
 class Interrupts:
-    """Counts requests to stop: the first ends things in order, the second at once."""
+    """Counts requests to stop: the first ends things in order, the second at once. The end of ``parent``, the process
+    that started us, is such a request too."""
 
-    def __init__(self) -> None:
+    def __init__(self, parent: int | None = None) -> None:
         self.count = 0
+        self._parent = parent
 
     def install(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -43,7 +45,7 @@ class Interrupts:
 
     def check(self) -> None:
         """Raises Stopped once somebody asked."""
-        if self.count:
+        if self.count or (self._parent is not None and os.getppid() != self._parent):
             raise Stopped
 
     def in_a_hurry(self) -> bool:

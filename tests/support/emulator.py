@@ -44,6 +44,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def aws_client(url: str, service: str, credentials: dict[str, str]) -> Any:
+    """A boto3 client of the emulator at ``url``, untouched by the developer's AWS settings. The caller closes it."""
+    config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 2}, proxies={})
+    if service == "s3":
+        config = config.merge(Config(signature_version="s3v4"))
+    base = botocore.session.Session(session_vars=_NO_PROFILE)
+    session = boto3.session.Session(botocore_session=base, **credentials)
+    return session.client(service, endpoint_url=url, config=config)
+
+
 @dataclass
 class Emulator:
     """A running emulator. ``client`` gives boto3 clients of its root user (or of the credentials handed in)."""
@@ -67,18 +77,10 @@ class Emulator:
     def client(self, service: str, **credentials: str) -> Any:
         """A boto3 client; without ``credentials`` (boto3's names) the root user's, made once."""
         if credentials:
-            return self._make(service, {"region_name": self.region} | credentials)
+            return aws_client(self.url, service, {"region_name": self.region} | credentials)
         if service not in self._clients:
-            self._clients[service] = self._make(service, self.credentials)
+            self._clients[service] = aws_client(self.url, service, self.credentials)
         return self._clients[service]
-
-    def _make(self, service: str, credentials: dict[str, str]) -> Any:
-        config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 2}, proxies={})
-        if service == "s3":
-            config = config.merge(Config(signature_version="s3v4"))
-        base = botocore.session.Session(session_vars=_NO_PROFILE)
-        session = boto3.session.Session(botocore_session=base, **credentials)
-        return session.client(service, endpoint_url=self.url, config=config)
 
     def close(self) -> None:
         """Closes the clients' connections (an open one is a ResourceWarning when it is collected)."""

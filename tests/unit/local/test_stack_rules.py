@@ -56,6 +56,25 @@ def test_the_holder_of_a_port_is_found_in_proc(tmp_path: Path) -> None:
     assert _holder_from_proc(8001, tmp_path / "nowhere") is None
 
 
+def test_a_second_stack_shares_code_and_environments_alone(tmp_path: Path) -> None:
+    first, second = (Layout.from_environment(e, tmp_path) for e in ({}, {"STC_LOCAL_DIR": str(tmp_path / "second")}))
+    assert Layout.from_environment({"STC_LOCAL_DIR": ""}, tmp_path) == first == Layout(tmp_path)
+    for part in (
+        "run",
+        "logs",
+        "state",
+        "stack_file",
+        "lock",
+        "record",
+        "deployed",
+        "emulator_state",
+        "provider_token",
+    ):
+        assert getattr(first, part).is_relative_to(tmp_path / ".local")
+        assert getattr(second, part).is_relative_to(tmp_path / "second")
+    assert (second.python, second.emulator_python, second.root) == (first.python, first.emulator_python, first.root)
+
+
 def test_restarts_wait_longer_each_time_and_end() -> None:
     restarts = Restarts()
     delays = [restarts.delay(float(n)) for n in range(MOST_IN_WINDOW + 1)]
@@ -229,3 +248,9 @@ def test_a_log_that_grew_large_is_put_aside(tmp_path: Path) -> None:
     assert not log.exists()
     assert (tmp_path / "logs" / "x.log.1").exists()
     assert "no log" in tail(log)
+
+
+def test_the_end_of_the_parent_is_a_request_to_stop() -> None:
+    Interrupts(parent=os.getppid()).check()
+    with pytest.raises(Stopped):
+        Interrupts(parent=os.getpid()).check()
