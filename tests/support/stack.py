@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from PIL import Image
 
 from local.stack import record
 from local.stack.layout import DATA_VARIABLE, Layout, Ports
@@ -25,6 +23,7 @@ from local.stack.ports import is_free
 from local.stack.processes import identity, signal_group, tail
 from local.stack.supervisor import remove_leftovers
 from tests.support.emulator import REGION, aws_client, free_port
+from tests.support.trainings import pictures, submission
 
 UP_SECONDS = 180.0
 STOP_SECONDS = 90.0
@@ -330,56 +329,6 @@ def eventually(look: Callable[[], _T | None], *, seconds: float = 30.0) -> _T:
         time.sleep(POLL_SECONDS)
 
 
-def pictures(count: int = 6, *, side: int = 64) -> dict[str, bytes]:
-    """Small PNG pictures with captions, the same every time."""
-    files: dict[str, bytes] = {}
-    for n in range(count):
-        image = Image.new("RGB", (side, side), (40 * n % 256, 90, 200 - 20 * n % 200))
-        image.paste((250, 250 - 30 * n % 250, 10), (8, 8, 24 + 4 * n % 32, 40))
-        data = io.BytesIO()
-        image.save(data, "PNG")
-        files[f"picture-{n}.png"] = data.getvalue()
-        files[f"picture-{n}.txt"] = f"a coloured square, number {n}".encode()
-    return files
-
-
-def training_config(steps: int) -> dict[str, Any]:
-    return {
-        "--model_family": "flux",
-        "--model_type": "lora",
-        "--pretrained_model_name_or_path": "black-forest-labs/FLUX.1-dev",
-        "--output_dir": "output/tests",
-        "--max_train_steps": steps,
-        "--checkpoint_step_interval": steps,
-        "--validation_step_interval": steps,
-        "--validation_prompt": "a coloured square",
-        "--lora_rank": 4,
-        "--learning_rate": 1e-4,
-        "--train_batch_size": 1,
-        "--seed": 7,
-    }
-
-
-def dataloader(*dataset_ids: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": dataset_id,
-            "type": "local",
-            "dataset_type": "image",
-            "instance_data_dir": f"/data/{dataset_id}",
-            "caption_strategy": "textfile",
-            "resolution": 64,
-            "resolution_type": "pixel",
-        }
-        for dataset_id in dataset_ids
-    ]
-
-
-def submission(dataset_id: str, *, steps: int = 6) -> dict[str, Any]:
-    """The body of a submit."""
-    return {"config": training_config(steps), "dataloader_config": dataloader(dataset_id)}
-
-
 def free_ports() -> Ports:
     """Three free ports in a row. Raises StackFailed."""
     for _ in range(200):
@@ -398,10 +347,3 @@ def running_stack(folder: Path) -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
-
-
-def in_parallel(count: int, work: Callable[[int], _T]) -> Sequence[_T | Exception]:
-    """``work(0)`` … ``work(count - 1)`` at the same time; results or exceptions."""
-    from tests.support.jobs import together
-
-    return together(count, work)

@@ -59,17 +59,7 @@ def test_the_holder_of_a_port_is_found_in_proc(tmp_path: Path) -> None:
 def test_a_second_stack_shares_code_and_environments_alone(tmp_path: Path) -> None:
     first, second = (Layout.from_environment(e, tmp_path) for e in ({}, {"STC_LOCAL_DIR": str(tmp_path / "second")}))
     assert Layout.from_environment({"STC_LOCAL_DIR": ""}, tmp_path) == first == Layout(tmp_path)
-    for part in (
-        "run",
-        "logs",
-        "state",
-        "stack_file",
-        "lock",
-        "record",
-        "deployed",
-        "emulator_state",
-        "provider_token",
-    ):
+    for part in ("run", "logs", "state", "stack_file", "lock", "record", "deployed", "emulator_state"):
         assert getattr(first, part).is_relative_to(tmp_path / ".local")
         assert getattr(second, part).is_relative_to(tmp_path / "second")
     assert (second.python, second.emulator_python, second.root) == (first.python, first.emulator_python, first.root)
