@@ -30,7 +30,7 @@ stop: ## end it; jobs are kept
 
 status: ## what runs
 	@$(READY)
-	@$(STACK) status
+	@$(STACK) status || true
 
 logs: ## what the programs and the Lambdas write
 	@$(READY)
