@@ -121,21 +121,43 @@ def list_job_events(call: Call[None, parts.EventsQuery], job_id: str) -> parts.E
 
 @api.endpoint(
     "GET",
+    "/cloud/jobs/{job_id}/config",
+    permission=Permission.JOB_VIEW_OWN,
+    response=parts.JobConfigResponse,
+    statuses=(404,),
+)
+def get_job_config(call: Call[None, None], job_id: str) -> parts.JobConfigResponse:
+    """Get the config a job was launched with."""
+    job, submitted = call.services.jobs.submitted(call.who, job_id)
+    return parts.JobConfigResponse(
+        job_id=job_id,
+        config_name=job.config_name,
+        config_version=job.config_version,
+        config=submitted.config,
+        dataloader_config=submitted.dataloader,
+        adjustments=list(submitted.adjustments),
+    )
+
+
+@api.endpoint(
+    "GET",
     "/cloud/jobs/{job_id}/outputs",
     permission=Permission.JOB_VIEW_OWN,
+    query=parts.OutputsQuery,
     response=parts.OutputsResponse,
     statuses=(404,),
 )
-def list_job_outputs(call: Call[None, None], job_id: str) -> parts.OutputsResponse:
-    """List what a job has published, with download links."""
-    outputs = call.services.jobs.outputs(call.who, job_id)
+def list_job_outputs(call: Call[None, parts.OutputsQuery], job_id: str) -> parts.OutputsResponse:
+    """List what a job has published, by path, with download links."""
+    outputs = call.services.jobs.outputs(call.who, job_id, after=call.query.after, limit=call.query.limit)
     return parts.OutputsResponse(
         job_id=job_id,
         files=[parts.output_view(file, url) for file, url in outputs.files],
-        total_bytes=sum(file.size for file, _ in outputs.files),
+        total_bytes=outputs.total_bytes,
         verified=outputs.verified,
         manifest_url=outputs.manifest_url,
         complete=outputs.complete,
+        next=outputs.next,
     )
 
 

@@ -266,7 +266,7 @@ _REFUSED_SUBMIT: Mapping[str, Any] = {
 def problem(error: AppError, request_id: str, *, submit: bool = False) -> Response:
     """The one place where an error becomes HTTP."""
     document: dict[str, Any] = {
-        "type": f"https://simpletuner.dev/problems/{error.code}",
+        "type": f"urn:problem-type:simpletuner-cloud:{error.code}",
         "title": error.title,
         "status": error.status,
         "detail": error.detail,

@@ -40,7 +40,7 @@ class Problem(ResponseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "type": "https://simpletuner.dev/problems/job_not_found",
+                    "type": "urn:problem-type:simpletuner-cloud:job_not_found",
                     "title": "Not found",
                     "status": 404,
                     "detail": "Job not found: 4mq1",

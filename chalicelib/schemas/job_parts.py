@@ -88,8 +88,15 @@ class OutputFileView(ResponseModel):
     problem: str | None = None
 
 
+class OutputsQuery(RequestModel):
+    after: str | None = Field(None, max_length=1024)
+    limit: int = Field(1_000, ge=1, le=1_000)
+
+
 class OutputsResponse(ResponseModel):
-    """``url`` is a presigned GET, good for an hour. ``complete`` once nothing more will come."""
+    """``url`` is a presigned GET, good for an hour. ``complete`` once nothing more will come.
+
+    ``total_bytes`` counts all files of the job; ``next`` is the value for ``after`` when there are more, else null."""
 
     job_id: str
     files: list[OutputFileView]
@@ -97,6 +104,18 @@ class OutputsResponse(ResponseModel):
     verified: bool
     manifest_url: str | None
     complete: bool
+    next: str | None = None
+
+
+class JobConfigResponse(ResponseModel):
+    """What the job was launched with: the config as adjusted, the dataloader as submitted. Holds no secrets."""
+
+    job_id: str
+    config_name: str | None
+    config_version: int | None
+    config: dict[str, Any]
+    dataloader_config: list[dict[str, Any]]
+    adjustments: list[str]
 
 
 def inline_progress(job: Job) -> InlineProgressResponse:

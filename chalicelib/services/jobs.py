@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.escrow import Manifest, OutputFile, artifacts_prefix, job_prefix
-from chalicelib.domain.jobs import Job, JobEvent, JobStatus, JobType
+from chalicelib.domain.jobs import Job, JobEvent, JobInput, JobStatus, JobType
 from chalicelib.domain.lifecycle import Change, JobGoneError, Note, change, mutate, prediction_is_over
 from chalicelib.domain.logs import utf8_slice
 from chalicelib.domain.permissions import Permission, Principal
@@ -25,6 +25,8 @@ FRESH_FOR = timedelta(seconds=2)
 #: How many active jobs one ``sync_active`` read refreshes; the workflow looks after the others.
 SYNC_LIMIT = 10
 URL_LIFETIME = timedelta(hours=1)
+#: Files of one answer: a link has up to 2 KB, and a Lambda answers with 6 MB at most.
+MAX_OUTPUTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,11 @@ class LogSlice:
 @dataclass(frozen=True)
 class Outputs:
     files: list[tuple[OutputFile, str]]
+    total_bytes: int
     verified: bool
     manifest_url: str | None
     complete: bool
+    next: str | None
 
 
 class JobsService:
@@ -140,8 +144,9 @@ class JobsService:
         self.get(who, job_id)
         return self._ports.jobs.events(job_id, after=after, limit=limit)
 
-    def outputs(self, who: Principal, job_id: str) -> Outputs:
-        """What is in escrow, with links that work for an hour. Before the end: what has been published so far."""
+    def outputs(self, who: Principal, job_id: str, *, after: str | None = None, limit: int = MAX_OUTPUTS) -> Outputs:
+        """What is in escrow, by path, from behind ``after``, with links that work for an hour. Before the end: what has
+        been published so far. ``total_bytes`` counts all files, not only this page's."""
         job = self.get(who, job_id)
         prefix = artifacts_prefix(job.owner, job_id)
         manifest_url = None
@@ -154,11 +159,27 @@ class JobsService:
                 manifest_url = self._ports.outputs.presign_get(key, expires=URL_LIFETIME, filename="manifest.json")
         if manifest_url is None:
             files = inventory(self._ports, job)
+        rest = sorted((f for f in files if after is None or f.path > after), key=lambda f: f.path)
         links = [
             (f, self._ports.outputs.presign_get(prefix + f.path, expires=URL_LIFETIME, filename=f.path.split("/")[-1]))
-            for f in files
+            for f in rest[:limit]
         ]
-        return Outputs(links, job.delivery.verified_at is not None, manifest_url, job.is_terminal)
+        return Outputs(
+            files=links,
+            total_bytes=sum(f.size for f in files),
+            verified=job.delivery.verified_at is not None,
+            manifest_url=manifest_url,
+            complete=job.is_terminal,
+            next=links[-1][0].path if len(rest) > limit else None,
+        )
+
+    def submitted(self, who: Principal, job_id: str) -> tuple[Job, JobInput]:
+        """The job and the config it was launched with. Raises NotFound."""
+        job = self.get(who, job_id)
+        job_input = self._ports.jobs.get_input(job_id)
+        if job_input is None:
+            raise NotFound(f"The config of job {job_id} is gone.", code="config_not_found")
+        return job, job_input
 
     def cancel(self, who: Principal, job_id: str) -> Job:
         """Asks for the end of a job and ends it as soon as the provider confirms.

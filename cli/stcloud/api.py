@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from stcloud.client import Client
 from stcloud.errors import ApiError, Conflict
-from stcloud.models import Job, Outputs, Progress, Upload, Version
+from stcloud.models import Job, OutputFile, Outputs, Progress, Upload, Version
 
 PAGE = 200
 #: More pages than any list of this product has; a server that goes on forever is broken.
@@ -118,7 +118,17 @@ class Api:
         raise _endless()
 
     def outputs(self, job_id: str) -> Outputs:
-        return cast(Outputs, self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}/outputs"))
+        """All files of the job, however many pages they take; the other facts are the last page's."""
+        path = f"/cloud/jobs/{_quoted(job_id)}/outputs"
+        files: list[OutputFile] = []
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            answer = self._client.call("GET", path, query={"after": after})
+            files += cast(list[OutputFile], answer["files"])
+            after = answer.get("next")
+            if after is None:
+                return cast(Outputs, {**answer, "files": files})
+        raise _endless()
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Asks for the end of a job. A job that is cancelled already is what was wanted."""

@@ -64,7 +64,7 @@ def timed_out(seconds: float) -> Refusal:
 def as_problem(refusal: Refusal) -> tuple[Headers, bytes]:
     """RFC 9457, with the members the API's own problems have."""
     document = {
-        "type": f"https://simpletuner.dev/problems/{refusal.code}",
+        "type": f"urn:problem-type:simpletuner-cloud:{refusal.code}",
         "title": refusal.title,
         "status": refusal.status,
         "detail": refusal.detail,

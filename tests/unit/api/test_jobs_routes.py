@@ -10,7 +10,7 @@ from chalicelib.domain.permissions import Permission
 from chalicelib.domain.predictions import PredictionStatus
 from chalicelib.schemas.base import Problem
 from tests.fakes.provider import REFUSED, Life
-from tests.fakes.world import World
+from tests.fakes.world import DATALOADER, World
 from tests.unit.api.client import Answer, ApiClient, with_ports
 
 JOBS = "/api/cloud/jobs"
@@ -101,7 +101,7 @@ def test_nothing_secret_is_in_any_answer(api: ApiClient, world: World, job_id: s
     world.run(20)
     token = world.job(job_id).task_token
     assert token is not None
-    for path in ("", "/events", "/logs", "/outputs", "/inline-progress"):
+    for path in ("", "/config", "/events", "/logs", "/outputs", "/inline-progress"):
         text = api.get(f"{JOBS}/{job_id}{path}").body.decode()
         assert token not in text
         assert world.provider.secret not in text
@@ -282,6 +282,29 @@ def test_events_page_without_gaps(api: ApiClient, world: World, job_id: str) -> 
         after = page["next"]
     assert seen == everything["events"]
     assert {"job.submitted", "job.launched", "job.running", "job.completed"} <= {e["type"] for e in seen}
+
+
+def test_outputs_come_in_pages_by_path(api: ApiClient, world: World, job_id: str) -> None:
+    world.run(300)
+    whole = api.get(f"{JOBS}/{job_id}/outputs").json()
+    paths = [file["path"] for file in whole["files"]]
+    assert paths == sorted(paths)
+    assert whole["next"] is None
+    first = api.get(f"{JOBS}/{job_id}/outputs?limit=1").json()
+    assert [file["path"] for file in first["files"]] == paths[:1]
+    assert (first["next"], first["total_bytes"]) == (paths[0], whole["total_bytes"])
+    rest = api.get(f"{JOBS}/{job_id}/outputs?after={first['next']}").json()
+    assert [file["path"] for file in rest["files"]] == paths[1:]
+    assert rest["next"] is None
+
+
+def test_a_job_shows_the_config_it_was_launched_with(api: ApiClient, world: World, job_id: str) -> None:
+    body = api.get(f"{JOBS}/{job_id}/config").json()
+    assert body["config"]["max_train_steps"] == 200
+    assert body["config"]["num_train_epochs"] == 0
+    assert body["dataloader_config"] == DATALOADER
+    assert any("validation_prompt" in note for note in body["adjustments"])
+    assert "aws_secret_access_key" not in str(body)
 
 
 def test_outputs_have_links_hashes_and_the_verified_mark(api: ApiClient, world: World, job_id: str) -> None:

@@ -49,8 +49,19 @@ export const getLogs = (jobId: string, at: { offset: number; limit?: number }, s
 export const getEvents = (jobId: string, after: number, signal?: AbortSignal) =>
   request<EventPage>("GET", one(jobId, "/events"), { query: { after, limit: 200 }, ...opt(signal) });
 
-export const getOutputs = (jobId: string, signal?: AbortSignal) =>
-  request<Outputs>("GET", one(jobId, "/outputs"), opt(signal));
+const OUTPUT_PAGES_MAX = 50;
+
+/** All files of the job, however many pages they take. */
+export async function getOutputs(jobId: string, signal?: AbortSignal): Promise<Outputs> {
+  const files: Outputs["files"] = [];
+  let after: string | null = null;
+  for (let page = 0; ; page++) {
+    const part: Outputs = await request("GET", one(jobId, "/outputs"), { query: { after }, ...opt(signal) });
+    files.push(...part.files);
+    after = part.next ?? null;
+    if (after === null || page === OUTPUT_PAGES_MAX) return { ...part, files };
+  }
+}
 
 export const cancelJob = (jobId: string) => request<CancelResult>("POST", one(jobId, "/cancel"));
 

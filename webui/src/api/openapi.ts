@@ -193,6 +193,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/jobs/{job_id}/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_job_config"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/jobs/{job_id}/events": {
         parameters: {
             query?: never;
@@ -523,6 +539,18 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
         };
+        JobConfigResponse: {
+            adjustments: string[];
+            config: {
+                [key: string]: unknown;
+            };
+            config_name: string | null;
+            config_version: number | null;
+            dataloader_config: {
+                [key: string]: unknown;
+            }[];
+            job_id: string;
+        };
         JobListResponse: {
             jobs: components["schemas"]["JobView"][];
             /** @default null */
@@ -661,6 +689,8 @@ export interface components {
             files: components["schemas"]["OutputFileView"][];
             job_id: string;
             manifest_url: string | null;
+            /** @default null */
+            next: string | null;
             total_bytes: number;
             verified: boolean;
         };
@@ -678,7 +708,7 @@ export interface components {
          *       "message": "Job not found: 4mq1",
          *       "request_id": "0f5d2c1e",
          *       "status": 404,
-         *       "type": "https://simpletuner.dev/problems/job_not_found"
+         *       "type": "urn:problem-type:simpletuner-cloud:job_not_found"
          *     }
          */
         Problem: {
@@ -1948,6 +1978,61 @@ export interface operations {
             };
         };
     };
+    get_job_config: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobConfigResponse"];
+                };
+            };
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_job_events: {
         parameters: {
             query?: {
@@ -2179,7 +2264,10 @@ export interface operations {
     };
     list_job_outputs: {
         parameters: {
-            query?: never;
+            query?: {
+                after?: string | null;
+                limit?: number;
+            };
             header?: never;
             path: {
                 /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
@@ -2215,6 +2303,14 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
