@@ -203,20 +203,32 @@ def test_the_trainers_scratch_space_goes_after_three_days() -> None:
 
 
 def test_pages_get_a_strict_content_security_policy() -> None:
-    for name in ("PageHeaders", "DocsHeaders"):
-        headers = RESOURCES[name]["Properties"]["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
-        policy = json.dumps(headers["ContentSecurityPolicy"]["ContentSecurityPolicy"])
-        for rule in (
-            "default-src 'none'",
-            "script-src 'self';",
-            "style-src 'self';",
-            "frame-ancestors 'none'",
-            "base-uri 'none'",
-        ):
-            assert rule in policy
-        assert "unsafe" not in policy
-        assert headers["ContentTypeOptions"] == {"Override": True}
-        assert headers["StrictTransportSecurity"]["Fn::If"][2]["AccessControlMaxAgeSec"] >= 31536000
+    headers = RESOURCES["PageHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+    template, values = headers["ContentSecurityPolicy"]["ContentSecurityPolicy"]["Fn::Sub"]
+    policy = dict(rule.split(" ", 1) for rule in template.split("; "))
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self' ${Outputs}",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    hosts = values["Outputs"]["Fn::If"][2]["Fn::Sub"].split()
+    bucket = RESOURCES["OutputsBucket"]["Properties"]["BucketName"]["Fn::Sub"]
+    assert hosts == [f"https://{bucket}.s3{region}.${{AWS::URLSuffix}}" for region in (".${AWS::Region}", "")]
+    assert headers["ContentTypeOptions"] == {"Override": True}
+    assert headers["StrictTransportSecurity"]["Fn::If"][2]["AccessControlMaxAgeSec"] >= 31536000
+
+
+def test_every_page_is_served_with_the_same_headers() -> None:
+    config = RESOURCES["Distribution"]["Properties"]["DistributionConfig"]
+    assert config["DefaultCacheBehavior"]["ResponseHeadersPolicyId"] == {"Ref": "PageHeaders"}
+    assert [behaviour["PathPattern"] for behaviour in config["CacheBehaviors"]] == ["/api/*"]
 
 
 def test_the_api_is_never_cached_and_keeps_its_own_host() -> None:
@@ -234,7 +246,7 @@ def test_what_the_gateway_answers_by_itself_is_a_problem_like_the_others(name: s
     document = json.loads(response["ResponseTemplates"]["application/json"])
     assert set(document) == {"type", "title", "status", "detail", "code", "error", "request_id", "errors"}
     assert str(document["status"]) == response["StatusCode"]
-    assert document["type"].endswith(f"/{document['code']}")
+    assert document["type"].endswith(f":{document['code']}")
     assert response["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
 
 
