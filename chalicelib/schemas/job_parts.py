@@ -56,6 +56,8 @@ class InlineProgressResponse(ResponseModel):
     learning_rate: float | None
     eta_seconds: int | None
     cost_usd: float | None
+    cancel_requested: bool
+    last_confirmed_at: datetime | None = Field(description="When the provider last confirmed the state.")
     updated_at: datetime
 
 
@@ -132,6 +134,8 @@ def inline_progress(job: Job) -> InlineProgressResponse:
         learning_rate=job.progress.learning_rate,
         eta_seconds=job.progress.eta_seconds,
         cost_usd=None if job.cost_usd is None else float(job.cost_usd),
+        cancel_requested=job.cancel_requested_at is not None,
+        last_confirmed_at=job.last_confirmed_at,
         updated_at=job.updated_at,
     )
 

@@ -292,6 +292,8 @@ export function createJobs() {
         learning_rate: p.learning_rate,
         eta_seconds: p.eta_seconds,
         cost_usd: job.cost_usd,
+        cancel_requested: job.cancel_requested,
+        last_confirmed_at: job.last_confirmed_at,
         updated_at: job.updated_at,
       };
     },

@@ -270,6 +270,22 @@ def test_progress_has_the_recorded_fields_and_is_fresh(api: ApiClient, world: Wo
     assert world.provider.calls.count("get") == calls, "what is younger than two seconds is not asked for again"
 
 
+def test_progress_tells_of_a_cancellation_and_of_the_provider(api: ApiClient, world: World, job_id: str) -> None:
+    route = f"{JOBS}/{job_id}/inline-progress"
+    world.settle()
+    world.clock.advance(71)
+    before = api.get(route).json()
+    assert before["cancel_requested"] is False
+    assert before["last_confirmed_at"] == api.get(f"{JOBS}/{job_id}").json()["job"]["last_confirmed_at"] is not None
+    api.post(f"{JOBS}/{job_id}/cancel")
+    assert api.get(route).json()["cancel_requested"] is True
+
+
+def test_progress_of_a_job_the_provider_does_not_know_yet(api: ApiClient, job_id: str) -> None:
+    body = api.get(f"{JOBS}/{job_id}/inline-progress").json()
+    assert (body["cancel_requested"], body["last_confirmed_at"]) == (False, None)
+
+
 def test_events_page_without_gaps(api: ApiClient, world: World, job_id: str) -> None:
     world.run(300)
     everything = api.get(f"{JOBS}/{job_id}/events?limit=500").json()

@@ -524,9 +524,11 @@ export interface components {
             version: string;
         };
         InlineProgressResponse: {
+            cancel_requested: boolean;
             cost_usd: number | null;
             eta_seconds: number | null;
             job_id: string;
+            last_confirmed_at: string | null;
             last_log: string | null;
             learning_rate: number | null;
             loss: number | null;

@@ -30,15 +30,9 @@ const MILESTONES = [25, 50, 75, 100];
 
 export function JobPage() {
   const { jobId = "" } = useRoute().params as { jobId?: string };
-  // After an action of ours the whole record counts: progress says nothing of a cancellation asked for.
-  const whole = useRef(false);
   const { state, refresh } = usePoll(
     `job/${jobId}`,
-    async (signal, previous: LoadedRecord | undefined) => {
-      const loaded = await loadJob(jobId, whole.current ? undefined : previous, Date.now(), signal);
-      whole.current = false;
-      return loaded;
-    },
+    (signal, previous: LoadedRecord | undefined) => loadJob(jobId, previous, Date.now(), signal),
     ({ job }) => (job.is_active ? ACTIVE_MS : null),
   );
   const { data, error } = state.value;
@@ -55,11 +49,7 @@ export function JobPage() {
       </Page>
     );
   }
-  const changed = () => {
-    whole.current = true;
-    refresh();
-  };
-  return <LoadedJob key={jobId} job={data.job} state={state.value} back={back} onChanged={changed} />;
+  return <LoadedJob key={jobId} job={data.job} state={state.value} back={back} onChanged={refresh} />;
 }
 
 interface LoadedJobProps {

@@ -35,6 +35,8 @@ export function withProgress(job: Job, progress: InlineProgress): Job {
   return {
     ...job,
     cost_usd: progress.cost_usd,
+    cancel_requested: progress.cancel_requested,
+    last_confirmed_at: progress.last_confirmed_at,
     updated_at: progress.updated_at,
     progress: {
       ...job.progress,
