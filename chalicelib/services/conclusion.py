@@ -54,7 +54,8 @@ class ConclusionService:
         if job.is_terminal or not prediction_is_over(job):
             return job
         delivery = job.delivery
-        if job.prediction_id is not None and delivery.verified_at is None:
+        if job.prediction_id is not None and delivery.manifest_key is None:
+            # Verify's manifest, also of an unsound model, says more: hashes, and which file has which problem.
             delivery = self._keep(job)
         if job.prediction_id is not None:
             self._ports.dataset_files.delete_prefix(scratch_prefix(job.owner, job.job_id))
