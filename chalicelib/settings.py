@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     sandbox: bool = False
     s3_endpoint_url: Base = ""
     max_concurrent_jobs: int = Field(5, ge=1, le=1000)
-    sweep_grace_seconds: int = Field(120, ge=1)
+    sweep_grace_seconds: int = Field(60, ge=1)
     launch_lease_seconds: int = Field(60, ge=1)
     adopt_settle_seconds: int = Field(30, ge=0)
     default_max_run_seconds: int = Field(24 * 3600, ge=300, le=34 * 3600)

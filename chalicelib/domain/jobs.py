@@ -140,13 +140,15 @@ class Job(_Frozen):
     """One training job. Times are aware UTC datetimes, money is Decimal US dollars.
 
     ``version`` grows by one with every write. ``attempt`` numbers the Step Functions executions of this job (not the
-    predictions: there is at most one). ``task_token`` is secret and never leaves the service.
+    predictions: there is at most one); ``attempt_at`` is when the sweeper began this one, None for the first.
+    ``task_token`` is secret and never leaves the service.
     """
 
     job_id: str
     owner: str
     version: int = 1
     attempt: int = 1
+    attempt_at: datetime | None = None
     job_type: JobType = JobType.CLOUD
     provider: str
     status: JobStatus = JobStatus.QUEUED

@@ -334,7 +334,7 @@ class Limits:
     default_max_run_seconds: int = 24 * 3600
     launch_lease_seconds: int = 60
     adopt_settle_seconds: int = 30
-    sweep_grace_seconds: int = 120
+    sweep_grace_seconds: int = 60
     max_attempts: int = 50
 
 

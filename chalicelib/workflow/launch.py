@@ -1,9 +1,11 @@
 """Launch: create at most one prediction for a job, whatever is retried, raced, killed or delayed.
 
-1. The intent is written before anything is sent, as a lease: only its holder may create.
+1. The intent is written before anything is sent, as a lease: only its holder may create. Even the first holder looks
+   before it creates: a database that lost its last writes may have forgotten the intent of a training that runs.
 2. Whoever finds an intent that is not its own, whose lease has run out, looks at the provider for a prediction that
    carries the job's id before it creates. Until ``adopt_settle_seconds`` have passed since the last request that may
-   have been taken, not finding one proves nothing, and it waits.
+   have been taken, not finding one proves nothing, and it waits. While the lease runs, one that is found is adopted
+   all the same: its creator may be dead.
 3. A failed create that certainly did nothing gives the lease back; one that may have been taken starts rule 2.
 """
 
@@ -70,13 +72,12 @@ def launch(job_id: str, ports: Ports) -> Outcome:
     job = mutate(ports.jobs, job_id, take_lease)
     if job.launch is None or job.launch.token != token:
         # Over, launched, cancelled, or another execution holds the lease: the record says what to do.
-        return Outcome(Next.AWAIT_SHORT if _leased(job, now) else route(job, now), job.wakes)
+        if _leased(job, now):
+            return _look_meanwhile(job, provider, ports)
+        return Outcome(route(job, now), job.wakes)
     earlier = before[0].launch
-    if earlier is not None:
-        outcome = _look(job, earlier, provider, ports, now)
-        if outcome is not None:
-            return outcome
-    return _create(job, provider, ports)
+    outcome = _look(job, earlier, provider, ports, now) if earlier else _look_first(job, provider, ports, now)
+    return _create(job, provider, ports) if outcome is None else outcome
 
 
 def _leased(job: Job, now: datetime) -> bool:
@@ -107,6 +108,42 @@ def find_tagged(provider: Provider, tag: str, since: datetime) -> Search:
     return Search(tuple(found), certain=False)
 
 
+def _look_first(job: Job, provider: Provider, ports: Ports, now: datetime) -> Outcome | None:
+    """Adopts a prediction that the record should know; None when there is none, which is the rule."""
+    try:
+        search = find_tagged(provider, job.job_id, job.created_at - CLOCK_SKEW)
+    except ProviderFault as fault:
+        return _not_taken(job, fault, ports, now)
+    if not search.found:
+        return None
+    try:
+        return _adopt(job, search, provider, ports)
+    except ProviderFault:
+        job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=now, now=now))
+        return Outcome(Next.AWAIT_SHORT, job.wakes)
+
+
+def _look_meanwhile(job: Job, provider: Provider, ports: Ports) -> Outcome:
+    """Adopts what the holder of the lease has created. Creates nothing, so it is safe beside a holder that lives."""
+    try:
+        search = find_tagged(provider, job.job_id, job.created_at - CLOCK_SKEW)
+        if search.found:
+            return _adopt(job, search, provider, ports)
+    except ProviderFault:
+        pass  # the next look comes in half a minute
+    return Outcome(Next.AWAIT_SHORT, job.wakes)
+
+
+def _adopt(job: Job, search: Search, provider: Provider, ports: Ports) -> Outcome:
+    """Raises ProviderFault."""
+    keep = _choose(search.found)
+    for other in search.found:
+        if other.id != keep.id and not other.status.is_over:
+            provider.cancel(other.id)
+    job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, keep, ports.clock.now(), adopted=True))
+    return Outcome(Next.OBSERVE, job.wakes)
+
+
 def _look(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now: datetime) -> Outcome | None:
     """Adopts a prediction created by an earlier try; None means that there is certainly none."""
     # The earlier holder may have died right after sending, at the very end of its lease.
@@ -114,15 +151,9 @@ def _look(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now
     try:
         search = find_tagged(provider, job.job_id, earlier.intended_at - CLOCK_SKEW)
         if search.found:
-            keep = _choose(search.found)
-            for other in search.found:
-                if other.id != keep.id and not other.status.is_over:
-                    provider.cancel(other.id)
+            return _adopt(job, search, provider, ports)
     except ProviderFault:
         return _look_again(job, earlier, ports, now)
-    if search.found:
-        job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, keep, ports.clock.now(), adopted=True))
-        return Outcome(Next.OBSERVE, job.wakes)
     if not search.certain or now < sent_at + timedelta(seconds=ports.limits.adopt_settle_seconds):
         return _look_again(job, earlier, ports, now)
     if job.cancel_requested_at is not None:
@@ -168,25 +199,29 @@ def _create(job: Job, provider: Provider, ports: Ports) -> Outcome:
         prediction = provider.create(request)
     except ProviderFault as fault:
         now = ports.clock.now()
-        failure = _failure_of(fault)
-        if fault.kind is FaultKind.OURS:
-            note = Note("launch.postponed", f"The launch could not be prepared: {fault.message}")
-        else:
-            note = Note("provider.refused", f"The provider did not take the training: {fault.message}")
         if fault.sent:
             job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=now, now=now))
-        elif fault.kind in _FINAL_KINDS:
-            job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, failure, now))
-            return Outcome(route(job, now), job.wakes)
-        else:
-            job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now, note=note))
-        return Outcome(Next.AWAIT_SHORT, job.wakes)
+            return Outcome(Next.AWAIT_SHORT, job.wakes)
+        return _not_taken(job, fault, ports, now)
     now = ports.clock.now()
     job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, prediction, now, adopted=False))
     if job.prediction_id != prediction.id:
         # The lease ran out while the provider took its time, and somebody adopted or created another one.
         provider.cancel(prediction.id)
     return Outcome(Next.OBSERVE if job.cancel_requested_at else Next.AWAIT_SHORT, job.wakes)
+
+
+def _not_taken(job: Job, fault: ProviderFault, ports: Ports, now: datetime) -> Outcome:
+    """After a fault that certainly created nothing: final ones end the job, after others the launch is tried again."""
+    if fault.kind in _FINAL_KINDS:
+        job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, _failure_of(fault), now))
+        return Outcome(route(job, now), job.wakes)
+    if fault.kind is FaultKind.OURS:
+        note = Note("launch.postponed", f"The launch could not be prepared: {fault.message}")
+    else:
+        note = Note("provider.refused", f"The provider did not take the training: {fault.message}")
+    job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now, note=note))
+    return Outcome(Next.AWAIT_SHORT, job.wakes)
 
 
 def build_request(job: Job, provider: Provider, ports: Ports) -> LaunchRequest:

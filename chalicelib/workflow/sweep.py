@@ -91,7 +91,7 @@ def _look_after(job: Job, ports: Ports, report: SweepReport) -> None:
         return
     job, now = fresh, ports.clock.now()
     grace = timedelta(seconds=ports.limits.sweep_grace_seconds)
-    if now - job.updated_at > grace and not ports.runner.is_running(job.job_id, job.attempt):
+    if now - (job.attempt_at or job.created_at) > grace and not ports.runner.is_running(job.job_id, job.attempt):
         _restart(job, ports, report, now)
         return
     if _due(job, now):
@@ -134,7 +134,7 @@ def _restart(job: Job, ports: Ports, report: SweepReport, now: datetime) -> None
             )
             stopped = current.moved(now=now, failure=failure)
             return change(stopped, now, Note("job.problem", failure.message, {"code": failure.code}))
-        moved = current.moved(now=now, attempt=attempt + 1, task_token=None, wait_until=None)
+        moved = current.moved(now=now, attempt=attempt + 1, attempt_at=now, task_token=None, wait_until=None)
         return change(
             moved, now, Note("workflow.restarted", "The workflow was started again", {"attempt": attempt + 1})
         )
@@ -185,6 +185,6 @@ def _is_orphan(prediction: Prediction, ports: Ports) -> bool:
             continue
         if job.prediction_id == prediction.id:
             return False
-        if job.prediction_id is None and job.launch is not None:
-            return False  # Launch adopts it
+        if job.prediction_id is None:
+            return False  # Launch adopts it, also one whose intent a restored database has forgotten
     return age > ORPHAN_AGE

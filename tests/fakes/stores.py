@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain.configs import TrainingConfig
@@ -41,6 +42,18 @@ class InMemoryJobStore:
         self._events: dict[str, list[JobEvent]] = {}
         self._keys: dict[tuple[str, str], IdempotencyRecord] = {}
         self._slots: dict[str, set[str]] = {}
+
+    def backup(self) -> Callable[[], None]:
+        """What is stored now; calling the answer brings it back, as a restored backup or a killed emulator does."""
+        parts = ("_jobs", "_inputs", "_events", "_keys", "_slots")
+        with self._lock:
+            kept = copy.deepcopy({name: getattr(self, name) for name in parts})
+
+        def restore() -> None:
+            with self._lock:
+                vars(self).update(copy.deepcopy(kept))
+
+        return restore
 
     def submit(
         self,
