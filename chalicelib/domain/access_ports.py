@@ -1,0 +1,189 @@
+"""The ports of the doors: user pool, sessions, keys, profiles, audit, rates. ``ports`` has the rules of all ports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from chalicelib.domain.api_keys import ApiKey
+from chalicelib.domain.audit import AuditAction, AuditRecord, AuditResult, Seal
+from chalicelib.domain.people import Person, Session
+from chalicelib.domain.permissions import Role
+
+
+class SignInError(Exception):
+    """Sign-in refused: wrong name or password, unknown or disabled user, all alike."""
+
+
+class PasswordRefusedError(Exception):
+    """The user pool's password policy refuses the password; ``args[0]`` says what is missing, without the password."""
+
+
+class UserExistsError(Exception):
+    """There is a user of this name or address already."""
+
+
+class UnknownUserError(Exception):
+    """There is no such user."""
+
+
+class SetupDoneError(Exception):
+    """There is, or was, a first admin already."""
+
+
+class InvalidSessionError(Exception):
+    """The token is no valid access token of our user pool, or it has expired."""
+
+
+class ChallengeError(Exception):
+    """Sign-in needs one more step. ``name`` is the user pool's challenge, ``session`` its opaque state."""
+
+    def __init__(self, name: str, session: str) -> None:
+        super().__init__(name)
+        self.name = name
+        self.session = session
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """``repr`` hides them. ``expires_in`` is that of the access token, in seconds."""
+
+    access: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+    expires_in: int
+
+
+class UserPool(Protocol):
+    """Passwords, MFA and identity providers live behind it (Amazon Cognito). Every call is bounded in time."""
+
+    def sign_in(self, username: str, password: str) -> Tokens:
+        """Raises SignInError, ChallengeError (a new password or an MFA code is wanted)."""
+
+    def answer_challenge(self, username: str, challenge: str, session: str, answer: str) -> Tokens:
+        """Answers NEW_PASSWORD_REQUIRED or SOFTWARE_TOKEN_MFA. Raises SignInError, ChallengeError,
+        PasswordRefusedError."""
+
+    def refresh(self, refresh_token: str) -> Tokens:
+        """New tokens; ``refresh`` is None when the old one stays. Raises SignInError."""
+
+    def sign_out(self, refresh_token: str) -> None:
+        """Revokes the refresh token and what came from it; unknown ones have no effect."""
+
+    def sign_out_everywhere(self, username: str) -> None: ...
+
+    def change_password(self, access_token: str, old: str, new: str) -> None:
+        """Raises SignInError (old password), PasswordRefusedError."""
+
+    def create(self, username: str, email: str, *, password: str | None, role: Role) -> str:
+        """Creates a user in the role's group and returns the ``sub``. With a password it is permanent; without one
+        the pool sends an invitation. Raises UserExistsError, PasswordRefusedError."""
+
+    def set_role(self, username: str, role: Role) -> None:
+        """The user is in this group and no other. Raises UnknownUserError."""
+
+    def set_enabled(self, username: str, *, enabled: bool) -> None:
+        """Raises UnknownUserError. Disabling also ends the user's sessions."""
+
+    def delete(self, username: str) -> None:
+        """Unknown users have no effect."""
+
+
+class SessionVerifier(Protocol):
+    def verify(self, access_token: str, now: datetime) -> Session:
+        """Checks signature (cached JWKS, fetched anew for an unknown ``kid`` but not more than once a minute), issuer,
+        ``client_id``, ``token_use`` = access, expiry. Offline but for the JWKS. Raises InvalidSessionError."""
+
+
+class AccessStore(Protocol):
+    """Profiles and keys."""
+
+    def create_first_admin(self, person: Person) -> None:
+        """One transaction: the mark that setup is done, and the profile. Raises SetupDoneError; nothing is written."""
+
+    def setup_done(self) -> bool:
+        """Strongly consistent."""
+
+    def undo_first_admin(self, user_id: str) -> None:
+        """Takes back ``create_first_admin`` of this person, when the user pool refused them afterwards."""
+
+    def put_person(self, person: Person) -> None:
+        """Creates or replaces."""
+
+    def get_person(self, user_id: str) -> Person | None: ...
+
+    def list_people(self, *, limit: int = 100, cursor: str | None = None) -> tuple[Sequence[Person], str | None]:
+        """By username. Raises InvalidCursorError."""
+
+    def delete_person(self, user_id: str) -> None:
+        """The profile and all keys; keys first."""
+
+    def find_key(self, handle: str, key_id: str) -> tuple[ApiKey, Person] | None:
+        """The key and its owner in ONE request, strongly consistent. None unless both exist."""
+
+    def create_key(self, key: ApiKey, *, limit: int) -> None:
+        """Raises StaleRecordError when the id exists, SlotsFullError when the person has ``limit`` keys that are not
+        revoked."""
+
+    def put_key(self, key: ApiKey) -> None:
+        """Replaces an existing key. Raises StaleRecordError when it is gone. A revoked key never lives again."""
+
+    def keys_of(self, user_id: str) -> Sequence[ApiKey]:
+        """Newest first, at most 200."""
+
+    def touch_key(self, key: ApiKey, now: datetime) -> None:
+        """Notes the use. Best effort, never raises for a key that is gone."""
+
+
+@dataclass(frozen=True)
+class AuditFilter:
+    """A None field does not filter."""
+
+    actor: str | None = None
+    action: AuditAction | None = None
+    result: AuditResult | None = None
+    target: str | None = None
+    owner: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class AuditStore(Protocol):
+    """Append-only: its role can put and read, and neither change nor delete."""
+
+    def append(self, record: AuditRecord) -> None:
+        """Raises StaleRecordError when the id exists (it is random, so that means tampering)."""
+
+    def list(
+        self, query: AuditFilter, *, limit: int, cursor: str | None = None
+    ) -> tuple[Sequence[AuditRecord], str | None]:
+        """Newest first, month by month, bounded per call: a page may be short and still have a cursor. Raises
+        InvalidCursorError."""
+
+    def after(self, record_id: str | None, *, until: datetime, limit: int) -> Sequence[AuditRecord]:
+        """Ascending records behind ``record_id`` (None: from the beginning) and older than ``until``."""
+
+    def last_seal(self) -> Seal | None: ...
+
+    def add_seal(self, seal: Seal) -> None:
+        """Raises StaleRecordError when this number exists."""
+
+    def seals(self, *, after: int = 0, limit: int = 1000) -> Sequence[Seal]:
+        """Ascending by number."""
+
+
+@dataclass(frozen=True)
+class RateVerdict:
+    """``remaining`` of ``limit`` in the window that resets in ``reset_seconds``."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+
+class RateStore(Protocol):
+    def take(self, subject: str, *, limit: int, window: timedelta, now: datetime, amount: int = 1) -> RateVerdict:
+        """Counts ``amount`` for the subject in the fixed window that ``now`` lies in; refused once ``limit`` is
+        reached. One conditional write. Expires by TTL."""
