@@ -33,6 +33,10 @@ class SetupDoneError(Exception):
     """There is, or was, a first admin already."""
 
 
+class LastAdminError(Exception):
+    """The change would leave the stack without an active admin, and nobody could let people in any more."""
+
+
 class InvalidSessionError(Exception):
     """The token is no valid access token of our user pool, or it has expired."""
 
@@ -108,37 +112,52 @@ class AccessStore(Protocol):
     def undo_first_admin(self, user_id: str) -> None:
         """Takes back ``create_first_admin`` of this person, when the user pool refused them afterwards."""
 
-    def put_person(self, person: Person) -> None:
-        """Creates or replaces."""
+    def put_person(self, person: Person, *, replaces: Person | None = None) -> None:
+        """Creates or replaces; a ``last_login_at`` of None leaves the stored one.
 
-    def get_person(self, user_id: str) -> Person | None: ...
+        With ``replaces`` (the person as read) raises StaleRecordError when somebody else changed the role or the
+        activity meanwhile, or removed the person: two admins must not undo each other's work. Raises LastAdminError
+        when this takes the last active admin away. Nothing is written in either case."""
+
+    def touch_person(self, person: Person, now: datetime) -> None:
+        """Notes a sign-in and nothing else, so it can't undo what an admin changes at the same time. Best effort."""
+
+    def get_person(self, user_id: str) -> Person | None:
+        """Strongly consistent."""
 
     def list_people(self, *, limit: int = 100, cursor: str | None = None) -> tuple[Sequence[Person], str | None]:
         """By username. Raises InvalidCursorError."""
 
     def delete_person(self, user_id: str) -> None:
-        """The profile and all keys; keys first."""
+        """The profile and all keys; keys first. Unknown ones have no effect. Raises LastAdminError."""
 
     def find_key(self, handle: str, key_id: str) -> tuple[ApiKey, Person] | None:
         """The key and its owner in ONE request, strongly consistent. None unless both exist."""
 
     def create_key(self, key: ApiKey, *, limit: int) -> None:
-        """Raises StaleRecordError when the id exists, SlotsFullError when the person has ``limit`` keys that are not
-        revoked."""
+        """Raises StaleRecordError when the id exists, SlotsFullError when the person has ``limit`` live keys (those
+        that expired before ``key.created_at`` don't count)."""
 
     def put_key(self, key: ApiKey) -> None:
-        """Replaces an existing key. Raises StaleRecordError when it is gone. A revoked key never lives again."""
+        """Replaces an existing key; a ``last_used_at`` of None leaves the stored one. Raises StaleRecordError when it
+        is gone, or revoked and ``key`` is not: a revoked key never lives again. The first ``revoked_at`` stays."""
+
+    def replace_key(self, old: ApiKey, new: ApiKey) -> None:
+        """Rotation, in one write: stores ``old`` (revoked, or with its new end) and creates ``new`` in its place, so it
+        needs no room. Raises StaleRecordError when the old one is gone or revoked already; nothing is written then."""
 
     def keys_of(self, user_id: str) -> Sequence[ApiKey]:
-        """Newest first, at most 200."""
+        """Newest first, at most 200, those that are not revoked before others. Dead ones vanish after 90 days."""
 
     def touch_key(self, key: ApiKey, now: datetime) -> None:
-        """Notes the use. Best effort, never raises for a key that is gone."""
+        """Notes the use, at most every LAST_USED_EVERY and nothing else, so it can't undo a revocation. Best effort:
+        no effect for a key that is gone, and no error when the store can't answer."""
 
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """A None field does not filter."""
+    """A None field does not filter. ``actor`` is an id, a name, or the id of an API key; ``since`` is inclusive,
+    ``until`` exclusive."""
 
     actor: str | None = None
     action: AuditAction | None = None
@@ -148,12 +167,24 @@ class AuditFilter:
     since: datetime | None = None
     until: datetime | None = None
 
+    def matches(self, record: AuditRecord) -> bool:
+        return (
+            self.actor in (None, record.actor_id, record.actor_name, record.key_id)
+            and self.action in (None, record.action)
+            and self.result in (None, record.result)
+            and self.target in (None, record.target)
+            and self.owner in (None, record.owner)
+            and (self.since is None or record.at >= self.since)
+            and (self.until is None or record.at < self.until)
+        )
+
 
 class AuditStore(Protocol):
     """Append-only: its role can put and read, and neither change nor delete."""
 
     def append(self, record: AuditRecord) -> None:
-        """Raises StaleRecordError when the id exists (it is random, so that means tampering)."""
+        """Raises StaleRecordError when the id exists (it is random, so that means tampering), ValueError when the id is
+        not one of ``record.at``. Make the record right before: one that arrives behind its seal breaks the chain."""
 
     def list(
         self, query: AuditFilter, *, limit: int, cursor: str | None = None
@@ -175,15 +206,18 @@ class AuditStore(Protocol):
 
 @dataclass(frozen=True)
 class RateVerdict:
-    """``remaining`` of ``limit`` in the window that resets in ``reset_seconds``."""
+    """``remaining`` of ``limit`` in the window that resets in ``reset_seconds`` (at least 1). ``granted`` of what was
+    asked for was counted: less at the end of the limit, 0 when refused."""
 
     allowed: bool
     limit: int
     remaining: int
     reset_seconds: int
+    granted: int = 0
 
 
 class RateStore(Protocol):
     def take(self, subject: str, *, limit: int, window: timedelta, now: datetime, amount: int = 1) -> RateVerdict:
         """Counts ``amount`` for the subject in the fixed window that ``now`` lies in; refused once ``limit`` is
-        reached. One conditional write. Expires by TTL."""
+        reached, and ``granted`` in part when less is left. One conditional write. Expires by TTL. A write that is
+        repeated because its answer was lost counts twice: rather too strict than too lax."""

@@ -11,15 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 #: Records younger than this are not sealed yet: a slow writer may still add one with an earlier id.
 SEAL_AFTER = timedelta(seconds=60)
 GENESIS = "0" * 64
+#: What stands for a record whose stored text is no record any more; no seal fits it.
+UNREADABLE = "unreadable"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Microseconds since 1970 in this many digits are in order of text until the year 5138.
+_DIGITS = 17
 
 
 class AuditAction(StrEnum):
@@ -29,6 +34,7 @@ class AuditAction(StrEnum):
     CONFIG_SAVE = "config.save"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
+    DEPLOY_TOKEN_USE = "deploy_token.use"  # noqa: S105 - the name of an action
     JOB_CANCEL = "job.cancel"
     JOB_DELETE = "job.delete"
     JOB_SUBMIT = "job.submit"
@@ -53,16 +59,19 @@ class AuditResult(StrEnum):
 
 
 class AuditRecord(BaseModel):
-    """One line. ``record_id`` sorts by time; ``details`` hold no secrets: only ids, names, roles, scopes, codes.
+    """One line. ``record_id`` comes from ``record_id(at, …)`` and sorts by time; ``details`` hold no secrets: only ids,
+    names, roles, scopes, codes.
 
-    ``source_ip`` is what the API's gateway saw, never a header of the client. ``target`` is ``kind:id``.
+    ``source_ip`` is what the API's gateway saw, never a header of the client. ``target`` is ``kind:id``. Fields and
+    actions of a newer release are kept as they are, and new fields need a default: so a record's hash stays the same
+    over upgrades and roll-backs.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     record_id: str
     at: datetime
-    action: AuditAction
+    action: Annotated[AuditAction | str, Field(union_mode="left_to_right")]
     result: AuditResult
     actor_kind: str
     actor_id: str
@@ -91,20 +100,68 @@ class Seal(BaseModel):
 
 
 class ChainReport(BaseModel):
-    """``valid`` is False when a seal does not fit; ``broken`` says which seals and why."""
+    """``valid`` is False when a seal does not fit; ``broken`` says which seals and why.
+
+    ``complete`` is False when there are more seals than one check may look at: the next one goes on after seal number
+    ``checked_to``. ``unsealed_records`` is None then. ``digest`` is that of the last seal checked: whoever writes it
+    down elsewhere can tell later that nothing before was rewritten.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     valid: bool
     seals: int
     sealed_records: int
-    unsealed_records: int
+    unsealed_records: int | None
     broken: tuple[str, ...] = ()
+    complete: bool = True
+    checked_to: int = 0
+    digest: str = GENESIS
+
+
+def record_id(at: datetime, token: str) -> str:
+    """The id of a record of this time. ``token`` is random and URL-safe, so ids can be neither guessed nor met twice."""
+    return f"{id_prefix(at)}-{token}"
+
+
+def id_prefix(at: datetime) -> str:
+    """What the ids of all records of this time begin with; in order of time."""
+    return f"{(at - _EPOCH) // timedelta(microseconds=1):0{_DIGITS}d}"
+
+
+def time_of(record_id: str) -> datetime:
+    """The time in a record's id. Raises ValueError."""
+    digits = record_id[:_DIGITS]
+    if not (digits.isascii() and digits.isdigit() and len(digits) == _DIGITS):
+        raise ValueError("no id of an audit record")
+    try:
+        return _EPOCH + timedelta(microseconds=int(digits))
+    except OverflowError:
+        raise ValueError("no id of an audit record") from None
+
+
+def unreadable(record_id: str, at: datetime) -> AuditRecord:
+    """What is shown in place of a stored text that is no record: somebody damaged it."""
+    return AuditRecord(
+        record_id=record_id,
+        at=at,
+        action=UNREADABLE,
+        result=AuditResult.FAILED,
+        actor_kind=UNREADABLE,
+        actor_id="",
+        actor_name="",
+        target="",
+        owner="",
+        source_ip="",
+        request_id="",
+        code=UNREADABLE,
+    )
 
 
 def record_hash(record: AuditRecord) -> str:
-    """SHA-256 of the record's canonical JSON."""
-    text = json.dumps(record.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """SHA-256 of the record's canonical JSON, without what has its default value."""
+    document = record.model_dump(mode="json", exclude_defaults=True)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
