@@ -19,13 +19,12 @@ class Person(BaseModel):
     """One person's profile. ``user_id`` is the user pool's ``sub`` and the tenant id of all they own.
 
     ``role`` and ``active`` here decide what their API keys may do; their sessions carry the role of sign-in time and
-    end within minutes. ``version`` grows by one with every write. Times are aware UTC.
+    end within minutes. Times are aware UTC.
     """
 
     model_config = ConfigDict(frozen=True)
 
     user_id: str
-    version: int = 1
     username: str
     email: str
     display_name: str | None = None
