@@ -8,6 +8,7 @@ typing error, or a scanner's false find, be refused without asking the database;
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import string
 import zlib
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.domain.people import Person, handle_of
 from chalicelib.domain.permissions import PEOPLE_ONLY, ROLES, CallerKind, Permission, Principal, granted
@@ -47,8 +48,9 @@ class PresentedKey:
 class ApiKey(BaseModel):
     """One key as stored. ``scopes`` None means: whatever its owner may do (but see PEOPLE_ONLY).
 
-    ``budget_usd`` bounds what all its jobs may cost, ``providers`` where it may submit; None means no bound.
-    ``prefix`` is what a person recognises it by.
+    ``budget_usd`` bounds what all its jobs may cost, ``providers`` where it may submit; None means no bound. What they
+    cost is counted under ``budget_id`` (None: the key's own id), which a rotation hands on: a new secret is no new
+    money. ``prefix`` is what a person recognises it by. ``repr`` hides the hash.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,14 +59,25 @@ class ApiKey(BaseModel):
     user_id: str
     name: str
     prefix: str
-    secret_sha256: str
+    secret_sha256: str = Field(repr=False)
     scopes: frozenset[Permission] | None = None
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
     budget_usd: Decimal | None = None
+    budget_id: str | None = None
     providers: frozenset[str] | None = None
+
+    @property
+    def spends_as(self) -> str:
+        """The id under which the cost of its jobs is counted."""
+        return self.budget_id or self.key_id
+
+    def knows(self, presented: PresentedKey) -> bool:
+        """Whether it is this key and this secret; takes the same time whatever the secret."""
+        same_id = self.key_id == presented.key_id
+        return hmac.compare_digest(self.secret_sha256.encode(), presented.secret_sha256.encode()) and same_id
 
     def is_live(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
@@ -114,4 +127,5 @@ def principal_of(key: ApiKey, person: Person) -> Principal:
         key_id=key.key_id,
         providers=key.providers,
         budget_usd=key.budget_usd,
+        budget_id=key.spends_as,
     )

@@ -120,7 +120,7 @@ class ChainReport(BaseModel):
 
 
 def record_id(at: datetime, token: str) -> str:
-    """The id of a record of this time. ``token`` is random and URL-safe, so ids can be neither guessed nor met twice."""
+    """The id of a record of this time. ``token`` is random and URL-safe: no id can be guessed or met twice."""
     return f"{id_prefix(at)}-{token}"
 
 

@@ -141,7 +141,9 @@ class Job(_Frozen):
 
     ``version`` grows by one with every write. ``attempt`` numbers the Step Functions executions of this job (not the
     predictions: there is at most one); ``attempt_at`` is when the sweeper began this one, None for the first.
-    ``task_token`` is secret and never leaves the service.
+    ``task_token`` is secret and never leaves the service. ``key_id`` is the API key that submitted it. When that key
+    has a budget, ``budget_hold_usd`` (the worst case) is counted under ``budget_id`` until the job ends, the real cost
+    from then on.
     """
 
     job_id: str
@@ -189,6 +191,9 @@ class Job(_Frozen):
     wakes: int = 0
     event_seq: int = 0
     idempotency_hash: str | None = None
+    key_id: str | None = None
+    budget_id: str | None = None
+    budget_hold_usd: Decimal | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -198,6 +203,19 @@ class Job(_Frozen):
     @property
     def is_active(self) -> bool:
         return not self.is_terminal
+
+    @property
+    def budget_charge_usd(self) -> Decimal | None:
+        """What counts against the key's budget: None when none does.
+
+        The hold while it runs and when a prediction ended at a cost nobody could tell; else the real cost, which is
+        nothing when there was no prediction.
+        """
+        if self.budget_id is None or self.budget_hold_usd is None:
+            return None
+        if self.is_active or (self.cost_usd is None and self.prediction_id is not None):
+            return self.budget_hold_usd
+        return self.cost_usd or Decimal(0)
 
     def moved(
         self, *, now: datetime, status: JobStatus | None = None, phase: Phase | None = None, **changes: Any

@@ -103,7 +103,8 @@ class Principal:
     """The caller. ``owner`` is the tenant id that owns what the caller makes; ``name`` is for people and the audit.
 
     ``key_id`` names the API key in use. ``providers`` limits where it may submit (None: everywhere), ``budget_usd``
-    what its jobs may cost in all; both belong to the key.
+    what its jobs may cost in all; both belong to the key. What they cost is counted under ``budget_id``, which outlives
+    the key's rotation.
     """
 
     owner: str
@@ -113,6 +114,7 @@ class Principal:
     key_id: str | None = None
     providers: frozenset[str] | None = None
     budget_usd: Decimal | None = None
+    budget_id: str | None = None
 
     def may(self, permission: Permission) -> bool:
         return permission in granted(self.permissions)

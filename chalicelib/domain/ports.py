@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import BinaryIO, Protocol
 
 from chalicelib.domain.configs import TrainingConfig
@@ -35,6 +36,14 @@ class IdempotencyHitError(Exception):
         self.record = record
 
 
+class BudgetExceededError(Exception):
+    """The API key's budget does not cover the job; ``left`` US dollars of it are free."""
+
+    def __init__(self, left: Decimal) -> None:
+        super().__init__(f"{left} left")
+        self.left = left
+
+
 class InvalidCursorError(Exception):
     """The cursor was not made by this store."""
 
@@ -55,8 +64,27 @@ class JobPage:
     cursor: str | None = None
 
 
+@dataclass(frozen=True)
+class BudgetHold:
+    """The API key's budget that a job is counted against: all jobs under ``budget_id`` (``Principal.budget_id``) may
+    cost ``limit_usd``. How much this one may cost at worst is ``job.budget_hold_usd``."""
+
+    budget_id: str
+    limit_usd: Decimal
+
+
+def checked_hold(job: Job, budget: BudgetHold | None) -> Decimal:
+    """What ``job`` holds of ``budget``: 0 without one. Raises ValueError when the two don't fit together."""
+    hold = job.budget_hold_usd
+    if budget is None and job.budget_id is None and hold is None:
+        return Decimal(0)
+    if budget is None or budget.budget_id != job.budget_id or hold is None or not hold.is_finite() or hold < 0:
+        raise ValueError("the job's budget_id and budget_hold_usd are not those of the budget")
+    return hold
+
+
 class JobStore(Protocol):
-    """Job records, inputs, events, idempotency records and concurrency slots."""
+    """Job records, inputs, events, idempotency records, concurrency slots and what API keys have spent."""
 
     def submit(
         self,
@@ -66,12 +94,16 @@ class JobStore(Protocol):
         idempotency: IdempotencyRecord | None,
         slot_limit: int,
         now: datetime,
+        budget: BudgetHold | None = None,
     ) -> None:
-        """All or nothing: the job, its input and first events, the idempotency record, one concurrency slot.
+        """All or nothing: the job, its input and first events, the idempotency record, one concurrency slot, the hold
+        on the key's budget.
 
         Raises IdempotencyHitError when a record of the same owner and key exists that has not expired at ``now``
-        (checked in the write's condition, TTL is only housekeeping), SlotsFullError when ``slot_limit`` jobs of the
-        owner hold a slot. A hit wins over full slots. Nothing is written in either case.
+        (checked in the write's condition, TTL is only housekeeping), BudgetExceededError when ``job.budget_hold_usd``
+        does not fit into the budget any more, SlotsFullError when ``slot_limit`` jobs of the owner hold a slot; in this
+        order when several hold. Nothing is written then. Raises ValueError when ``budget`` is not what
+        ``job.budget_id`` and ``job.budget_hold_usd`` say.
         """
 
     def get(self, job_id: str) -> Job | None:
@@ -82,7 +114,8 @@ class JobStore(Protocol):
     def save(self, job: Job, *, events: Sequence[JobEvent] = (), release_slot: bool = False) -> None:
         """Replaces the record whose version is ``job.version - 1``; appends ``events``; frees the job's slot if asked.
 
-        One transaction. Raises StaleRecordError when the stored version is another (or the job is gone).
+        Freeing the slot of a job that is over also settles its hold on a budget: ``job.budget_charge_usd`` counts from
+        then on. One transaction. Raises StaleRecordError when the stored version is another (or the job is gone).
         """
 
     def find_idempotency(self, owner: str, key_hash: str, now: datetime) -> IdempotencyRecord | None:
@@ -112,6 +145,10 @@ class JobStore(Protocol):
 
     def release_slot(self, owner: str, job_id: str) -> None:
         """Frees a slot; no effect when it is not held."""
+
+    def budget_used(self, budget_id: str) -> Decimal:
+        """US dollars counted against this budget: holds of running jobs and costs of ended ones. Strongly
+        consistent."""
 
 
 class DatasetStore(Protocol):

@@ -6,18 +6,22 @@ import copy
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
 from chalicelib.domain.ports import (
+    BudgetExceededError,
+    BudgetHold,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
     JobPage,
     SlotsFullError,
     StaleRecordError,
+    checked_hold,
 )
 
 
@@ -42,10 +46,11 @@ class InMemoryJobStore:
         self._events: dict[str, list[JobEvent]] = {}
         self._keys: dict[tuple[str, str], IdempotencyRecord] = {}
         self._slots: dict[str, set[str]] = {}
+        self._budgets: dict[str, Decimal] = {}
 
     def backup(self) -> Callable[[], None]:
         """What is stored now; calling the answer brings it back, as a restored backup or a killed emulator does."""
-        parts = ("_jobs", "_inputs", "_events", "_keys", "_slots")
+        parts = ("_jobs", "_inputs", "_events", "_keys", "_slots", "_budgets")
         with self._lock:
             kept = copy.deepcopy({name: getattr(self, name) for name in parts})
 
@@ -63,18 +68,24 @@ class InMemoryJobStore:
         idempotency: IdempotencyRecord | None,
         slot_limit: int,
         now: datetime,
+        budget: BudgetHold | None = None,
     ) -> None:
+        hold = checked_hold(job, budget)
         with self._lock:
             if idempotency is not None:
                 known = self.find_idempotency(idempotency.owner, idempotency.key_hash, now)
                 if known is not None:
                     raise IdempotencyHitError(known)
+            if budget is not None and hold > (left := budget.limit_usd - self.budget_used(budget.budget_id)):
+                raise BudgetExceededError(max(Decimal(0), left))
             holders = self._slots.setdefault(job.owner, set())
             if len(holders) >= slot_limit:
                 raise SlotsFullError(job.owner)
             if job.job_id in self._jobs:
                 raise StaleRecordError(job.job_id)
             holders.add(job.job_id)
+            if budget is not None:
+                self._budgets[budget.budget_id] = self.budget_used(budget.budget_id) + hold
             self._jobs[job.job_id] = job
             self._inputs[job.job_id] = job_input
             self._events[job.job_id] = list(events)
@@ -98,6 +109,9 @@ class InMemoryJobStore:
             self._events[job.job_id].extend(events)
             if release_slot:
                 self._slots.get(job.owner, set()).discard(job.job_id)
+            if release_slot and job.is_terminal and job.budget_id is not None:
+                change = (job.budget_charge_usd or Decimal(0)) - (job.budget_hold_usd or Decimal(0))
+                self._budgets[job.budget_id] = self.budget_used(job.budget_id) + change
 
     def find_idempotency(self, owner: str, key_hash: str, now: datetime) -> IdempotencyRecord | None:
         with self._lock:
@@ -136,7 +150,7 @@ class InMemoryJobStore:
                     return job
         return None
 
-    def events(self, job_id: str, *, after: int = 0, limit: int = 100) -> list[JobEvent]:
+    def events(self, job_id: str, *, after: int = 0, limit: int = 100) -> Sequence[JobEvent]:
         with self._lock:
             return [e for e in self._events.get(job_id, []) if e.seq > after][:limit]
 
@@ -160,6 +174,10 @@ class InMemoryJobStore:
     def release_slot(self, owner: str, job_id: str) -> None:
         with self._lock:
             self._slots.get(owner, set()).discard(job_id)
+
+    def budget_used(self, budget_id: str) -> Decimal:
+        with self._lock:
+            return self._budgets.get(budget_id, Decimal(0))
 
 
 class InMemoryDatasetStore:
