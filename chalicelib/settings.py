@@ -14,7 +14,7 @@ VERSION = "0.1.0"
 
 class AuthMode(StrEnum):
     """``local``: loopback callers are the local admin (decided at deploy time, never by a request).
-    ``token``: every route but health and webhooks needs the deploy token."""
+    ``token``: all but the public routes need a session, an API key, or the deploy token until there is an admin."""
 
     LOCAL = "local"
     TOKEN = "token"  # noqa: S105 - the name of a mode
@@ -26,7 +26,8 @@ Base = Annotated[str, AfterValidator(lambda value: value.strip().rstrip("/"))]
 
 class Settings(BaseSettings):
     """Read from ``STC_*`` variables, and the region from what Lambda sets. Seconds and counts are positive.
-    ``s3_endpoint_url`` replaces AWS's S3 address, also in URLs given to others; empty means AWS."""
+    ``s3_endpoint_url`` replaces AWS's S3 address, also in URLs given to others, ``jwks_url`` that of the user pool's
+    public keys; empty means AWS."""
 
     model_config = SettingsConfigDict(env_prefix="STC_", extra="ignore", frozen=True, validate_by_name=True)
 
@@ -35,6 +36,9 @@ class Settings(BaseSettings):
     auth_mode: AuthMode = AuthMode.TOKEN
     jobs_table: str
     keys_table: str
+    audit_table: str
+    user_pool_id: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d_[0-9A-Za-z]+$")
+    user_pool_client_id: str
     datasets_bucket: str
     outputs_bucket: str
     state_machine_arn: str = ""
@@ -42,6 +46,7 @@ class Settings(BaseSettings):
     provider_base_url: Base = "https://api.replicate.com"
     sandbox: bool = False
     s3_endpoint_url: Base = ""
+    jwks_url: Base = ""
     max_concurrent_jobs: int = Field(5, ge=1, le=1000)
     sweep_grace_seconds: int = Field(60, ge=1)
     launch_lease_seconds: int = Field(60, ge=1)

@@ -56,6 +56,9 @@ class Clients:
     def stepfunctions(self) -> Any:
         return self._get("stepfunctions")
 
+    def cognito(self) -> Any:
+        return self._get("cognito-idp")
+
     def sts(self, key: AccessKey) -> Any:
         """A new STS client that signs with ``key``; the caller keeps and closes it."""
         with self._lock:

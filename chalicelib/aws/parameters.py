@@ -76,8 +76,11 @@ class StackParameters:
 
     def deploy_token_sha256(self) -> str | None:
         """The hash of the hosted stack's token in lower-case hex, or None: then nobody is let in."""
-        value = (self._read("deploy-token-sha256") or "").lower()
-        return value if _SHA256.fullmatch(value) else None
+        return self._read_sha256("deploy-token-sha256")
+
+    def setup_code_sha256(self) -> str | None:
+        """The hash of the one-time code that lets a hosted stack's first admin in, or None: then nobody is."""
+        return self._read_sha256("setup-code-sha256")
 
     def trainer_key(self, *, refresh: bool = False) -> AccessKey | None:
         """The key of the trainer's IAM user; ``refresh`` reads it again now."""
@@ -90,6 +93,10 @@ class StackParameters:
         if not (isinstance(key_id, str) and isinstance(secret, str) and key_id and secret):
             return None
         return AccessKey(key_id, secret)
+
+    def _read_sha256(self, name: str) -> str | None:
+        value = (self._read(name) or "").lower()
+        return value if _SHA256.fullmatch(value) else None
 
     def _read(self, name: str, *, refresh: bool = False) -> str | None:
         # The lock is held while asking, so threads that want the same value ask once.

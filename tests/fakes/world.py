@@ -78,7 +78,15 @@ class World:
         )
         self.machine.ports = self.ports
         settings = Settings(
-            stage="test", jobs_table="j", keys_table="k", datasets_bucket="d", outputs_bucket="o", ssm_prefix="/t"
+            stage="test",
+            jobs_table="j",
+            keys_table="k",
+            audit_table="a",
+            user_pool_id="us-east-1_Test",
+            user_pool_client_id="client",
+            datasets_bucket="d",
+            outputs_bucket="o",
+            ssm_prefix="/t",
         )
         self.services: Services = build_services(self.ports, settings, lambda: None)
 
