@@ -1,0 +1,30 @@
+"""What the use cases of the doors need from the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, SessionVerifier, UserPool
+
+
+class DoorSecrets(Protocol):
+    """Hashes the deploy program left: SHA-256 in lower-case hex, or None when there is none. Cached by their source."""
+
+    def deploy_token_sha256(self) -> str | None: ...
+
+    def setup_code_sha256(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The ports of people, keys and audit. ``random_text`` gives that many random characters of base 62."""
+
+    pool: UserPool
+    sessions: SessionVerifier
+    access: AccessStore
+    audit: AuditStore
+    rates: RateStore
+    secrets: DoorSecrets
+    random_text: Callable[[int], str]

@@ -1,0 +1,203 @@
+"""People: inviting, roles, deactivating, removing. Their profile here is the authority; the user pool follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from chalicelib.domain.access_ports import LastAdminError, PasswordRefusedError, UnknownUserError, UserExistsError
+from chalicelib.domain.audit import AuditAction, AuditResult
+from chalicelib.domain.people import Person
+from chalicelib.domain.permissions import ROLES, CallerKind, Permission, Principal, Role, granted
+from chalicelib.domain.ports import InvalidCursorError, Ports
+from chalicelib.errors import (
+    AuthenticationError,
+    BadRequest,
+    Conflict,
+    FieldError,
+    NotFound,
+    PermissionDenied,
+    ValidationFailed,
+)
+from chalicelib.services.audit import Actor, AuditService
+from chalicelib.services.doors import Doors
+
+class PeopleService:
+    def __init__(self, ports: Ports, doors: Doors, audit: AuditService) -> None:
+        self._ports = ports
+        self._doors = doors
+        self._audit = audit
+
+    def standing(self, who: Principal, permission: Permission) -> Person:
+        """The caller's own profile, read now, for what gives rights to others.
+
+        A session says what its person was when it began; up to 15 minutes later it must not hand on what is lost.
+        Raises AuthenticationError, PermissionDenied; Conflict (``setup_needed``) for callers that are no person.
+        """
+        if who.kind not in {CallerKind.SESSION, CallerKind.KEY}:
+            raise Conflict(
+                "This belongs to a person, and there is none yet. Make the first admin: stcloud setup, or POST "
+                "/api/auth/setup/first-admin. Then sign in.",
+                code="setup_needed",
+            )
+        person = self._doors.access.get_person(who.owner)
+        if person is None or not person.active:
+            raise AuthenticationError("This account is not active any more.", code="account_inactive")
+        if permission not in granted(ROLES[person.role]):
+            raise PermissionDenied(
+                f"This needs the permission {permission.value}, which you do not have any more.",
+                extra={"permission": permission},
+            )
+        return person
+
+    def get(self, user_id: str) -> Person:
+        """Raises NotFound."""
+        person = self._doors.access.get_person(user_id)
+        if person is None:
+            raise NotFound(f"User not found: {user_id}", code="user_not_found")
+        return person
+
+    def list(self, *, limit: int, cursor: str | None) -> tuple[Sequence[Person], str | None]:
+        """By user name. Raises BadRequest (cursor)."""
+        try:
+            return self._doors.access.list_people(limit=limit, cursor=cursor)
+        except InvalidCursorError:
+            raise BadRequest("The cursor is not one of this list.", code="invalid_cursor") from None
+
+    def invite(
+        self,
+        actor: Actor,
+        who: Principal,
+        *,
+        username: str,
+        email: str,
+        role: Role,
+        display_name: str | None = None,
+        password: str | None = None,
+    ) -> Person:
+        """Creates a person. Without a password the user pool mails an invitation with a temporary one.
+
+        Raises Conflict (``user_exists``), ValidationFailed (``weak_password``).
+        """
+        self.standing(who, Permission.USER_MANAGE)
+        details = {"username": username, "role": role.value}
+        self._audit.record(actor, AuditAction.USER_INVITE, AuditResult.ALLOWED, target="user:new", details=details)
+        try:
+            user_id = self._doors.pool.create(username, email, password=password, role=role)
+        except UserExistsError:
+            raise user_exists() from None
+        except PasswordRefusedError as refused:
+            raise weak_password(refused) from None
+        person = Person(
+            user_id=user_id,
+            username=username,
+            email=email,
+            display_name=display_name,
+            role=role,
+            created_at=self._ports.clock.now(),
+        )
+        try:
+            self._doors.access.put_person(person)
+        except Exception:
+            # A user without profile could sign in and would be nobody; taken back whatever went wrong.
+            self._doors.pool.delete(username)
+            raise
+        return person
+
+    def change(
+        self, actor: Actor, who: Principal, user_id: str, *, role: Role | None, display_name: str | None
+    ) -> Person:
+        """Changes role or display name. Keys follow at once, sessions when they end or are refreshed (15 minutes).
+
+        Raises NotFound, Conflict (``last_admin``).
+        """
+        self.standing(who, Permission.USER_MANAGE)
+        person = self.get(user_id)
+        update: dict[str, object] = {} if display_name is None else {"display_name": display_name}
+        if role is not None and role is not person.role:
+            update["role"] = role
+            details = {"username": person.username, "from": person.role.value, "to": role.value}
+            self._record(actor, AuditAction.USER_ROLE, person, details)
+        changed = person.model_copy(update=update)
+        if update:
+            self._put(changed, person)
+        if role is not None:
+            # Also when the profile says so already: it heals a pool that could not be reached the last time.
+            self._in_pool(lambda: self._doors.pool.set_role(person.username, role))
+        return changed
+
+    def set_active(self, actor: Actor, who: Principal, user_id: str, *, active: bool) -> Person:
+        """Deactivating ends keys at once and sessions within 15 minutes; nothing is lost, and it can be undone.
+
+        Raises NotFound, Conflict (``last_admin``).
+        """
+        self.standing(who, Permission.USER_MANAGE)
+        person = self.get(user_id)
+        action = AuditAction.USER_REACTIVATE if active else AuditAction.USER_DEACTIVATE
+        self._record(actor, action, person, {"username": person.username})
+        changed = person.model_copy(update={"active": active})
+        self._put(changed, person)
+        self._in_pool(lambda: self._doors.pool.set_enabled(person.username, enabled=active))
+        return changed
+
+    def delete(self, actor: Actor, who: Principal, user_id: str) -> None:
+        """Removes profile, keys and user. What they own stays, and admins see it.
+
+        Raises NotFound, Conflict (``last_admin``; ``user_has_active_jobs``: they would run on with nobody to answer).
+        """
+        self.standing(who, Permission.USER_MANAGE)
+        person = self.get(user_id)
+        active = [job for job_id in self._ports.jobs.slot_holders(user_id) if (job := self._ports.jobs.get(job_id))]
+        if any(job.is_active for job in active):
+            raise Conflict(
+                f"{person.username} has active jobs. Cancel them first, or deactivate the person for now.",
+                code="user_has_active_jobs",
+            )
+        self._record(actor, AuditAction.USER_DELETE, person, {"username": person.username})
+        try:
+            self._doors.access.delete_person(user_id)
+        except LastAdminError:
+            raise last_admin() from None
+        self._doors.pool.delete(person.username)
+
+    def _put(self, changed: Person, person: Person) -> None:
+        try:
+            self._doors.access.put_person(changed, replaces=person)
+        except LastAdminError:
+            raise last_admin() from None
+
+    def _record(self, actor: Actor, action: AuditAction, person: Person, details: dict[str, str]) -> None:
+        target = f"user:{person.user_id}"
+        self._audit.record(
+            actor, action, AuditResult.ALLOWED, target=target, owner=person.user_id, details=details
+        )
+
+    @staticmethod
+    def _in_pool(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except UnknownUserError:
+            raise Conflict(
+                "The user pool does not know this person any more. Delete the person here, then invite them again.",
+                code="user_not_in_pool",
+            ) from None
+
+
+def user_exists() -> Conflict:
+    return Conflict(
+        "There is a user of this name or address already.",
+        code="user_exists",
+        errors=[FieldError("username", "is taken, or the address is", "exists")],
+    )
+
+
+def weak_password(refused: PasswordRefusedError) -> ValidationFailed:
+    """The user pool's own words, which say what is missing and never repeat the password."""
+    detail = str(refused.args[0]) if refused.args else "The password does not fit the password policy."
+    return ValidationFailed(detail, code="weak_password", errors=[FieldError("password", detail, "weak_password")])
+
+
+def last_admin() -> Conflict:
+    return Conflict(
+        "This is the last active admin, and nobody could let people in any more. Make somebody else an admin first.",
+        code="last_admin",
+    )

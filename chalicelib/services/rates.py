@@ -1,0 +1,108 @@
+"""Counting requests. Whoever asks too often waits, whoever asks seldom never notices.
+
+The windows are fixed and counted in the database, so that all Lambdas count together. A busy caller's share is taken in
+leases, so that most requests cost no write; what a Lambda has leased and does not use is lost to the others until the
+window ends. A refusal is remembered until then too: a flood costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chalicelib.domain.access_ports import RateStore, RateVerdict
+from chalicelib.domain.ports import Clock
+from chalicelib.errors import TooManyRequests
+
+#: How many requests one write pays for.
+LEASE = 20
+#: Subjects remembered at once; the one that was quiet longest goes first.
+MAX_REMEMBERED = 2_000
+
+
+@dataclass(frozen=True)
+class RateRule:
+    """``limit`` requests in each ``window``; ``lease`` of them are taken at once."""
+
+    name: str
+    limit: int
+    window: timedelta
+    lease: int = 1
+
+
+#: One API key, or one person's sessions together.
+CALLS = RateRule("calls", 1_200, timedelta(minutes=1), LEASE)
+#: One user name, known or not: passwords, codes and second factors together.
+SIGN_IN_NAME = RateRule("sign-in-name", 10, timedelta(minutes=15))
+#: One source address. Behind a CDN or an office's gateway many people share one.
+SIGN_IN_ADDRESS = RateRule("sign-in-address", 100, timedelta(minutes=5))
+#: Guesses of the setup code, by anybody.
+SETUP = RateRule("setup", 10, timedelta(minutes=15))
+
+
+@dataclass
+class _Lease:
+    ends: datetime
+    left: int
+    remaining: int
+
+
+class RateService:
+    """Safe to share between threads."""
+
+    def __init__(self, store: RateStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._leases: OrderedDict[str, _Lease] = OrderedDict()
+
+    def count(self, rule: RateRule, subject: str) -> RateVerdict:
+        """Counts one request. Raises Unavailable when the store can't count: then nobody can tell who asks too often."""
+        now, key = self._clock.now(), f"{rule.name}#{subject}"
+        with self._lock:
+            known = self._leases.get(key)
+            if known is not None and now < known.ends:
+                if known.left > 0:
+                    known.left -= 1
+                    return _verdict(rule, known, now, allowed=True)
+                if known.remaining <= 0:
+                    return _verdict(rule, known, now, allowed=False)
+        taken = self._store.take(key, limit=rule.limit, window=rule.window, now=now, amount=rule.lease)
+        lease = _Lease(
+            ends=now + timedelta(seconds=taken.reset_seconds),
+            left=max(0, taken.granted - 1),
+            remaining=taken.remaining if taken.allowed else 0,
+        )
+        with self._lock:
+            self._leases[key] = lease
+            self._leases.move_to_end(key)
+            while len(self._leases) > MAX_REMEMBERED:
+                self._leases.popitem(last=False)
+        return _verdict(rule, lease, now, allowed=taken.allowed)
+
+    def require(self, rule: RateRule, subject: str) -> RateVerdict:
+        """As ``count``; raises TooManyRequests (``rate_limited``) with the seconds to wait."""
+        verdict = self.count(rule, subject)
+        if not verdict.allowed:
+            raise too_many(verdict)
+        return verdict
+
+
+def too_many(verdict: RateVerdict) -> TooManyRequests:
+    return TooManyRequests(
+        f"Too many requests: {verdict.limit} are allowed here in a while. Try again in {verdict.reset_seconds} seconds.",
+        code="rate_limited",
+        retry_after=verdict.reset_seconds,
+    )
+
+
+def _verdict(rule: RateRule, lease: _Lease, now: datetime, *, allowed: bool) -> RateVerdict:
+    return RateVerdict(
+        allowed=allowed,
+        limit=rule.limit,
+        remaining=lease.left + max(0, lease.remaining),
+        reset_seconds=max(1, -(-(lease.ends - now) // timedelta(seconds=1))),
+        granted=1 if allowed else 0,
+    )

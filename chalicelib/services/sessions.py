@@ -1,0 +1,207 @@
+"""Signing in and out. Passwords and tokens pass through here and are kept nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chalicelib.domain.access_ports import (
+    ChallengeError,
+    InvalidSessionError,
+    PasswordRefusedError,
+    SetupDoneError,
+    SignInError,
+    Tokens,
+)
+from chalicelib.domain.audit import AuditAction, AuditResult
+from chalicelib.domain.people import Person, Session
+from chalicelib.domain.permissions import ROLES, CallerKind, Principal, Role
+from chalicelib.domain.ports import Clock
+from chalicelib.errors import AuthenticationError, ValidationFailed
+from chalicelib.services.audit import Actor, AuditService
+from chalicelib.services.doors import Doors
+from chalicelib.services.people import weak_password
+from chalicelib.services.rates import SIGN_IN_ADDRESS, SIGN_IN_NAME, RateService
+
+#: A refused sign-in takes at least this long, whatever was wrong with it.
+REFUSAL_SECONDS = 0.5
+_NAME_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    tokens: Tokens
+    person: Person
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Time as the process sees it; a test has its own."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def name_digest(username: str) -> str:
+    """What stands for a user name that somebody typed: people type passwords there by mistake."""
+    digest = hashlib.sha256(b"name:" + username.strip().lower().encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:_NAME_DIGITS]
+
+
+class SessionService:
+    def __init__(
+        self, doors: Doors, audit: AuditService, rates: RateService, clock: Clock, wait: Wait | None = None
+    ) -> None:
+        self._doors = doors
+        self._audit = audit
+        self._rates = rates
+        self._clock = clock
+        self._wait = wait or Wait()
+
+    def principal(self, access_token: str) -> Principal:
+        """Who an access token stands for; asks nobody. Raises AuthenticationError."""
+        try:
+            session = self._doors.sessions.verify(access_token, self._clock.now())
+        except InvalidSessionError:
+            raise AuthenticationError(
+                "The session is not valid or has expired. Sign in again, or refresh it.", code="invalid_session"
+            ) from None
+        return principal_of(session)
+
+    def sign_in(self, username: str, password: str, *, source_ip: str, request_id: str) -> SignedIn:
+        """Raises AuthenticationError (``invalid_credentials``, the same for unknown, wrong and deactivated),
+        ChallengeError (one more step), TooManyRequests."""
+        return self._entering(
+            lambda: self._doors.pool.sign_in(username, password), username, source_ip=source_ip, request_id=request_id
+        )
+
+    def answer(
+        self, username: str, challenge: str, session: str, answer: str, *, source_ip: str, request_id: str
+    ) -> SignedIn:
+        """The next step after a ChallengeError: a new password or a code. Raises as ``sign_in``, and ValidationFailed
+        (``weak_password``)."""
+        return self._entering(
+            lambda: self._doors.pool.answer_challenge(username, challenge, session, answer),
+            username,
+            source_ip=source_ip,
+            request_id=request_id,
+        )
+
+    def _entering(
+        self, step: Callable[[], Tokens], username: str, *, source_ip: str, request_id: str
+    ) -> SignedIn:
+        started, digest = self._wait.monotonic(), name_digest(username)
+        self._rates.require(SIGN_IN_ADDRESS, source_ip)
+        self._rates.require(SIGN_IN_NAME, digest)
+        actor = Actor.nobody(source_ip=source_ip, request_id=request_id, actor_id=f"name:{digest}")
+
+        def refused(code: str) -> None:
+            self._audit.note(actor, AuditAction.SIGN_IN, AuditResult.DENIED, target=f"name:{digest}", code=code)
+
+        try:
+            signed_in = self._enter(step())
+        except (SignInError, InvalidSessionError):
+            refused("invalid_credentials")
+            self._wait.sleep(max(0.0, REFUSAL_SECONDS - (self._wait.monotonic() - started)))
+            raise invalid_credentials() from None
+        except PasswordRefusedError as weak:
+            refused("weak_password")
+            raise weak_password(weak) from None
+        except ChallengeError:
+            refused("challenge")
+            raise
+        person = signed_in.person
+        who = Actor(
+            CallerKind.SESSION.value, person.user_id, person.username, person.user_id, source_ip, request_id
+        )
+        self._audit.note(who, AuditAction.SIGN_IN, AuditResult.ALLOWED, target=f"user:{person.user_id}")
+        self._doors.access.touch_person(person, self._clock.now())
+        return signed_in
+
+    def refresh(self, refresh_token: str) -> SignedIn:
+        """A new access token; refused for whoever has been deactivated. Raises AuthenticationError."""
+        try:
+            return self._enter(self._doors.pool.refresh(refresh_token), kept=refresh_token)
+        except (SignInError, InvalidSessionError):
+            raise AuthenticationError("The session has ended. Sign in again.", code="session_ended") from None
+
+    def _enter(self, tokens: Tokens, *, kept: str | None = None) -> SignedIn:
+        """The profile behind fresh tokens, and tokens that say what the profile says.
+
+        Whoever the pool knows and we do not came by single sign-on: they get a profile with the role of their group.
+        Only here, where the pool has just vouched for them: an old token must not bring a removed person back. Raises
+        SignInError for the deactivated and those without a role.
+        """
+        session = self._doors.sessions.verify(tokens.access, self._clock.now())
+        person = self._doors.access.get_person(session.user_id) or self._newcomer(session)
+        refresh = tokens.refresh or kept
+        if not person.active:
+            if refresh is not None:
+                self._doors.pool.sign_out(refresh)
+            raise SignInError
+        if session.role is not person.role and refresh is not None:
+            self._doors.pool.set_role(person.username, person.role)
+            fresh = self._doors.pool.refresh(refresh)
+            tokens = Tokens(access=fresh.access, refresh=fresh.refresh or tokens.refresh, expires_in=fresh.expires_in)
+        return SignedIn(tokens, person)
+
+    def _newcomer(self, session: Session) -> Person:
+        if session.role is None:
+            raise SignInError
+        person = Person(
+            user_id=session.user_id,
+            username=session.username,
+            email="",
+            role=session.role,
+            created_at=self._clock.now(),
+        )
+        try:
+            if person.role is Role.ADMIN:
+                self._doors.access.create_first_admin(person)
+                return person
+        except SetupDoneError:
+            pass  # not the first one
+        self._doors.access.put_person(person)
+        return person
+
+    def sign_out(self, actor: Actor, *, refresh_token: str | None, everywhere: bool, username: str | None) -> None:
+        """Ends this session, or with ``everywhere`` all of this person. An access token works until it expires."""
+        if refresh_token:
+            self._doors.pool.sign_out(refresh_token)
+        if everywhere and username:
+            self._doors.pool.sign_out_everywhere(username)
+        details = {"everywhere": everywhere}
+        self._audit.note(
+            actor, AuditAction.SIGN_OUT, AuditResult.ALLOWED, target=f"user:{actor.actor_id}", details=details
+        )
+
+    def change_password(self, actor: Actor, who: Principal, access_token: str, old: str, new: str) -> None:
+        """Changes the caller's own password and ends their sessions everywhere. Attempts count as sign-ins.
+
+        Raises ValidationFailed (``wrong_password``: no 401, since the session is fine; ``weak_password``),
+        TooManyRequests.
+        """
+        self._rates.require(SIGN_IN_NAME, name_digest(who.name))
+        try:
+            self._doors.pool.change_password(access_token, old, new)
+        except SignInError:
+            raise ValidationFailed("The present password is not right.", code="wrong_password") from None
+        except PasswordRefusedError as refused:
+            raise weak_password(refused) from None
+        self._doors.pool.sign_out_everywhere(who.name)
+
+
+def principal_of(session: Session) -> Principal:
+    """A session without a role of ours may do nothing."""
+    return Principal(
+        owner=session.user_id,
+        permissions=frozenset() if session.role is None else ROLES[session.role],
+        kind=CallerKind.SESSION,
+        name=session.username,
+    )
+
+
+def invalid_credentials() -> AuthenticationError:
+    return AuthenticationError("Invalid username or password", code="invalid_credentials")

@@ -1,0 +1,132 @@
+"""The first admin: once, race-free, and on a hosted stack only for whoever deployed it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from datetime import datetime, timedelta
+
+from chalicelib.domain.access_ports import PasswordRefusedError, SetupDoneError, UserExistsError
+from chalicelib.domain.audit import AuditAction, AuditResult
+from chalicelib.domain.people import Person
+from chalicelib.domain.permissions import Principal, Role
+from chalicelib.domain.ports import Clock
+from chalicelib.errors import AppError, AuthenticationError, Conflict
+from chalicelib.services.audit import Actor, AuditService
+from chalicelib.services.doors import Doors
+from chalicelib.services.people import user_exists, weak_password
+from chalicelib.services.rates import SETUP, RateService
+
+#: How long an answer is believed: local mode and the deploy token end within this time after the first admin.
+STATE_LIFETIME = timedelta(seconds=5)
+
+
+class SetupService:
+    """Safe to share between threads."""
+
+    def __init__(self, doors: Doors, audit: AuditService, rates: RateService, clock: Clock) -> None:
+        self._doors = doors
+        self._audit = audit
+        self._rates = rates
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: tuple[datetime, bool] | None = None
+
+    def done(self) -> bool:
+        """Whether there is a first admin; believed for STATE_LIFETIME. Raises Unavailable: nobody gets in by a guess."""
+        now = self._clock.now()
+        with self._lock:
+            if self._known is not None and now < self._known[0]:
+                return self._known[1]
+        answer = self._doors.access.setup_done()
+        with self._lock:
+            self._known = (now + STATE_LIFETIME, answer)
+        return answer
+
+    def first_admin(
+        self,
+        caller: Principal | None,
+        *,
+        username: str,
+        email: str,
+        password: str,
+        display_name: str | None,
+        setup_code: str | None,
+        source_ip: str,
+        request_id: str,
+    ) -> Person:
+        """Creates the first admin. ``caller`` is the local admin or the holder of the deploy token; anybody else needs
+        the setup code.
+
+        Raises Conflict (``setup_done``, ``user_exists``), AuthenticationError (``invalid_setup_code``),
+        TooManyRequests, ValidationFailed (``weak_password``).
+        """
+        if caller is not None:
+            actor = Actor.of(caller, source_ip=source_ip, request_id=request_id)
+        else:
+            actor = Actor.nobody(source_ip=source_ip, request_id=request_id, kind="setup_code")
+        target = f"user:{username}"
+        try:
+            if self._doors.access.setup_done():
+                raise _done()
+            if caller is None:
+                self._check(setup_code)
+            self._audit.record(actor, AuditAction.SETUP_FIRST_ADMIN, AuditResult.ALLOWED, target=target)
+            return self._create(username, email, password, display_name)
+        except AppError as error:
+            if error.code != "rate_limited":
+                result = AuditResult.DENIED if error.status == 401 else AuditResult.FAILED
+                self._audit.note(actor, AuditAction.SETUP_FIRST_ADMIN, result, target=target, code=error.code)
+            raise
+        finally:
+            with self._lock:
+                self._known = None
+
+    def _check(self, setup_code: str | None) -> None:
+        if not setup_code:
+            raise AuthenticationError(
+                "Send setup_code, the one-time code that the deploy program printed.",
+                code="setup_code_needed",
+            )
+        self._rates.require(SETUP, "code")
+        known = self._doors.secrets.setup_code_sha256()
+        given = hashlib.sha256(setup_code.strip().encode("utf-8", "replace")).hexdigest()
+        if not hmac.compare_digest((known or "").encode(), given.encode()):
+            raise AuthenticationError("The setup code is not valid.", code="invalid_setup_code")
+
+    def _create(self, username: str, email: str, password: str, display_name: str | None) -> Person:
+        """The user is nobody special until the one transaction that decides who came first. A role that was not given
+        in the end is given at the first sign-in."""
+        pool, access = self._doors.pool, self._doors.access
+        try:
+            user_id = pool.create(username, email, password=password, role=Role.VIEWER)
+        except UserExistsError:
+            raise user_exists() from None
+        except PasswordRefusedError as refused:
+            raise weak_password(refused) from None
+        person = Person(
+            user_id=user_id,
+            username=username,
+            email=email,
+            display_name=display_name,
+            role=Role.ADMIN,
+            created_at=self._clock.now(),
+        )
+        try:
+            access.create_first_admin(person)
+        except SetupDoneError:
+            pool.delete(username)
+            raise _done() from None
+        try:
+            pool.set_role(username, Role.ADMIN)
+        except Exception:
+            # Without its role the user can't do what setup is for: back to the beginning, so that it can be repeated.
+            access.undo_first_admin(user_id)
+            pool.delete(username)
+            raise
+        return person
+
+
+def _done() -> Conflict:
+    return Conflict("Setup already completed. Sign in, or ask an admin for an invitation.", code="setup_done")
