@@ -140,14 +140,14 @@ class AccessStore(Protocol):
 
     def put_key(self, key: ApiKey) -> None:
         """Replaces an existing key; a ``last_used_at`` of None leaves the stored one. Raises StaleRecordError when it
-        is gone, or revoked and ``key`` is not: a revoked key never lives again. The first ``revoked_at`` stays."""
+        is gone, or revoked and ``key`` is not: a revoked key never lives again. Revoking it twice has no effect."""
 
     def replace_key(self, old: ApiKey, new: ApiKey) -> None:
         """Rotation, in one write: stores ``old`` (revoked, or with its new end) and creates ``new`` in its place, so it
         needs no room. Raises StaleRecordError when the old one is gone or revoked already; nothing is written then."""
 
     def keys_of(self, user_id: str) -> Sequence[ApiKey]:
-        """Newest first, at most 200, those that are not revoked before others. Dead ones vanish after 90 days."""
+        """Newest first, at most 200: of more, those that end last. Dead ones vanish 90 days after their end."""
 
     def touch_key(self, key: ApiKey, now: datetime) -> None:
         """Notes the use, at most every LAST_USED_EVERY and nothing else, so it can't undo a revocation. Best effort:

@@ -14,7 +14,7 @@ import string
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,6 +73,12 @@ class ApiKey(BaseModel):
     def spends_as(self) -> str:
         """The id under which the cost of its jobs is counted."""
         return self.budget_id or self.key_id
+
+    @property
+    def ends_at(self) -> datetime:
+        """When it stopped or will stop to work; the end of time when nothing says so."""
+        ends = [moment for moment in (self.revoked_at, self.expires_at) if moment is not None]
+        return min(ends, default=datetime.max.replace(tzinfo=UTC))
 
     def knows(self, presented: PresentedKey) -> bool:
         """Whether it is this key and this secret; takes the same time whatever the secret."""

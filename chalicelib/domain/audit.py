@@ -126,13 +126,13 @@ def record_id(at: datetime, token: str) -> str:
 
 def id_prefix(at: datetime) -> str:
     """What the ids of all records of this time begin with; in order of time."""
-    return f"{(at - _EPOCH) // timedelta(microseconds=1):0{_DIGITS}d}"
+    return f"{max(0, (at - _EPOCH) // timedelta(microseconds=1)):0{_DIGITS}d}"
 
 
 def time_of(record_id: str) -> datetime:
     """The time in a record's id. Raises ValueError."""
     digits = record_id[:_DIGITS]
-    if not (digits.isascii() and digits.isdigit() and len(digits) == _DIGITS):
+    if not (digits.isascii() and digits.isdigit() and record_id[_DIGITS:].startswith("-")):
         raise ValueError("no id of an audit record")
     try:
         return _EPOCH + timedelta(microseconds=int(digits))

@@ -15,6 +15,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.domain.failures import Failure
+from chalicelib.domain.predictions import PredictionStatus
 
 
 class JobStatus(StrEnum):
@@ -208,14 +209,22 @@ class Job(_Frozen):
     def budget_charge_usd(self) -> Decimal | None:
         """What counts against the key's budget: None when none does.
 
-        The hold while it runs and when a prediction ended at a cost nobody could tell; else the real cost, which is
-        nothing when there was no prediction.
+        The hold while it is active, then the real cost. A prediction that ended at a cost nobody can tell counts with
+        the hold, unless it certainly never ran.
         """
         if self.budget_id is None or self.budget_hold_usd is None:
             return None
-        if self.is_active or (self.cost_usd is None and self.prediction_id is not None):
+        if self.is_active:
             return self.budget_hold_usd
-        return self.cost_usd or Decimal(0)
+        if self.cost_usd is not None:
+            return self.cost_usd
+        return Decimal(0) if self._never_ran else self.budget_hold_usd
+
+    @property
+    def _never_ran(self) -> bool:
+        if self.prediction_id is None or self.provider_status == PredictionStatus.ABORTED:
+            return True
+        return self.provider_status == PredictionStatus.CANCELED and self.started_at is None
 
     def moved(
         self, *, now: datetime, status: JobStatus | None = None, phase: Phase | None = None, **changes: Any

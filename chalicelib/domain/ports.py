@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import BinaryIO, Protocol
 
+from chalicelib.domain.budgets import BudgetHold
 from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import Dataset, DatasetVersion
 from chalicelib.domain.idempotency import IdempotencyRecord
@@ -36,14 +37,6 @@ class IdempotencyHitError(Exception):
         self.record = record
 
 
-class BudgetExceededError(Exception):
-    """The API key's budget does not cover the job; ``left`` US dollars of it are free."""
-
-    def __init__(self, left: Decimal) -> None:
-        super().__init__(f"{left} left")
-        self.left = left
-
-
 class InvalidCursorError(Exception):
     """The cursor was not made by this store."""
 
@@ -62,25 +55,6 @@ class JobFilter:
 class JobPage:
     jobs: tuple[Job, ...]
     cursor: str | None = None
-
-
-@dataclass(frozen=True)
-class BudgetHold:
-    """The API key's budget that a job is counted against: all jobs under ``budget_id`` (``Principal.budget_id``) may
-    cost ``limit_usd``. How much this one may cost at worst is ``job.budget_hold_usd``."""
-
-    budget_id: str
-    limit_usd: Decimal
-
-
-def checked_hold(job: Job, budget: BudgetHold | None) -> Decimal:
-    """What ``job`` holds of ``budget``: 0 without one. Raises ValueError when the two don't fit together."""
-    hold = job.budget_hold_usd
-    if budget is None and job.budget_id is None and hold is None:
-        return Decimal(0)
-    if budget is None or budget.budget_id != job.budget_id or hold is None or not hold.is_finite() or hold < 0:
-        raise ValueError("the job's budget_id and budget_hold_usd are not those of the budget")
-    return hold
 
 
 class JobStore(Protocol):

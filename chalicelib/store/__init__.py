@@ -1,8 +1,19 @@
 """DynamoDB adapters of the store ports; the only importer of pynamodb."""
 
+from chalicelib.store.access import DynamoAccessStore
+from chalicelib.store.audit import DynamoAuditStore
 from chalicelib.store.configs import DynamoConfigStore
 from chalicelib.store.datasets import DynamoDatasetStore
 from chalicelib.store.jobs import DynamoJobStore
+from chalicelib.store.rates import DynamoRateStore
 from chalicelib.store.webhooks import DynamoWebhookLog
 
-__all__ = ["DynamoConfigStore", "DynamoDatasetStore", "DynamoJobStore", "DynamoWebhookLog"]
+__all__ = [
+    "DynamoAccessStore",
+    "DynamoAuditStore",
+    "DynamoConfigStore",
+    "DynamoDatasetStore",
+    "DynamoJobStore",
+    "DynamoRateStore",
+    "DynamoWebhookLog",
+]

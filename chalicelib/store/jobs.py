@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from decimal import Decimal
 
 from pynamodb.expressions.condition import Condition, size
 
+from chalicelib.domain.budgets import BudgetExceededError, BudgetHold, checked_hold
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
 from chalicelib.domain.ports import (
@@ -21,10 +23,12 @@ from chalicelib.store.faults import ConditionFailedError, TransactionFailedError
 from chalicelib.store.listing import EVERYBODY, MONTHS, SLOTS, JobListing
 from chalicelib.store.records import (
     Record,
+    budget_pk,
     event_sk,
     idempotency_pk,
     job_attributes,
     job_pk,
+    microdollars,
     microseconds,
     month_of,
     owner_pk,
@@ -33,12 +37,13 @@ from chalicelib.store.records import (
 )
 from chalicelib.store.table import MAX_WRITES, Delete, Put, Table, Update, Write
 
-#: Events of one write; beside them a transaction holds at most the job, its input, the idempotency record and the slot.
-MAX_EVENTS = MAX_WRITES - 4
+#: Events of one write; beside them a transaction holds at most job, input, idempotency record, slot and budget.
+MAX_EVENTS = MAX_WRITES - 5
 #: Transactions that one removal of a job takes at most: a hundred thousand events.
 MAX_REMOVALS = 1000
 _LAST_SEQ = 10**10 - 1
-_RECORD, _INPUT, _IDEMPOTENCY = "record", "input", "idempotency"
+_RECORD, _INPUT, _IDEMPOTENCY, _BUDGET = "record", "input", "idempotency", "budget"
+_MICRODOLLARS = 1_000_000
 
 
 class DynamoJobStore:
@@ -60,13 +65,15 @@ class DynamoJobStore:
         idempotency: IdempotencyRecord | None,
         slot_limit: int,
         now: datetime,
+        budget: BudgetHold | None = None,
     ) -> None:
-        """As the port says; StaleRecordError when the job id exists. At most 96 events.
+        """As the port says; StaleRecordError when the job id exists. At most 95 events.
 
         The month marker of everybody is written first, outside the transaction: one item that every submit has to
         lock would make them all wait for each other, and a marker without a job only costs a list one query.
         """
         _check_events(events)
+        hold = checked_hold(job, budget)
         self._mark_month(month_of(job.created_at))
         writes: list[Write] = [
             Put(self._job(job), Record.pk.does_not_exist()),
@@ -87,6 +94,9 @@ class DynamoJobStore:
                 )
             )
         hit = len(writes) - 1 if idempotency is not None else None
+        if budget is not None:
+            writes.append(self._hold(budget, hold))
+        held = len(writes) - 1 if budget is not None else None
         try:
             self._table.transact([*writes, *self._event_puts(events)])
         except TransactionFailedError as error:
@@ -95,6 +105,8 @@ class DynamoJobStore:
                 live = _live(known, now) or self.find_idempotency(idempotency.owner, idempotency.key_hash, now)
                 if live is not None:
                     raise IdempotencyHitError(live) from None
+            if budget is not None and held in error.failed:
+                raise BudgetExceededError(_left(budget, error.failed[held])) from None
             if slot in error.failed:
                 raise SlotsFullError(job.owner) from None
             raise StaleRecordError(job.job_id) from None
@@ -109,7 +121,7 @@ class DynamoJobStore:
         return JobInput.model_validate_json(record.document) if record else None
 
     def save(self, job: Job, *, events: Sequence[JobEvent] = (), release_slot: bool = False) -> None:
-        """As the port says; at most 96 events. Without events and slot this is one plain write, half the price."""
+        """As the port says; at most 95 events. Without events and slot this is one plain write, half the price."""
         _check_events(events)
         record, unchanged = self._job(job), Record.version == job.version - 1
         try:
@@ -120,6 +132,7 @@ class DynamoJobStore:
             if release_slot:
                 slots = self._table.new(owner_pk(job.owner), SLOTS)
                 writes.append(Update(slots, [Record.holders.delete({job.job_id})]))
+                writes += self._settlement(job)
             self._table.transact(writes)
         except (ConditionFailedError, TransactionFailedError):
             raise StaleRecordError(job.job_id) from None
@@ -171,6 +184,29 @@ class DynamoJobStore:
     def release_slot(self, owner: str, job_id: str) -> None:
         self._table.update(self._table.new(owner_pk(owner), SLOTS), [Record.holders.delete({job_id})])
 
+    def budget_used(self, budget_id: str) -> Decimal:
+        record = self._table.get(budget_pk(budget_id), _BUDGET)
+        return _dollars(record)
+
+    def _hold(self, budget: BudgetHold, hold: Decimal) -> Update:
+        amount = microdollars(hold)
+        # Rounded down, as the hold is rounded up.
+        room = int(budget.limit_usd * _MICRODOLLARS) - amount
+        fits = Record.used <= room
+        if room >= 0:
+            fits |= Record.used.does_not_exist()
+        return Update(self._table.new(budget_pk(budget.budget_id), _BUDGET), [Record.used.add(amount)], fits, show=True)
+
+    def _settlement(self, job: Job) -> Sequence[Write]:
+        """What a job that is over counts in place of its hold; exactly once, as a job ends once."""
+        charge, hold = job.budget_charge_usd, job.budget_hold_usd
+        if job.is_active or job.budget_id is None or charge is None or hold is None:
+            return []
+        difference = microdollars(charge) - microdollars(hold)
+        if difference == 0:
+            return []
+        return [Update(self._table.new(budget_pk(job.budget_id), _BUDGET), [Record.used.add(difference)])]
+
     def _mark_month(self, month: str) -> None:
         known = self._table.get(EVERYBODY, MONTHS)
         if known is None or month not in (known.months or ()):
@@ -204,6 +240,14 @@ class DynamoJobStore:
 def _check_events(events: Sequence[JobEvent]) -> None:
     if len(events) > MAX_EVENTS:
         raise ValueError(f"{len(events)} events at once, {MAX_EVENTS} are possible")
+
+
+def _dollars(record: Record | None) -> Decimal:
+    return Decimal(int(record.used or 0)) / _MICRODOLLARS if record is not None else Decimal(0)
+
+
+def _left(budget: BudgetHold, stored: Record | None) -> Decimal:
+    return max(Decimal(0), budget.limit_usd - _dollars(stored))
 
 
 def _has_room(slot_limit: int) -> Condition:

@@ -18,6 +18,9 @@ attributes and document fields it does not know, so a newer release may add some
     configs#<owner>                <name>                 the latest version of a config
     config#<owner>#<name>          v#<version>            one version of a config
     webhook#<provider>#<hash>      webhook                a webhook id that was seen
+    budget#<id>                    budget                 what the jobs of an API key with a budget cost or may cost
+
+``access``, ``audit`` and ``rates`` describe the items of the other tables.
 
 Owners may hold any character: whatever follows them in a key has a fixed shape without ``#``, so keys can't collide.
 Every partition is bounded: by a job, a month, the slots, or what one owner names by hand.
@@ -27,6 +30,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -90,8 +94,9 @@ class PredictionIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-cal
 
 
 class Record(Model):
-    """Any item. ``write_id`` tells a conditional write whose answer was lost from somebody else's; ``valid_until`` is
-    in microseconds since 1970, exact, for conditions; ``expires_at`` in seconds, rounded up, for TTL alone."""
+    """Any item. ``write_id`` tells a conditional write whose answer was lost from somebody else's; ``valid_until`` and
+    ``last_used`` are in microseconds since 1970, exact, ``expires_at`` in seconds, rounded up, for TTL alone; ``used``
+    counts: microdollars of a budget, or requests."""
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
@@ -105,6 +110,9 @@ class Record(Model):
     source = UnicodeAttribute(null=True)
     valid_until = NumberAttribute(null=True)
     expires_at = NumberAttribute(null=True)
+    used = NumberAttribute(null=True)
+    user_id = UnicodeAttribute(null=True)
+    last_used = NumberAttribute(null=True)
     holders = UnicodeSetAttribute(null=True)
     months = UnicodeSetAttribute(null=True)
     active_pk = UnicodeAttribute(null=True)
@@ -149,6 +157,16 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def moment_of(micros: int) -> datetime:
+    """The reverse of ``microseconds``."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def microdollars(usd: Decimal) -> int:
+    """Rounded up: what is held or spent is never counted short."""
+    return int((usd * 1_000_000).to_integral_value(ROUND_CEILING))
+
+
 def month_of(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m")
 
@@ -174,6 +192,10 @@ def event_sk(seq: int) -> str:
 
 def idempotency_pk(owner: str, key_hash: str) -> str:
     return f"idempotency#{owner}#{key_hash}"
+
+
+def budget_pk(budget_id: str) -> str:
+    return f"budget#{budget_id}"
 
 
 def owner_pk(owner: str) -> str:

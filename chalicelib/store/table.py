@@ -33,6 +33,8 @@ from chalicelib.store.records import Record, record_model
 MAX_TRIES = 12
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.4
+#: Tries of a read of several items of which DynamoDB leaves some out, as it may when it is busy.
+MAX_BATCHES = 4
 #: DynamoDB's limit of one transaction.
 MAX_WRITES = 100
 #: DynamoDB's limits of a partition key and a sort key, in bytes.
@@ -50,9 +52,12 @@ class Put:
 
 @dataclass(frozen=True)
 class Update:
+    """Changes attributes of the item, creates it when missing. ``show`` as for ``Put``."""
+
     record: Record
     actions: Sequence[Action]
     condition: Condition | None = None
+    show: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Table:
     _connecting = threading.Lock()
 
     def __init__(self, name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._name = name
         self._model = record_model(name)
         self._sleep = sleep
         self._connected = False
@@ -104,6 +110,27 @@ class Table:
             except DoesNotExist:
                 return None
 
+    def get_all(self, keys: Sequence[tuple[str, str]]) -> list[Record]:
+        """Those of at most 100 different items that exist, in no order, strongly consistent, in one request."""
+        possible = [{"pk": pk, "sk": sk} for pk, sk in keys if _possible(pk, sk)]
+        if not possible:
+            return []
+        self._connect()
+        found: list[Record] = []
+        for attempt in range(MAX_BATCHES):
+            if attempt:
+                self._pause(attempt)
+            with translated():
+                connection = self._model._get_connection()
+                # pynamodb takes keys as its own model hands them over, and annotates them as texts.
+                answer = connection.batch_get_item(possible, consistent_read=True)  # type: ignore[arg-type]
+            found += [self._model.from_raw_data(item) for item in answer["Responses"].get(self._name, [])]
+            rest = answer["UnprocessedKeys"].get(self._name, {}).get("Keys", [])
+            if not rest:
+                return found
+            possible = [{"pk": key["pk"]["S"], "sk": key["sk"]["S"]} for key in rest]
+        raise unavailable()
+
     def put(self, record: Record, condition: Condition | None = None) -> None:
         """Replaces the item. Raises ConditionFailedError, but not for a write of ours whose answer got lost and that
         the SDK repeated."""
@@ -115,9 +142,11 @@ class Table:
             if stored is None or stored.write_id != record.write_id:
                 raise
 
-    def update(self, record: Record, actions: Sequence[Action]) -> None:
-        """Changes attributes of the item of this key, creates it when missing. For actions that may be repeated."""
-        self._again(lambda: record.update(actions=list(actions)))
+    def update(self, record: Record, actions: Sequence[Action], condition: Condition | None = None) -> Record:
+        """Changes attributes of the item of this key, creates it when missing; returns the item as it is then. For
+        actions that may be repeated: an answer that gets lost is asked for again. Raises ConditionFailedError."""
+        self._again(lambda: record.update(actions=list(actions), condition=condition))
+        return record
 
     def delete(self, pk: str, sk: str, condition: Condition | None = None) -> None:
         """Raises ConditionFailedError. A key that no item can have needs no removal."""
@@ -216,10 +245,13 @@ class Table:
                     write()
                 return
             except CollisionError:
-                longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
-                # Jitter spreads out writers that collided; it protects no secret.
-                self._sleep(longest * (0.5 + random.random() / 2))  # noqa: S311
+                self._pause(attempt)
         raise Unavailable("Too many changes of the same thing at once; try again.", retry_after=1)
+
+    def _pause(self, attempt: int) -> None:
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
+        # Jitter spreads out writers that collided; it protects no secret.
+        self._sleep(longest * (0.5 + random.random() / 2))  # noqa: S311
 
     def _connect(self) -> None:
         if not self._connected:
@@ -232,8 +264,9 @@ def _add(transaction: TransactWrite, write: Write) -> None:
     match write:
         case Put(record, condition, show):
             transaction.save(record, condition=condition, return_values="ALL_OLD" if show else None)
-        case Update(record, actions, condition):
-            transaction.update(record, actions=list(actions), condition=condition)
+        case Update(record, actions, condition, show):
+            shown = "ALL_OLD" if show else None
+            transaction.update(record, actions=list(actions), condition=condition, return_values=shown)
         case Delete(record, condition):
             transaction.delete(record, condition=condition)
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore
 from chalicelib.domain.ports import ConfigStore, DatasetStore, JobStore, WebhookLog
-from chalicelib.store import DynamoConfigStore, DynamoDatasetStore, DynamoJobStore, DynamoWebhookLog
+from chalicelib.store import (
+    DynamoAccessStore,
+    DynamoAuditStore,
+    DynamoConfigStore,
+    DynamoDatasetStore,
+    DynamoJobStore,
+    DynamoRateStore,
+    DynamoWebhookLog,
+)
 from chalicelib.store.records import record_model
+from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
 from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
 from tests.support.emulator import Emulator, running_emulator
-from tests.support.tables import create_jobs_table
+from tests.support.tables import create_audit_table, create_jobs_table, create_keys_table
 
 MEMORY, DYNAMODB = "memory", "dynamodb"
 
@@ -39,11 +50,48 @@ def aws_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def jobs_table(emulator: Emulator, aws_environment: None) -> Iterator[str]:
     """An empty jobs table of this test's own."""
-    client, name = emulator.client("dynamodb"), f"test-{uuid.uuid4().hex[:12]}-jobs"
-    create_jobs_table(client, name)
+    yield from _table(emulator, "jobs", create_jobs_table)
+
+
+@pytest.fixture
+def keys_table(emulator: Emulator, aws_environment: None) -> Iterator[str]:
+    """An empty keys table of this test's own."""
+    yield from _table(emulator, "keys", create_keys_table)
+
+
+@pytest.fixture
+def audit_table(emulator: Emulator, aws_environment: None) -> Iterator[str]:
+    """An empty audit table of this test's own."""
+    yield from _table(emulator, "audit", create_audit_table)
+
+
+def _table(emulator: Emulator, kind: str, create: Callable[[Any, str], None]) -> Iterator[str]:
+    client, name = emulator.client("dynamodb"), f"test-{uuid.uuid4().hex[:12]}-{kind}"
+    create(client, name)
     yield name
     record_model(name)._get_connection().connection.client.close()
     client.delete_table(TableName=name)
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def access_store(request: pytest.FixtureRequest) -> AccessStore:
+    if request.param == MEMORY:
+        return InMemoryAccessStore()
+    return DynamoAccessStore(request.getfixturevalue("keys_table"))
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def rate_store(request: pytest.FixtureRequest) -> RateStore:
+    if request.param == MEMORY:
+        return InMemoryRateStore()
+    return DynamoRateStore(request.getfixturevalue("keys_table"))
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def audit_store(request: pytest.FixtureRequest) -> AuditStore:
+    if request.param == MEMORY:
+        return InMemoryAuditStore()
+    return DynamoAuditStore(request.getfixturevalue("audit_table"))
 
 
 @pytest.fixture(params=[MEMORY, DYNAMODB])

@@ -100,9 +100,9 @@ def test_a_list_that_finds_little_hands_back_a_cursor_in_time(jobs_table: str) -
 
 def test_a_plain_save_is_one_item_and_too_many_events_are_refused_before_anything_is_sent(jobs_table: str) -> None:
     store = DynamoJobStore(jobs_table)
-    job = submit(store, a_job(), key=a_key(), events=[an_event("job1", n) for n in range(1, 97)])
-    with pytest.raises(ValueError, match="97 events"):
-        store.save(moved(job), events=[an_event("job1", n) for n in range(97, 194)])
+    job = submit(store, a_job(), key=a_key(), events=[an_event("job1", n) for n in range(1, 96)])
+    with pytest.raises(ValueError, match="96 events"):
+        store.save(moved(job), events=[an_event("job1", n) for n in range(96, 192)])
     assert store.get("job1") == job
 
 

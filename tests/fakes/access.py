@@ -117,7 +117,8 @@ class InMemoryAccessStore:
             stored = self._keys.get(_address(key))
             if stored is None or (stored.revoked_at is not None and key.revoked_at is None):
                 raise StaleRecordError(key.key_id)
-            self._keys[_address(key)] = _merged(key, stored)
+            if stored.revoked_at is None:
+                self._keys[_address(key)] = _merged(key, stored)
 
     def replace_key(self, old: ApiKey, new: ApiKey) -> None:
         with self._lock:
@@ -132,7 +133,7 @@ class InMemoryAccessStore:
         with self._lock:
             self.calls.append("keys_of")
             keys = [k for k in self._keys.values() if k.user_id == user_id]
-        keys.sort(key=lambda k: (k.revoked_at is None, k.created_at, k.key_id), reverse=True)
+        keys.sort(key=lambda k: (k.ends_at, k.created_at, k.key_id), reverse=True)
         return sorted(keys[:200], key=lambda k: (k.created_at, k.key_id), reverse=True)
 
     def touch_key(self, key: ApiKey, now: datetime) -> None:
@@ -163,12 +164,7 @@ def _address(key: ApiKey) -> tuple[str, str]:
 
 
 def _merged(key: ApiKey, stored: ApiKey) -> ApiKey:
-    return key.model_copy(
-        update={
-            "last_used_at": key.last_used_at or stored.last_used_at,
-            "revoked_at": stored.revoked_at or key.revoked_at,
-        }
-    )
+    return key.model_copy(update={"last_used_at": key.last_used_at or stored.last_used_at})
 
 
 class InMemoryAuditStore:

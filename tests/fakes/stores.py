@@ -8,20 +8,18 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from chalicelib.domain.budgets import BudgetExceededError, BudgetHold, checked_hold
 from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
 from chalicelib.domain.ports import (
-    BudgetExceededError,
-    BudgetHold,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
     JobPage,
     SlotsFullError,
     StaleRecordError,
-    checked_hold,
 )
 
 

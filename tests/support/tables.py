@@ -1,4 +1,4 @@
-"""The jobs table as the infrastructure template defines it, for tests that make one of their own."""
+"""The tables as the infrastructure template defines them, for tests that make some of their own."""
 
 from __future__ import annotations
 
@@ -33,10 +33,35 @@ def jobs_table(name: str) -> dict[str, Any]:
     }
 
 
+def plain_table(name: str) -> dict[str, Any]:
+    """The arguments of CreateTable for the keys and the audit table."""
+    return {
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": n, "AttributeType": "S"} for n in ("pk", "sk")],
+        "KeySchema": _key_schema(("pk", "sk")),
+    }
+
+
 def create_jobs_table(client: Any, name: str) -> None:
     """Creates the table and waits until it can be used. ``client`` is boto3's for DynamoDB."""
-    client.create_table(**jobs_table(name))
+    _create(client, jobs_table(name), ttl=True)
+
+
+def create_keys_table(client: Any, name: str) -> None:
+    _create(client, plain_table(name), ttl=True)
+
+
+def create_audit_table(client: Any, name: str) -> None:
+    """Nothing in it expires."""
+    _create(client, plain_table(name), ttl=False)
+
+
+def _create(client: Any, table: dict[str, Any], *, ttl: bool) -> None:
+    name = table["TableName"]
+    client.create_table(**table)
     client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
-    client.update_time_to_live(
-        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
-    )
+    if ttl:
+        client.update_time_to_live(
+            TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE}
+        )

@@ -1,0 +1,45 @@
+"""What an API key may spend: a hold of the worst case while a job runs, its real cost from then on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from chalicelib.domain.jobs import Job
+
+
+@dataclass(frozen=True)
+class BudgetHold:
+    """The API key's budget that a job is counted against: all jobs under ``budget_id`` (``Principal.budget_id``) may
+    cost ``limit_usd``. How much this one may cost at worst is ``job.budget_hold_usd``."""
+
+    budget_id: str
+    limit_usd: Decimal
+
+
+class BudgetExceededError(Exception):
+    """The API key's budget does not cover the job; ``left`` US dollars of it are free."""
+
+    def __init__(self, left: Decimal) -> None:
+        super().__init__(f"{left} left")
+        self.left = left
+
+
+def worst_case(max_run_seconds: int, price_per_second: Decimal) -> Decimal:
+    """US dollars that a job may cost: the provider ends it at ``max_run_seconds``."""
+    return price_per_second * max_run_seconds
+
+
+def affordable_seconds(left: Decimal, price_per_second: Decimal) -> int:
+    """Whole seconds of run time that ``left`` US dollars buy. The price must be positive."""
+    return max(0, int(left / price_per_second))
+
+
+def checked_hold(job: Job, budget: BudgetHold | None) -> Decimal:
+    """What ``job`` holds of ``budget``: 0 without one. Raises ValueError when the two don't fit together."""
+    hold = job.budget_hold_usd
+    if budget is None and job.budget_id is None and hold is None:
+        return Decimal(0)
+    if budget is None or budget.budget_id != job.budget_id or hold is None or not hold.is_finite() or hold < 0:
+        raise ValueError("the job's budget_id and budget_hold_usd are not those of the budget")
+    return hold
