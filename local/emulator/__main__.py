@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _serve(port: int, layout: Layout, parent: int | None) -> None:
+    from local.emulator.challenges import patch_challenges
     from local.emulator.checkpoint import ministack_checkpointer, patch_sessions
     from local.emulator.codecache import CodeCache
     from local.emulator.gateway import guarded, patch_binary_media_types
@@ -76,6 +77,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     cache.prune()
     patch_lambdas(cache)
     patch_binary_media_types()
+    patch_challenges()
     patch_sessions()
     checkpointer = ministack_checkpointer(layout.services)
 

@@ -1,0 +1,104 @@
+"""Sign-in challenges that only who was asked can answer, as on AWS.
+
+ministack 1.5.33 (https://github.com/ministackorg/ministack) takes any ``Session`` for NEW_PASSWORD_REQUIRED and
+SOFTWARE_TOKEN_MFA, for any user: whoever knows a name could set its password. Nor does it check the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from local.emulator.pins import require_source
+
+Handler = Callable[[dict[str, Any]], Any]
+
+GUARDED = frozenset({"NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA"})
+#: Seconds; AuthSessionValidity of the app client, and Cognito's default.
+VALID_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who was asked what. ``user`` is the name in the pool, not an alias."""
+
+    pool: str
+    client: str
+    user: str
+    challenge: str
+
+
+class Challenges:
+    """What was asked, by the opaque state that the answer must bring back. Forgotten after three minutes."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[float, Asked]] = {}
+
+    def ask(self, session: str, asked: Asked) -> None:
+        with self._lock:
+            now = self._monotonic()
+            self._open = {s: kept for s, kept in self._open.items() if now < kept[0]}
+            self._open[session] = (now + VALID_SECONDS, asked)
+
+    def is_open(self, session: str, asked: Asked) -> bool:
+        with self._lock:
+            until, known = self._open.get(session, (0.0, None))
+            return known == asked and self._monotonic() < until
+
+    def close(self, session: str) -> None:
+        with self._lock:
+            self._open.pop(session, None)
+
+
+def patch_challenges() -> None:
+    """Raises PatchError when ministack's source is not the one we know."""
+    cognito: Any = import_module("ministack.services.cognito")
+    require_source(cognito._password_auth_result, '"Session": session', "json_response(mfa_challenge)")
+    for respond in (cognito._admin_respond_to_auth_challenge, cognito._respond_to_auth_challenge):
+        require_source(respond, 'challenge_name == "NEW_PASSWORD_REQUIRED"', 'user["_password"] = new_password')
+    require_source(cognito._dispatch_idp, '"AdminRespondToAuthChallenge": _admin_respond_to_auth_challenge')
+    require_source(cognito._validate_password, "InvalidPasswordException")
+
+    challenges = Challenges()
+    asking = cognito._password_auth_result
+
+    def ask(pool: dict[str, Any], pid: str, cid: str, user: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        answer = asking(pool, pid, cid, user, *args, **kwargs)
+        status, _, body = answer
+        content = json.loads(body) if status == 200 else {}
+        if content.get("ChallengeName") in GUARDED:
+            challenges.ask(content["Session"], Asked(pid, cid, user["Username"], content["ChallengeName"]))
+        return answer
+
+    def guarded(respond: Handler) -> Handler:
+        def patched(data: dict[str, Any]) -> Any:
+            challenge, client = data.get("ChallengeName", ""), data.get("ClientId", "")
+            if challenge not in GUARDED:
+                return respond(data)
+            pool, pid = cognito._pool_for_client(client)
+            given, session = data.get("ChallengeResponses") or {}, str(data.get("Session") or "")
+            user = cognito._resolve_user(pool, given.get("USERNAME"))[0] if pool else None
+            if user is None or not challenges.is_open(session, Asked(pid, client, user["Username"], challenge)):
+                message = "Invalid session for the user, session is expired."
+                return cognito.error_response_json("NotAuthorizedException", message, 400)
+            if challenge == "NEW_PASSWORD_REQUIRED":
+                refusal = cognito._validate_password(pool, given.get("NEW_PASSWORD") or "")
+                if refusal:
+                    return refusal
+            answer = respond(data)
+            if answer[0] == 200:
+                challenges.close(session)
+            return answer
+
+        return patched
+
+    cognito._password_auth_result = ask
+    cognito._admin_respond_to_auth_challenge = guarded(cognito._admin_respond_to_auth_challenge)
+    cognito._respond_to_auth_challenge = guarded(cognito._respond_to_auth_challenge)

@@ -1,0 +1,474 @@
+"""The UserPool and SessionVerifier ports: the pool in memory, and Cognito on the emulator with the API's own rights."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import struct
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import boto3
+import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.clients import AccessKey, Clients
+from chalicelib.aws.cognito import CognitoUserPool
+from chalicelib.aws.jwks import JwksVerifier, pool_verifier
+from chalicelib.domain.access_ports import (
+    ChallengeError,
+    InvalidSessionError,
+    PasswordRefusedError,
+    SessionVerifier,
+    SignInError,
+    Tokens,
+    UnknownUserError,
+    UserExistsError,
+    UserPool,
+)
+from chalicelib.domain.people import Session
+from chalicelib.domain.permissions import Role
+from infra.template_parts import load_template
+from tests.fakes.clock import FakeClock
+from tests.fakes.pool import FakeUserPool, FakeVerifier
+from tests.support.emulator import Emulator
+
+PASSWORD, OTHER, WEAK = "Correct-Horse-1", "Battery-Staple-2", "short"
+NEW, TOTP = "NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA"
+RESOURCES: dict[str, Any] = load_template()["Resources"]
+
+
+class Stage(Protocol):
+    """A pool with what the test does in the place of other people and of the mail."""
+
+    pool: UserPool
+    verifier: SessionVerifier
+
+    def now(self) -> datetime: ...
+
+    def invitation(self, username: str) -> str:
+        """The temporary password of the mail."""
+
+    def add_authenticator(self, username: str, password: str) -> None: ...
+
+    def code(self, username: str) -> str:
+        """What the authenticator app shows now."""
+
+
+class MemoryStage:
+    def __init__(self) -> None:
+        self._clock = FakeClock()
+        self.pool = FakeUserPool(self._clock)
+        self.verifier = FakeVerifier(self.pool)
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def invitation(self, username: str) -> str:
+        return self.pool.invitations[username]
+
+    def add_authenticator(self, username: str, password: str) -> None:
+        self.pool.require_totp(username, "246810")
+
+    def code(self, username: str) -> str:
+        return "246810"
+
+
+class CognitoStage:
+    """A pool and client with the template's settings; the adapter signs as a user with the API role's rights."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        self._root = emulator.client("cognito-idp")
+        wanted = RESOURCES["UserPool"]["Properties"]
+        policy = wanted["Policies"]["PasswordPolicy"] | {"MinimumLength": 12}
+        self.pool_id: str = self._root.create_user_pool(
+            PoolName=name,
+            Policies={"PasswordPolicy": policy},
+            **{key: wanted[key] for key in ("AliasAttributes", "UsernameConfiguration", "AutoVerifiedAttributes")},
+        )["UserPool"]["Id"]
+        self._root.set_user_pool_mfa_config(
+            UserPoolId=self.pool_id, SoftwareTokenMfaConfiguration={"Enabled": True}, MfaConfiguration="OPTIONAL"
+        )
+        app = RESOURCES["UserPoolClient"]["Properties"]
+        same = ("ExplicitAuthFlows", "PreventUserExistenceErrors", "EnableTokenRevocation", "GenerateSecret")
+        lives = ("AccessTokenValidity", "IdTokenValidity", "RefreshTokenValidity", "TokenValidityUnits")
+        self.client_id: str = self._root.create_user_pool_client(
+            UserPoolId=self.pool_id, ClientName=name, **{key: app[key] for key in (*same, *lives)}
+        )["UserPoolClient"]["ClientId"]
+        for role in Role:
+            self._root.create_group(UserPoolId=self.pool_id, GroupName=role.value)
+        self.key = self._user(emulator, name)
+        self.clients = Clients("us-east-1", endpoint_url=emulator.url, root=self.key)
+        self.pool = CognitoUserPool(self.clients.cognito, self.pool_id, self.client_id)
+        self.jwks_url = f"{emulator.url}/{self.pool_id}/.well-known/jwks.json"
+        self.verifier: JwksVerifier = pool_verifier(self.pool_id, self.client_id, self.jwks_url)
+        self._secrets: dict[str, str] = {}
+
+    def _user(self, emulator: Emulator, name: str) -> AccessKey:
+        iam = emulator.client("iam")
+        iam.create_user(UserName=name)
+        (policy,) = RESOURCES["ApiHandlerRole"]["Properties"]["Policies"]
+        statement = next(s for s in policy["PolicyDocument"]["Statement"] if s["Sid"] == "Pool")
+        arn = f"arn:aws:cognito-idp:us-east-1:{emulator.account}:userpool/{self.pool_id}"
+        document = {"Version": "2012-10-17", "Statement": [statement | {"Resource": arn}]}
+        iam.put_user_policy(UserName=name, PolicyName="pool", PolicyDocument=json.dumps(document))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return AccessKey(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def invitation(self, username: str) -> str:
+        # The emulator sends no mail that could be read here: root sets another temporary password.
+        temporary = "Temporary-Word-3"
+        self._root.admin_set_user_password(
+            UserPoolId=self.pool_id, Username=username.lower(), Password=temporary, Permanent=False
+        )
+        return temporary
+
+    def add_authenticator(self, username: str, password: str) -> None:
+        access = self.pool.sign_in(username, password).access
+        self._secrets[username] = self._root.associate_software_token(AccessToken=access)["SecretCode"]
+        self._root.verify_software_token(AccessToken=access, UserCode=self.code(username))
+
+    def code(self, username: str) -> str:
+        counter = struct.pack(">Q", int(time.time()) // 30)
+        digest = hmac.new(base64.b32decode(self._secrets[username]), counter, hashlib.sha1).digest()
+        offset = digest[-1] & 15
+        return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 10**6:06d}"
+
+    def groups(self, username: str) -> list[str]:
+        found = self._root.admin_list_groups_for_user(UserPoolId=self.pool_id, Username=username)["Groups"]
+        return sorted(group["GroupName"] for group in found)
+
+    def has(self, username: str) -> bool:
+        try:
+            self._root.admin_get_user(UserPoolId=self.pool_id, Username=username)
+        except ClientError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def cognito(emulator: Emulator) -> Iterator[CognitoStage]:
+    stage = CognitoStage(emulator)
+    yield stage
+    stage.clients.close()
+
+
+@pytest.fixture(params=["memory", "cognito"])
+def stage(request: pytest.FixtureRequest) -> Stage:
+    if request.param == "memory":
+        return MemoryStage()
+    stage: Stage = request.getfixturevalue("cognito")
+    return stage
+
+
+@pytest.fixture
+def name() -> str:
+    return f"u{uuid.uuid4().hex[:10]}"
+
+
+def mail(name: str) -> str:
+    return f"{name}@example.com"
+
+
+def add(stage: Stage, name: str, role: Role = Role.RESEARCHER) -> str:
+    return stage.pool.create(name, mail(name), password=PASSWORD, role=role)
+
+
+def session_of(stage: Stage, tokens: Tokens) -> Session:
+    return stage.verifier.verify(tokens.access, stage.now())
+
+
+def asked(stage: Stage, name: str, password: str) -> ChallengeError:
+    with pytest.raises(ChallengeError) as caught:
+        stage.pool.sign_in(name, password)
+    return caught.value
+
+
+def test_a_new_user_signs_in_with_the_role_it_was_made_with(stage: Stage, name: str) -> None:
+    sub = add(stage, name, Role.LEAD)
+    tokens = stage.pool.sign_in(name, PASSWORD)
+    session = session_of(stage, tokens)
+    assert (session.user_id, session.username, session.role) == (sub, name, Role.LEAD)
+    assert tokens.expires_in == 900
+    assert tokens.refresh
+    assert 890 <= (session.expires_at - stage.now()).total_seconds() <= 901
+    assert session_of(stage, stage.pool.sign_in(name, PASSWORD)).token_id != session.token_id
+
+
+@pytest.mark.parametrize("password", ["Wrong-Password-1", "", PASSWORD.lower(), PASSWORD + " ", "x" * 300, "\x00"])
+def test_a_wrong_password_and_an_unknown_name_are_refused_alike(stage: Stage, name: str, password: str) -> None:
+    add(stage, name)
+    refusals = []
+    for who in (name, f"no-{name}"):
+        with pytest.raises(SignInError) as caught:
+            stage.pool.sign_in(who, password)
+        refusals.append((type(caught.value), caught.value.args))
+    assert refusals[0] == refusals[1]
+
+
+def test_names_are_the_same_in_any_case(stage: Stage, name: str) -> None:
+    sub = add(stage, name.capitalize())
+    assert session_of(stage, stage.pool.sign_in(name.upper(), PASSWORD)).user_id == sub
+    with pytest.raises(UserExistsError):
+        stage.pool.create(name.upper(), "other@example.com", password=PASSWORD, role=Role.VIEWER)
+
+
+def test_names_and_addresses_are_taken_once(stage: Stage, name: str) -> None:
+    add(stage, name)
+    with pytest.raises(UserExistsError):
+        stage.pool.create(name, f"other-{mail(name)}", password=PASSWORD, role=Role.ADMIN)
+    with pytest.raises(UserExistsError):
+        stage.pool.create(f"{name}b", mail(name), password=PASSWORD, role=Role.ADMIN)
+    assert session_of(stage, stage.pool.sign_in(name, PASSWORD)).role is Role.RESEARCHER
+
+
+def test_many_at_once_make_one_user(stage: Stage, name: str) -> None:
+    def create(_: int) -> str | None:
+        try:
+            return add(stage, name)
+        except UserExistsError:
+            return None
+
+    with ThreadPoolExecutor(6) as threads:
+        made = [sub for sub in threads.map(create, range(6)) if sub]
+    assert len(made) == 1
+    assert session_of(stage, stage.pool.sign_in(name, PASSWORD)).user_id == made[0]
+
+
+@pytest.mark.parametrize("password", [WEAK, "", "lower-case-only-1", "Letters-Alone-Here"])
+def test_a_password_against_the_policy_makes_no_user(stage: Stage, name: str, password: str) -> None:
+    with pytest.raises(PasswordRefusedError) as caught:
+        stage.pool.create(name, mail(name), password=password, role=Role.ADMIN)
+    assert caught.value.args[0]
+    assert not password or password not in caught.value.args[0]
+    assert add(stage, name)
+
+
+def test_an_invited_user_chooses_a_password_first(stage: Stage, name: str) -> None:
+    sub = stage.pool.create(name, mail(name), password=None, role=Role.VIEWER)
+    question = asked(stage, name, stage.invitation(name))
+    assert question.name == NEW
+    with pytest.raises(PasswordRefusedError):
+        stage.pool.answer_challenge(name, NEW, question.session, WEAK)
+    tokens = stage.pool.answer_challenge(name, NEW, question.session, OTHER)
+    assert (session_of(stage, tokens).user_id, session_of(stage, tokens).role) == (sub, Role.VIEWER)
+    assert stage.pool.sign_in(name, OTHER).refresh
+    # The state is used up.
+    with pytest.raises(SignInError):
+        stage.pool.answer_challenge(name, NEW, question.session, PASSWORD)
+
+
+def test_a_challenge_is_answered_by_who_was_asked_alone(stage: Stage, name: str) -> None:
+    other = f"{name}b"
+    add(stage, name, Role.ADMIN)
+    stage.pool.create(other, mail(other), password=None, role=Role.VIEWER)
+    question = asked(stage, other, stage.invitation(other))
+    for state in (question.session, "A" * 40, ""):
+        with pytest.raises(SignInError):
+            stage.pool.answer_challenge(name, NEW, state, OTHER)
+    # Nor with the state of another question.
+    with pytest.raises(SignInError):
+        stage.pool.answer_challenge(other, TOTP, question.session, "000000")
+    with pytest.raises(SignInError):
+        stage.pool.answer_challenge(other, "CUSTOM_CHALLENGE", question.session, OTHER)
+    with pytest.raises(SignInError):
+        stage.pool.answer_challenge(f"no-{name}", NEW, question.session, OTHER)
+    assert stage.pool.sign_in(name, PASSWORD).access
+    with pytest.raises(SignInError):
+        stage.pool.sign_in(name, OTHER)
+
+
+def test_an_authenticator_is_asked_for_its_code(stage: Stage, name: str) -> None:
+    add(stage, name)
+    stage.add_authenticator(name, PASSWORD)
+    question = asked(stage, name, PASSWORD)
+    assert question.name == TOTP
+    with pytest.raises(SignInError):
+        stage.pool.answer_challenge(name, TOTP, question.session, "no code")
+    with pytest.raises(SignInError):
+        stage.pool.answer_challenge(name, TOTP, "A" * 40, stage.code(name))
+    tokens = stage.pool.answer_challenge(name, TOTP, question.session, stage.code(name))
+    assert session_of(stage, tokens).username == name
+
+
+def test_a_refreshed_session_is_the_same_person_with_the_role_of_now(stage: Stage, name: str) -> None:
+    sub = add(stage, name)
+    first = stage.pool.sign_in(name, PASSWORD)
+    assert first.refresh
+    stage.pool.set_role(name, Role.VIEWER)
+    # The one before keeps its role until it ends.
+    assert session_of(stage, first).role is Role.RESEARCHER
+    renewed = stage.pool.refresh(first.refresh)
+    assert renewed.refresh is None
+    session = session_of(stage, renewed)
+    assert (session.user_id, session.role) == (sub, Role.VIEWER)
+    assert session.token_id != session_of(stage, first).token_id
+
+
+@pytest.mark.parametrize("token", ["", "junk", "a.b.c", "x" * 5000])
+def test_what_is_no_refresh_token_refreshes_nothing_and_signs_nobody_out(stage: Stage, token: str) -> None:
+    with pytest.raises(SignInError):
+        stage.pool.refresh(token)
+    stage.pool.sign_out(token)
+
+
+def test_signing_out_ends_that_session_alone(stage: Stage, name: str) -> None:
+    add(stage, name)
+    here, there = stage.pool.sign_in(name, PASSWORD), stage.pool.sign_in(name, PASSWORD)
+    assert here.refresh
+    assert there.refresh
+    stage.pool.sign_out(here.refresh)
+    with pytest.raises(SignInError):
+        stage.pool.refresh(here.refresh)
+    with pytest.raises(SignInError):
+        stage.pool.change_password(here.access, PASSWORD, OTHER)
+    assert stage.pool.refresh(there.refresh).access
+    stage.pool.sign_out(here.refresh)
+
+
+def test_signing_out_everywhere_ends_all_of_one_person(stage: Stage, name: str) -> None:
+    add(stage, name)
+    add(stage, f"{name}b")
+    mine = [stage.pool.sign_in(name, PASSWORD).refresh for _ in range(2)]
+    theirs = stage.pool.sign_in(f"{name}b", PASSWORD).refresh
+    stage.pool.sign_out_everywhere(name)
+    for token in mine:
+        with pytest.raises(SignInError):
+            stage.pool.refresh(str(token))
+    assert stage.pool.refresh(str(theirs)).access
+
+
+def test_a_password_is_changed_by_who_knows_the_old_one(stage: Stage, name: str) -> None:
+    add(stage, name)
+    access = stage.pool.sign_in(name, PASSWORD).access
+    with pytest.raises(SignInError):
+        stage.pool.change_password(access, OTHER, OTHER)
+    with pytest.raises(SignInError):
+        stage.pool.change_password("a.b.c", PASSWORD, OTHER)
+    with pytest.raises(PasswordRefusedError):
+        stage.pool.change_password(access, PASSWORD, WEAK)
+    stage.pool.change_password(access, PASSWORD, OTHER)
+    assert stage.pool.sign_in(name, OTHER).access
+    with pytest.raises(SignInError):
+        stage.pool.sign_in(name, PASSWORD)
+
+
+def test_a_disabled_user_is_out_and_old_sessions_stay_dead(stage: Stage, name: str) -> None:
+    add(stage, name)
+    before = stage.pool.sign_in(name, PASSWORD)
+    stage.pool.set_enabled(name, enabled=False)
+    with pytest.raises(SignInError):
+        stage.pool.sign_in(name, PASSWORD)
+    stage.pool.set_enabled(name, enabled=True)
+    with pytest.raises(SignInError):
+        stage.pool.refresh(str(before.refresh))
+    assert stage.pool.sign_in(name, PASSWORD).access
+
+
+def test_a_deleted_user_is_gone_and_the_name_free(stage: Stage, name: str) -> None:
+    first = add(stage, name)
+    before = stage.pool.sign_in(name, PASSWORD)
+    stage.pool.delete(name)
+    stage.pool.delete(name)
+    for refused in (
+        lambda: stage.pool.sign_in(name, PASSWORD),
+        lambda: stage.pool.refresh(str(before.refresh)),
+    ):
+        with pytest.raises(SignInError):
+            refused()
+    # Another person, whatever the name.
+    assert add(stage, name) != first
+    with pytest.raises(SignInError):
+        stage.pool.refresh(str(before.refresh))
+
+
+def test_unknown_users_are_told_to_who_manages_them(stage: Stage, name: str) -> None:
+    with pytest.raises(UnknownUserError):
+        stage.pool.set_role(name, Role.ADMIN)
+    for enabled in (True, False):
+        with pytest.raises(UnknownUserError):
+            stage.pool.set_enabled(name, enabled=enabled)
+    stage.pool.sign_out_everywhere(name)
+
+
+@pytest.mark.parametrize("text", ["", "junk", "a.b.c", "stk_x"])
+def test_what_is_no_access_token_is_no_session(stage: Stage, text: str) -> None:
+    with pytest.raises(InvalidSessionError):
+        stage.verifier.verify(text, stage.now())
+
+
+def test_refresh_tokens_are_no_sessions(stage: Stage, name: str) -> None:
+    add(stage, name)
+    with pytest.raises(InvalidSessionError):
+        stage.verifier.verify(str(stage.pool.sign_in(name, PASSWORD).refresh), stage.now())
+
+
+# --- what only Cognito can show -----------------------------------------------------------------------------------
+
+
+def test_the_address_signs_in_as_well(cognito: CognitoStage, name: str) -> None:
+    sub = add(cognito, name)
+    assert session_of(cognito, cognito.pool.sign_in(mail(name), PASSWORD)).user_id == sub
+
+
+def test_id_tokens_and_other_clients_are_no_sessions(cognito: CognitoStage, name: str) -> None:
+    add(cognito, name)
+    result = cognito._root.admin_initiate_auth(
+        UserPoolId=cognito.pool_id,
+        ClientId=cognito.client_id,
+        AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": name, "PASSWORD": PASSWORD},
+    )["AuthenticationResult"]
+    assert cognito.verifier.verify(result["AccessToken"], cognito.now()).username == name
+    with pytest.raises(InvalidSessionError):
+        cognito.verifier.verify(result["IdToken"], cognito.now())
+    another = pool_verifier(cognito.pool_id, "another-client", cognito.jwks_url)
+    with pytest.raises(InvalidSessionError):
+        another.verify(result["AccessToken"], cognito.now())
+
+
+def test_a_user_is_in_the_group_of_the_role_and_no_other(cognito: CognitoStage, name: str) -> None:
+    add(cognito, name, Role.ADMIN)
+    for role in (Role.VIEWER, Role.VIEWER, Role.LEAD):
+        cognito.pool.set_role(name, role)
+        assert cognito.groups(name) == [role.value]
+
+
+def test_nobody_tries_passwords_past_our_api(cognito: CognitoStage, emulator: Emulator, name: str) -> None:
+    add(cognito, name)
+    unsigned = Config(signature_version=UNSIGNED, proxies={}, connect_timeout=5, read_timeout=30)
+    public = boto3.client("cognito-idp", endpoint_url=emulator.url, region_name="us-east-1", config=unsigned)
+    given = {"USERNAME": name, "PASSWORD": PASSWORD}
+    try:
+        # With the right password even: the public flow is closed, and the other one needs the API's role.
+        with pytest.raises(ClientError, match="flow not enabled"):
+            public.initiate_auth(ClientId=cognito.client_id, AuthFlow="USER_PASSWORD_AUTH", AuthParameters=given)
+        with pytest.raises(ClientError, match="Authentication"):
+            public.admin_initiate_auth(
+                UserPoolId=cognito.pool_id,
+                ClientId=cognito.client_id,
+                AuthFlow="ADMIN_USER_PASSWORD_AUTH",
+                AuthParameters=given,
+            )
+    finally:
+        public.close()
+
+
+def test_the_rights_are_for_one_pool(cognito: CognitoStage, emulator: Emulator, name: str) -> None:
+    other = emulator.client("cognito-idp").create_user_pool(PoolName=name)["UserPool"]["Id"]
+    elsewhere = CognitoUserPool(cognito.clients.cognito, other, cognito.client_id)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        elsewhere.create(name, mail(name), password=PASSWORD, role=Role.ADMIN)
+    assert not cognito.has(name)
