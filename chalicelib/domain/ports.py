@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import BinaryIO, Protocol
 
-from chalicelib.domain.budgets import BudgetHold
+from chalicelib.domain.budgets import BudgetExceededError as BudgetExceededError
+from chalicelib.domain.budgets import BudgetHold as BudgetHold
 from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import Dataset, DatasetVersion
 from chalicelib.domain.idempotency import IdempotencyRecord
