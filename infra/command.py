@@ -49,6 +49,17 @@ def parser() -> argparse.ArgumentParser:
     add("--sandbox-url", default="", help="the sandbox's origin, for --stack-file")
     add("--rotate-trainer-key", action="store_true", help="replace the key that trainers' sessions are made from")
     add("--rotate-deploy-token", action="store_true", help="replace the token; the old one stops working at once")
+    add("--new-setup-code", action="store_true", help="replace the one-time code that makes the first admin")
+    add("--mfa", choices=["optional", "on", "off"], default="optional", help="authenticator apps")
+    add("--password-minimum-length", type=int, default=12)
+    add("--sign-in-domain", default="", help="prefix of Cognito's managed login pages, for single sign-on")
+    add("--sign-in-callback-url", action="append", default=[], help="where they may send people back to (repeatable)")
+    add(
+        "--identity-provider",
+        action="append",
+        default=[],
+        help="who may vouch for people, by the name it has in the user pool (repeatable; default: COGNITO, passwords)",
+    )
     protection = made.add_mutually_exclusive_group()
     protection.add_argument("--deletion-protection", dest="protection", action="store_true", default=None)
     protection.add_argument("--no-deletion-protection", dest="protection", action="store_false")
@@ -77,6 +88,12 @@ def options_of(arguments: argparse.Namespace) -> DeployOptions:
         deletion_protection=arguments.protection,
         rotate_trainer_key=arguments.rotate_trainer_key,
         rotate_deploy_token=arguments.rotate_deploy_token,
+        new_setup_code=arguments.new_setup_code,
+        mfa=arguments.mfa,
+        password_minimum_length=arguments.password_minimum_length,
+        sign_in_domain=arguments.sign_in_domain,
+        sign_in_callback_urls=tuple(arguments.sign_in_callback_url),
+        identity_providers=tuple(arguments.identity_provider) or ("COGNITO",),
         web_dist=None if arguments.no_web or arguments.destroy else arguments.web_dist,
         stack_file=arguments.stack_file,
         port=arguments.port,
@@ -139,7 +156,12 @@ def _confirm(options: DeployOptions) -> None:
 
 def _report(outputs: StackOutputs) -> None:
     print(f"\nServed at {outputs.public_url}")
+    if outputs.setup_code is not None:
+        print(f"\nSetup code: {outputs.setup_code}")
+        print("It makes the first admin, once. Shown now and kept nowhere; only its SHA-256 is stored. Next:")
+        print(f"  stcloud setup --url {outputs.public_url}")
+        print("Lost it? Deploy again with --new-setup-code.")
     if outputs.deploy_token is not None:
         print(f"\nDeploy token: {outputs.deploy_token}")
-        print("It is shown this once and kept nowhere; only its SHA-256 is stored. Next:")
+        print("An administrator's key for programs until there is an admin; then it opens nothing. Shown now only:")
         print(f"  export STCLOUD_URL={outputs.public_url}\n  export STCLOUD_TOKEN=<the token above>\n  stcloud status")

@@ -1,4 +1,5 @@
-"""Secrets of a stack, kept in SSM: the provider's token, the trainer user's access key, the hash of the deploy token.
+"""Secrets of a stack, kept in SSM: the provider's token, the trainer user's access key, the hashes of the deploy token
+and of the setup code.
 
 They are put here and never by the template, so no template, change set or event ever holds one.
 """
@@ -73,6 +74,15 @@ def ensure_deploy_token(store: SecretStore, *, rotate: bool) -> str | None:
     token = f"stc_{secrets.token_urlsafe(32)}"
     store.write("deploy-token-sha256", hashlib.sha256(token.encode()).hexdigest(), secret=False)
     return token
+
+
+def ensure_setup_code(store: SecretStore, *, renew: bool) -> str | None:
+    """The one-time code for the first admin when one was made now, else None. Only its hash is kept."""
+    if store.read("setup-code-sha256") is not None and not renew:
+        return None
+    code = f"setup_{secrets.token_urlsafe(24)}"
+    store.write("setup-code-sha256", hashlib.sha256(code.encode()).hexdigest(), secret=False)
+    return code
 
 
 @dataclass(frozen=True)

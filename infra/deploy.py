@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infra.buckets import Bucket, ensure_artifacts_bucket, forget_old_archives, publish_console
-from infra.credentials import SecretStore, TrainerKey, ensure_deploy_token, put_provider_token
+from infra.credentials import SecretStore, TrainerKey, ensure_deploy_token, ensure_setup_code, put_provider_token
 from infra.errors import DeployError, explained
 from infra.options import DeployOptions, StackOutputs
 from infra.package import Package, package
@@ -22,6 +22,8 @@ from infra.session import Aws
 from infra.stack import Stack
 
 Say = Callable[[str], None]
+#: The item of the keys table that says that there is, or was, a first admin (chalicelib/store/access.py).
+FIRST_ADMIN = {"pk": {"S": "setup"}, "sk": {"S": "first-admin"}}
 
 
 def deploy(options: DeployOptions, say: Say) -> StackOutputs:
@@ -71,14 +73,13 @@ class _Deployment:
             self._set_time_to_live(found["JobsTable"], found["KeysTable"])
         put_provider_token(self._store, options.provider_token, self._say)
         self._trainer_key.ensure(rotate=options.rotate_trainer_key)
-        token = None
-        if options.auth_mode == "token":
-            token = ensure_deploy_token(self._store, rotate=options.rotate_deploy_token)
+        has_admin = self._has_admin(found["KeysTable"])
+        token, code = (None, None) if options.auth_mode == "local" else self._codes(has_admin=has_admin)
         if options.web_dist is not None:
             publish_console(self._bucket("web"), options.web_dist, self._say)
             if not options.on_emulator:
                 self._forget_cached_pages(found["DistributionId"], template_url)
-        outputs = outputs_of(options, found, changed=changed, deploy_token=token)
+        outputs = outputs_of(options, found, changed=changed, has_admin=has_admin, deploy_token=token, setup_code=code)
         if options.stack_file is not None:
             write_stack_file(options, outputs, options.stack_file)
         return outputs
@@ -93,10 +94,28 @@ class _Deployment:
                     self._say(f"Deleted {count} objects of the {what} bucket")
             self._trainer_key.remove_all()
             self._stack.delete()
-        self._store.remove("replicate-token", "trainer-key", "deploy-token-sha256")
+        self._store.remove("replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256")
         if self._artifacts.empty() or existed:
             self._aws.client("s3").delete_bucket(Bucket=self._artifacts.name, ExpectedBucketOwner=self._account)
         return existed
+
+    def _has_admin(self, keys_table: str) -> bool:
+        found = self._aws.client("dynamodb").get_item(TableName=keys_table, Key=FIRST_ADMIN, ConsistentRead=True)
+        return "Item" in found
+
+    def _codes(self, *, has_admin: bool) -> tuple[str | None, str | None]:
+        """Deploy token and setup code as far as they were made now. An admin ends both: what is stored of them goes."""
+        options = self._options
+        if has_admin:
+            self._store.remove("deploy-token-sha256", "setup-code-sha256")
+            if options.rotate_deploy_token or options.new_setup_code:
+                self._say(
+                    "There is an admin, so neither deploy token nor setup code opens anything any more, and none was "
+                    "made. Sign in as an admin (stcloud login) and make an API key (stcloud keys create)."
+                )
+            return None, None
+        token = ensure_deploy_token(self._store, rotate=options.rotate_deploy_token)
+        return token, ensure_setup_code(self._store, renew=options.new_setup_code)
 
     def _upload(self, built: Package) -> str:
         """Uploads code and template under names made of their content; returns the template's URL."""
@@ -139,7 +158,7 @@ class _Deployment:
     def _refuse_if_protected(self) -> None:
         dynamodb = self._aws.client("dynamodb")
         tables = self._stack.outputs()
-        for output in ("JobsTable", "KeysTable"):
+        for output in ("JobsTable", "KeysTable", "AuditTable"):
             name = tables.get(output)
             if name and dynamodb.describe_table(TableName=name)["Table"].get("DeletionProtectionEnabled"):
                 raise DeployError(
@@ -166,6 +185,11 @@ def parameters(options: DeployOptions) -> dict[str, str]:
         "LogRetentionDays": str(options.log_retention_days),
         "DeletionProtection": _flag(options.protected),
         "AlarmTopicArn": options.alarm_topic_arn,
+        "MfaMode": options.mfa.upper(),
+        "PasswordMinimumLength": str(options.password_minimum_length),
+        "SignInDomain": options.sign_in_domain,
+        "SignInCallbackUrls": ",".join(options.sign_in_callback_urls),
+        "IdentityProviders": ",".join(options.identity_providers),
     }
     if options.endpoint_url is not None:
         values["EmulatorPort"] = str(urlsplit(options.endpoint_url).port or 80)
@@ -177,7 +201,13 @@ def _flag(value: bool) -> str:
 
 
 def outputs_of(
-    options: DeployOptions, found: Mapping[str, str], *, changed: bool, deploy_token: str | None
+    options: DeployOptions,
+    found: Mapping[str, str],
+    *,
+    changed: bool,
+    has_admin: bool = False,
+    deploy_token: str | None = None,
+    setup_code: str | None = None,
 ) -> StackOutputs:
     try:
         return StackOutputs(
@@ -192,9 +222,14 @@ def outputs_of(
             web_bucket=found["WebBucket"],
             jobs_table=found["JobsTable"],
             keys_table=found["KeysTable"],
+            audit_table=found["AuditTable"],
+            user_pool_id=found["UserPoolId"],
+            user_pool_client_id=found["UserPoolClientId"],
             state_machine_arn=found["StateMachineArn"],
             changed=changed,
+            has_admin=has_admin,
             deploy_token=deploy_token,
+            setup_code=setup_code,
         )
     except KeyError as missing:
         raise DeployError(
@@ -217,6 +252,9 @@ def write_stack_file(options: DeployOptions, outputs: StackOutputs, path: Path) 
         "web_bucket": outputs.web_bucket,
         "jobs_table": outputs.jobs_table,
         "keys_table": outputs.keys_table,
+        "audit_table": outputs.audit_table,
+        "user_pool_id": outputs.user_pool_id,
+        "user_pool_client_id": outputs.user_pool_client_id,
         "state_machine_arn": outputs.state_machine_arn,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def _of_service(error: ClientError) -> str:
         return (
             f"AWS does not allow {error.operation_name} with these credentials: {message}\n"
             "Deploy with an identity that may manage CloudFormation, IAM, Lambda, API Gateway, DynamoDB, S3, Step "
-            "Functions, CloudFront, EventBridge, CloudWatch and SSM in this account."
+            "Functions, CloudFront, Cognito, EventBridge, CloudWatch and SSM in this account."
         )
     if code in _BAD_CREDENTIALS:
         return (

@@ -40,9 +40,15 @@ class DeployOptions:
     max_concurrent_jobs: int = 5
     outputs_retention_days: int = 0
     log_retention_days: int = 30
+    mfa: Literal["off", "optional", "on"] = "optional"
+    password_minimum_length: int = 12
+    sign_in_domain: str = ""
+    sign_in_callback_urls: tuple[str, ...] = ()
+    identity_providers: tuple[str, ...] = ("COGNITO",)
     deletion_protection: bool | None = None
     rotate_trainer_key: bool = False
     rotate_deploy_token: bool = False
+    new_setup_code: bool = False
     web_dist: Path | None = None
     stack_file: Path | None = None
     port: int | None = None
@@ -85,17 +91,30 @@ class DeployOptions:
             raise DeployError("On AWS the public URL must be https: tokens and webhooks travel to it.")
         if bool(self.custom_domain) != bool(self.certificate_arn):
             raise DeployError("--custom-domain and --certificate-arn go together.")
+        self._check_sign_in()
         if self.web_dist is not None and not (self.web_dist / "index.html").is_file():
             raise DeployError(
                 f"{self.web_dist} holds no built console. Build it (cd webui && npm ci && npm run build) or pass "
                 "--no-web."
             )
 
+    def _check_sign_in(self) -> None:
+        if not 8 <= self.password_minimum_length <= 99:
+            raise DeployError("--password-minimum-length goes from 8 to 99, as Cognito has it.")
+        if bool(self.sign_in_domain) != bool(self.sign_in_callback_urls):
+            raise DeployError("--sign-in-domain and --sign-in-callback-url go together.")
+        for url in self.sign_in_callback_urls:
+            if urlsplit(url).scheme != "https" and not is_loopback(url):
+                raise DeployError(f"Managed login can send people back to https only, and {url} is not.")
+        if not self.identity_providers:
+            raise DeployError("Nobody could sign in: name at least one --identity-provider (COGNITO: the pool itself).")
+
 
 @dataclass(frozen=True)
 class StackOutputs:
-    """The deployed stack. ``deploy_token`` is set only by the run that made it: nobody can read it again.
-    ``changed`` tells whether CloudFormation had anything to do."""
+    """The deployed stack. ``deploy_token`` and ``setup_code`` are set only by the run that made them: nobody can read
+    them again. ``has_admin`` tells whether there is, or was, a first admin: both open nothing then. ``changed`` tells
+    whether CloudFormation had anything to do."""
 
     stage: str
     region: str
@@ -108,9 +127,14 @@ class StackOutputs:
     web_bucket: str
     jobs_table: str
     keys_table: str
+    audit_table: str
+    user_pool_id: str
+    user_pool_client_id: str
     state_machine_arn: str
     changed: bool
+    has_admin: bool = False
     deploy_token: str | None = field(default=None, repr=False)
+    setup_code: str | None = field(default=None, repr=False)
 
 
 def is_loopback(url: str) -> bool:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.credentials import SecretStore, TrainerKey, ensure_deploy_token, put_provider_token
+from infra.credentials import SecretStore, TrainerKey, ensure_deploy_token, ensure_setup_code, put_provider_token
 from infra.errors import DeployError
 from tests.unit.infra.fakes import FakeIam, FakeSsm
 
@@ -133,3 +133,17 @@ def test_the_deploy_token_is_shown_once_and_only_its_hash_is_kept() -> None:
     assert ensure_deploy_token(store, rotate=False) is None
     other = ensure_deploy_token(store, rotate=True)
     assert other not in {None, token}
+
+
+def test_the_setup_code_is_shown_once_and_only_its_hash_is_kept() -> None:
+    ssm = FakeSsm()
+    store = SecretStore(ssm, "/stcloud/test")
+    code = ensure_setup_code(store, renew=False)
+    assert code is not None
+    assert len(code) >= 32
+    assert ssm.values == {"/stcloud/test/setup-code-sha256": hashlib.sha256(code.encode()).hexdigest()}
+    assert ensure_setup_code(store, renew=False) is None
+    renewed = ensure_setup_code(store, renew=True)
+    assert renewed is not None
+    assert renewed != code
+    assert ssm.values == {"/stcloud/test/setup-code-sha256": hashlib.sha256(renewed.encode()).hexdigest()}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
-from infra.deploy import outputs_of, parameters
+from chalicelib.store import access
+from infra.deploy import FIRST_ADMIN, outputs_of, parameters
 from infra.errors import DeployError, explained
 from infra.options import DeployOptions, is_loopback
 from infra.template_parts import load_template
@@ -27,6 +28,11 @@ from tests.unit.infra.fakes import refused
         ({"public_url": "https://cloud.example/"}, "without a slash"),
         ({"provider_base_url": "ftp://x"}, "origin"),
         ({"custom_domain": "cloud.example"}, "go together"),
+        ({"password_minimum_length": 7}, "from 8 to 99"),
+        ({"sign_in_domain": "lab"}, "go together"),
+        ({"sign_in_callback_urls": ("https://lab.example/",)}, "go together"),
+        ({"sign_in_domain": "lab", "sign_in_callback_urls": ("http://lab.example/",)}, "https only"),
+        ({"identity_providers": ()}, "Nobody could sign in"),
         ({"web_dist": Path("/nowhere/dist")}, "npm run build"),
     ],
 )
@@ -84,6 +90,21 @@ def test_on_aws_nothing_of_the_emulator_is_told() -> None:
     assert "EmulatorPort" not in given
 
 
+def test_who_signs_in_how_is_told_to_the_template() -> None:
+    given = parameters(
+        DeployOptions(
+            stage="prod",
+            mfa="on",
+            sign_in_domain="lab",
+            sign_in_callback_urls=("https://lab.example/", "http://localhost:8976/"),
+            identity_providers=("COGNITO", "Okta"),
+        )
+    )
+    assert (given["MfaMode"], given["PasswordMinimumLength"], given["SignInDomain"]) == ("ON", "12", "lab")
+    assert given["SignInCallbackUrls"] == "https://lab.example/,http://localhost:8976/"
+    assert given["IdentityProviders"] == "COGNITO,Okta"
+
+
 def test_a_foreign_stack_of_the_same_name_is_noticed() -> None:
     with pytest.raises(DeployError, match="lacks the output 'PublicUrl'"):
         outputs_of(DeployOptions(stage="test"), {}, changed=False, deploy_token=None)
@@ -107,3 +128,7 @@ def test_what_the_sdk_raises_becomes_a_sentence(error: Exception, message: str) 
 def test_other_errors_are_not_disguised() -> None:
     with pytest.raises(KeyError), explained():
         raise KeyError("bug")
+
+
+def test_the_first_admin_is_looked_for_where_the_store_notes_it() -> None:
+    assert {"pk": {"S": access._SETUP}, "sk": {"S": access._FIRST_ADMIN}} == FIRST_ADMIN
