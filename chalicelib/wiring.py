@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from chalicelib.aws.ambient import SystemClock, UlidSource
+from chalicelib.aws.ambient import SystemClock, UlidSource, random_text
 from chalicelib.aws.broker import StsBroker
 from chalicelib.aws.clients import Clients, partition_of
+from chalicelib.aws.cognito import CognitoUserPool
+from chalicelib.aws.jwks import pool_verifier
 from chalicelib.aws.object_store import S3ObjectStore
 from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
@@ -18,23 +20,40 @@ from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
 from chalicelib.providers.registry import PROVIDERS, ProviderEntry
 from chalicelib.schemas.jobs import JobView, job_view
+from chalicelib.services.audit import AuditService
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
 from chalicelib.services.datasets import DatasetService
+from chalicelib.services.deploy_token import DeployTokenService
+from chalicelib.services.doors import Doors
 from chalicelib.services.jobs import JobsService
+from chalicelib.services.keys import KeyService
 from chalicelib.services.observation import ObservationService
+from chalicelib.services.people import PeopleService
+from chalicelib.services.rates import RateService
+from chalicelib.services.sessions import SessionService, Wait
+from chalicelib.services.setup import SetupService
 from chalicelib.services.submission import SubmissionService
 from chalicelib.services.system import SystemService
 from chalicelib.services.webhooks import WebhookService
 from chalicelib.settings import Settings, get_settings
-from chalicelib.store import DynamoConfigStore, DynamoDatasetStore, DynamoJobStore, DynamoWebhookLog
+from chalicelib.store import (
+    DynamoAccessStore,
+    DynamoAuditStore,
+    DynamoConfigStore,
+    DynamoDatasetStore,
+    DynamoJobStore,
+    DynamoRateStore,
+    DynamoWebhookLog,
+)
 
 
 @dataclass(frozen=True)
 class Services:
-    """Every use case, ready to call. ``deploy_token_sha256`` gives the hash of the hosted stack's token, or None."""
+    """Every use case, ready to call."""
 
     ports: Ports
+    doors: Doors
     settings: Settings
     submission: SubmissionService
     jobs: JobsService
@@ -42,17 +61,28 @@ class Services:
     configs: ConfigService
     webhooks: WebhookService
     system: SystemService
-    deploy_token_sha256: Callable[[], str | None]
+    audit: AuditService
+    rates: RateService
+    setup: SetupService
+    sessions: SessionService
+    people: PeopleService
+    keys: KeyService
+    deploy_token: DeployTokenService
 
     def view(self, job: Job) -> JobView:
         return job_view(job, now=self.ports.clock.now(), sandbox=self.settings.sandbox)
 
 
-def build_services(ports: Ports, settings: Settings, deploy_token_sha256: Callable[[], str | None]) -> Services:
+def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | None = None) -> Services:
     """The services over these ports; no side effects."""
     observation, conclusion = ObservationService(ports), ConclusionService(ports)
+    audit = AuditService(doors.audit, ports.clock, doors.random_text)
+    rates = RateService(doors.rates, ports.clock)
+    setup = SetupService(doors, audit, rates, ports.clock)
+    people = PeopleService(ports, doors, audit)
     return Services(
         ports=ports,
+        doors=doors,
         settings=settings,
         submission=SubmissionService(ports),
         jobs=JobsService(ports, observation, conclusion),
@@ -60,7 +90,13 @@ def build_services(ports: Ports, settings: Settings, deploy_token_sha256: Callab
         configs=ConfigService(ports),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),
-        deploy_token_sha256=deploy_token_sha256,
+        audit=audit,
+        rates=rates,
+        setup=setup,
+        sessions=SessionService(doors, audit, rates, ports.clock, wait),
+        people=people,
+        keys=KeyService(ports, doors, audit, people, PROVIDERS),
+        deploy_token=DeployTokenService(doors.secrets, setup, audit, ports.clock),
     )
 
 
@@ -136,6 +172,19 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     )
 
 
+def build_doors(settings: Settings, clients: Clients, parameters: StackParameters) -> Doors:
+    """The real adapters of the doors; sends nothing."""
+    return Doors(
+        pool=CognitoUserPool(clients.cognito, settings.user_pool_id, settings.user_pool_client_id),
+        sessions=pool_verifier(settings.user_pool_id, settings.user_pool_client_id, settings.jwks_url),
+        access=DynamoAccessStore(settings.keys_table),
+        audit=DynamoAuditStore(settings.audit_table),
+        rates=DynamoRateStore(settings.keys_table),
+        secrets=parameters,
+        random_text=random_text,
+    )
+
+
 def s3_endpoint_of(region: str) -> str:
     """S3's regional address: the trainer's backend wants one, and ignores the region beside it."""
     return f"https://s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
@@ -150,13 +199,15 @@ def get_services() -> Services:
     settings = get_settings()
     clients = Clients(settings.region, s3_endpoint_url=settings.s3_endpoint_url)
     parameters = StackParameters(SsmParameters(settings.ssm_prefix, clients.ssm))
-    return build_services(build_ports(settings, clients, parameters), settings, parameters.deploy_token_sha256)
+    ports, doors = build_ports(settings, clients, parameters), build_doors(settings, clients, parameters)
+    return build_services(ports, doors, settings)
 
 
 __all__ = [
     "ProviderDirectory",
     "Services",
     "TrainerStorage",
+    "build_doors",
     "build_ports",
     "build_services",
     "get_services",

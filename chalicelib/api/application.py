@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import configs, datasets, jobs, system
+from chalicelib.api import audit, configs, datasets, jobs, keys, sessions, system, users
+from chalicelib.api.auth import Caller
+from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
 from chalicelib.api.routing import ENDPOINTS, SECURITY_HEADERS, Runtime
-from chalicelib.domain.permissions import Principal
 from chalicelib.wiring import Services
 
-RESOURCES = (jobs.api, configs.api, datasets.api, system.api)
+RESOURCES = (jobs.api, configs.api, datasets.api, sessions.api, keys.api, users.api, audit.api, system.api)
 
 
 def mount(
     app: Chalice,
     services: Callable[[], Services],
-    authenticate: Callable[[Services, Mapping[str, str]], Principal],
+    authenticate: Callable[[Services, RequestFacts], Caller],
 ) -> None:
     """Registers every route on ``app``; ``services`` and ``authenticate`` are called for each request."""
     runtime = Runtime(services, authenticate)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.api.routing import Api, Call
+from chalicelib.api.routing import Api, Audited, Call, Noted, Reply
+from chalicelib.domain.audit import AuditAction
 from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import configs as schema
@@ -31,8 +32,9 @@ def list_configs(call: Call[None, schema.ListQuery]) -> schema.ConfigListRespons
     body=schema.NamedConfigBody,
     response=schema.ConfigSavedResponse,
     statuses=(409,),
+    audited=Audited(AuditAction.CONFIG_SAVE, "config:new"),
 )
-def create_config(call: Call[schema.NamedConfigBody, None]) -> schema.ConfigSavedResponse:
+def create_config(call: Call[schema.NamedConfigBody, None]) -> Reply:
     """Save a config under the name in the body."""
     return _saved(call.services.configs.save(call.who.owner, call.body.name, call.body))
 
@@ -44,8 +46,9 @@ def create_config(call: Call[schema.NamedConfigBody, None]) -> schema.ConfigSave
     body=schema.ConfigBody,
     response=schema.ConfigSavedResponse,
     statuses=(409,),
+    audited=Audited(AuditAction.CONFIG_SAVE, "config:{name}"),
 )
-def save_config(call: Call[schema.ConfigBody, None], name: str) -> schema.ConfigSavedResponse:
+def save_config(call: Call[schema.ConfigBody, None], name: str) -> Reply:
     """Save a config.
 
     A new version is made when it differs from the latest.
@@ -80,6 +83,7 @@ def get_config(call: Call[None, schema.ConfigQuery], name: str) -> schema.Config
     permission=Permission.CONFIG_EDIT,
     response=schema.ConfigDeletedResponse,
     statuses=(404,),
+    audited=Audited(AuditAction.CONFIG_DELETE, "config:{name}"),
 )
 def delete_config(call: Call[None, None], name: str) -> schema.ConfigDeletedResponse:
     """Delete a saved config with all its versions."""
@@ -87,9 +91,10 @@ def delete_config(call: Call[None, None], name: str) -> schema.ConfigDeletedResp
     return schema.ConfigDeletedResponse(name=name)
 
 
-def _saved(config: TrainingConfig) -> schema.ConfigSavedResponse:
-    return schema.ConfigSavedResponse(
+def _saved(config: TrainingConfig) -> Reply:
+    view = schema.ConfigSavedResponse(
         name=config.name,
         version=config.version,
         message=f"Configuration '{config.name}' saved as version {config.version}",
     )
+    return Reply(view, noted=Noted(f"config:{config.name}", details={"version": config.version}))

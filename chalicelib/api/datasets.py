@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.api.routing import Api, Call, Reply
+from chalicelib.api.routing import Api, Audited, Call, Noted, Reply
+from chalicelib.domain.audit import AuditAction
 from chalicelib.domain.datasets import VersionStatus
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import datasets as schema
@@ -18,6 +19,7 @@ api = Api(tag="datasets")
     response=schema.NewVersionResponse,
     status=201,
     statuses=(200, 413),
+    audited=Audited(AuditAction.DATASET_CREATE, "dataset:new"),
 )
 def create_dataset_version(call: Call[schema.NewVersionBody, None]) -> Reply:
     """Create a dataset version from a manifest, or find the one with the same content.
@@ -26,7 +28,8 @@ def create_dataset_version(call: Call[schema.NewVersionBody, None]) -> Reply:
     """
     version, created = call.services.datasets.create_version(call.who.owner, call.body)
     view = schema.NewVersionResponse(**schema.version_view(version).model_dump(), created=created)
-    return Reply(view, 201 if created else 200)
+    noted = Noted(f"dataset:{version.dataset_id}/{version.version_id}", details={"created": created})
+    return Reply(view, 201 if created else 200, noted=noted)
 
 
 @api.endpoint(
@@ -64,6 +67,7 @@ def get_dataset(call: Call[None, None], dataset_id: str) -> schema.DatasetDetail
     permission=Permission.DATASET_EDIT,
     response=schema.DatasetDeletedResponse,
     statuses=(404, 409),
+    audited=Audited(AuditAction.DATASET_DELETE, "dataset:{dataset_id}"),
 )
 def delete_dataset(call: Call[None, None], dataset_id: str) -> schema.DatasetDeletedResponse:
     """Delete a dataset with all versions and bytes.
@@ -93,6 +97,7 @@ def get_dataset_version(call: Call[None, None], dataset_id: str, version_id: str
     permission=Permission.DATASET_EDIT,
     response=schema.DatasetDeletedResponse,
     statuses=(404, 409),
+    audited=Audited(AuditAction.DATASET_DELETE, "dataset:{dataset_id}/{version_id}"),
 )
 def delete_dataset_version(call: Call[None, None], dataset_id: str, version_id: str) -> schema.DatasetDeletedResponse:
     """Delete one version and its bytes.

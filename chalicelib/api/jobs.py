@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.api.routing import Api, Call, Reply
+from chalicelib.api.routing import Api, Audited, Call, Noted, Reply
+from chalicelib.domain.audit import AuditAction
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import job_parts as parts
 from chalicelib.schemas import jobs as schema
@@ -39,20 +40,21 @@ def list_jobs(call: Call[None, schema.ListJobsQuery]) -> schema.JobListResponse:
     statuses=(400, 404, 409, 429),
     submit_errors=True,
     headers=schema.SubmitHeaders,
+    audited=Audited(AuditAction.JOB_SUBMIT, "job:new"),
 )
-def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> schema.SubmitResponse:
+def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> Reply:
     """Submit a training job.
 
     With an idempotency key (`Idempotency-Key` header or `idempotency_key`), repeating the same request within 24 hours
     returns the same job; another request under the same key is refused.
     """
     done = call.services.submission.submit(
-        call.who.owner,
+        call.who,
         call.body,
         provider_name=call.query.provider,
         idempotency_key=call.headers.get("idempotency-key"),
     )
-    return schema.SubmitResponse(
+    view = schema.SubmitResponse(
         job_id=done.job.job_id,
         status=done.job.status,
         data_uploaded=bool(done.job.datasets),
@@ -60,6 +62,8 @@ def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> schema.S
         adjustments=list(done.adjustments),
         job=call.services.view(done.job),
     )
+    details = {"provider": done.job.provider, "hardware": done.job.hardware_type, "repeated": done.idempotent_hit}
+    return Reply(view, noted=Noted(f"job:{done.job.job_id}", details=details))
 
 
 @api.endpoint(
@@ -167,15 +171,17 @@ def list_job_outputs(call: Call[None, parts.OutputsQuery], job_id: str) -> parts
     permission=Permission.JOB_CANCEL_OWN,
     response=schema.CancelResponse,
     statuses=(404, 409, 503),
+    audited=Audited(AuditAction.JOB_CANCEL, "job:{job_id}"),
 )
-def cancel_job(call: Call[None, None], job_id: str) -> schema.CancelResponse:
+def cancel_job(call: Call[None, None], job_id: str) -> Reply:
     """Cancel a job.
 
     Its status becomes `cancelled` when the provider has confirmed that nothing runs any more. Until then it is active,
     with `cancel_requested` true.
     """
     job = call.services.jobs.cancel(call.who, job_id)
-    return schema.CancelResponse(job_id=job_id, status=job.status, cancel_requested=True)
+    view = schema.CancelResponse(job_id=job_id, status=job.status, cancel_requested=True)
+    return Reply(view, noted=Noted(owner=job.owner))
 
 
 @api.endpoint(
@@ -184,8 +190,9 @@ def cancel_job(call: Call[None, None], job_id: str) -> schema.CancelResponse:
     permission=Permission.JOB_DELETE_OWN,
     response=schema.DeleteJobResponse,
     statuses=(400, 404, 409),
+    audited=Audited(AuditAction.JOB_DELETE, "job:{job_id}"),
 )
 def delete_job(call: Call[None, None], job_id: str) -> Reply:
     """Delete a finished job with its log and outputs."""
-    call.services.jobs.delete(call.who, job_id)
-    return Reply(schema.DeleteJobResponse(job_id=job_id))
+    job = call.services.jobs.delete(call.who, job_id)
+    return Reply(schema.DeleteJobResponse(job_id=job_id), noted=Noted(owner=job.owner))

@@ -18,8 +18,11 @@ JSON = "application/json"
 _REF = "#/components/schemas/{model}"
 _ABOUT = """SimpleTuner's `/api/cloud` API. Errors are RFC 9457 problems with a stable `code`.
 
-A stack on this computer takes requests from this computer without a key. A hosted stack wants its deploy token as
-`Authorization: Bearer <token>` or `X-API-Key: <token>`."""
+Send a session or an API key as `Authorization: Bearer <token>`; keys also as `X-API-Key`. The console uses cookies, and
+then repeats the cookie `stc_csrf` in the header `X-CSRF-Token` whenever it changes something. A stack on this computer
+takes requests from this computer without any, until its first admin is made.
+
+Each caller has a number of requests a minute: see the `RateLimit-*` headers."""
 
 _PATH_PARAMETERS = {
     "job_id": ("The id that submit returned.", "4mq1zv0kx3c9b7t2h5n8d6w0ya"),
@@ -27,12 +30,23 @@ _PATH_PARAMETERS = {
     "version_id": ("A version of the dataset: `v-` and the beginning of its content's hash.", "v-0f5d2c1e9b8a7d6c5b4a"),
     "name": ("The name of a saved config.", "my-config"),
     "provider": ("The id of a GPU provider.", "replicate"),
+    "user_id": ("The id of a person.", "0b5c7f1e-6a0d-4c57-9d3f-2f1f6f0f6a11"),
+    "key_id": ("The id of an API key: what stands between `stk_` and the next `_`.", "m3xg2k5jq4a7cB1xYz9Qw0T"),
 }
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer", "minimum": 0}}
 }
 _CHALLENGE = {"WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}}}
 _HEADERS = {401: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
+#: On every answer to a caller who was let in, but for the owner of this computer.
+_RATE = {
+    f"RateLimit-{name}": {"description": text, "schema": {"type": "integer", "minimum": 0}}
+    for name, text in {
+        "Limit": "Requests that this caller has in a minute.",
+        "Remaining": "How many of them are left.",
+        "Reset": "Seconds until they are all back.",
+    }.items()
+}
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -63,6 +77,12 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "__Host-stc_session",
+                    "description": "The console's; without the prefix on http://localhost.",
+                },
             },
         },
     }
@@ -71,8 +91,9 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 def error_statuses(endpoint: Endpoint) -> list[int]:
     """Every status of 400 and above this route may answer with, ascending; what its declaration implies included."""
     bad = {s for s in endpoint.statuses if s >= 400} | {500}
-    if endpoint.permission is not None:
-        bad |= {401, 403}
+    if endpoint.needs_caller:
+        # 429: too many requests; 503: the counters can't be reached.
+        bad |= {401, 403, 429, 503}
         if endpoint.changes_something:
             bad |= {409}  # two callers at once
     if endpoint.body or endpoint.query:
@@ -98,18 +119,23 @@ def _operation(endpoint: Endpoint, reference: dict[Any, dict[str, str]]) -> dict
             *_parameters(endpoint.headers, "header"),
         ],
         "responses": {
-            **{str(s): _content(s, JSON, response) for s in good},
-            **{str(s): _content(s, PROBLEM, problem) for s in error_statuses(endpoint)},
+            **{str(s): _content(s, JSON, response, endpoint) for s in good},
+            **{str(s): _content(s, PROBLEM, problem, endpoint) for s in error_statuses(endpoint)},
         },
     }
     if endpoint.description:
         operation["description"] = endpoint.description
-    if endpoint.permission is not None:
-        operation["security"] = [{}, {"token": []}, {"key": []}]
-        operation["x-permission"] = endpoint.permission.value
+    if endpoint.needs_caller:
+        # None at all is right on a stack without an admin on this computer.
+        operation["security"] = [{}, {"token": []}, {"key": []}, {"cookie": []}]
     else:
         operation["security"] = []
+    if endpoint.permission is not None:
+        operation["x-permission"] = endpoint.permission.value
+    else:
         operation["x-public-because"] = endpoint.public_reason
+    if endpoint.audited is not None:
+        operation["x-audited-as"] = endpoint.audited.action.value
     if endpoint.body is not None:
         body = reference[(endpoint.body, "validation")]
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
@@ -119,10 +145,11 @@ def _operation(endpoint: Endpoint, reference: dict[Any, dict[str, str]]) -> dict
     return operation
 
 
-def _content(status: int, media_type: str, schema: dict[str, str]) -> dict[str, Any]:
+def _content(status: int, media_type: str, schema: dict[str, str], endpoint: Endpoint) -> dict[str, Any]:
     described: dict[str, Any] = {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
-    if status in _HEADERS:
-        described["headers"] = _HEADERS[status]
+    headers = {**_HEADERS.get(status, {}), **(_RATE if endpoint.needs_caller and status != 401 else {})}
+    if headers:
+        described["headers"] = headers
     return described
 
 

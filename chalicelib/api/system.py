@@ -68,6 +68,7 @@ def list_providers(call: Call[None, None]) -> schema.ProvidersResponse:
     headers=schema.WebhookHeaders,
     raw_body="The provider's message, signed byte by byte.",
     public_reason="the provider has no key of ours; its signature is checked instead",
+    from_machines=True,
 )
 def receive_webhook(call: Call[None, schema.WebhookQuery], provider: str) -> Reply:
     """Receive a provider's webhook (Standard Webhooks signature, five minutes of tolerance)."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from chalicelib.domain.api_keys import ALPHABET as BASE_62
 from chalicelib.domain.ports import Clock
 
 #: Crockford's base 32 in lower case: no i, l, o, u, and in ASCII order, so text sorts as the numbers do.
@@ -47,6 +48,11 @@ class UlidSource:
 
     def token(self) -> str:
         return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def random_text(length: int) -> str:
+    """That many characters of base 62, unguessable."""
+    return "".join(secrets.choice(BASE_62) for _ in range(length))
 
 
 def _encode(value: int) -> str:

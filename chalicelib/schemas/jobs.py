@@ -14,6 +14,8 @@ from chalicelib.domain.jobs import Job, JobStatus, JobType, Phase
 from chalicelib.schemas.base import RequestModel, ResponseModel
 from chalicelib.schemas.configs import MAX_VERSION
 
+#: Shorter trainings are not worth a machine's start.
+MIN_RUN_SECONDS = 300
 _EXAMPLE: dict[str, JsonValue] = {
     "config": {
         "--model_family": "flux",
@@ -68,7 +70,10 @@ class SubmitRequest(RequestModel):
         None, max_length=100, description="An id of the provider's hardware profiles; its first when left out."
     )
     max_run_seconds: int | None = Field(
-        None, ge=300, le=34 * 3600, description="The provider ends the training after this time, whatever happens."
+        None,
+        ge=MIN_RUN_SECONDS,
+        le=34 * 3600,
+        description="The provider ends the training after this time, whatever happens.",
     )
     webhook_url: str | None = Field(None, max_length=2000, description="Accepted and not used.")
     upload_id: str | None = Field(None, max_length=200, description="Accepted and not used.")

@@ -14,9 +14,11 @@ from chalicelib.domain.audit import (
     AuditAction,
     AuditRecord,
     AuditResult,
+    ChainReport,
     next_seal,
     record_id,
 )
+from chalicelib.domain.audit_chain import check_chain
 from chalicelib.domain.permissions import Principal
 from chalicelib.domain.ports import Clock, InvalidCursorError, StaleRecordError
 from chalicelib.errors import BadRequest
@@ -93,22 +95,24 @@ class AuditService:
         )
 
     def note(self, actor: Actor, action: AuditAction, result: AuditResult, *, target: str, **facts: Any) -> None:
-        """As ``record``, for what has happened already: a lost record is logged as ``audit_record_lost``, which an alarm
-        counts, and never turns what was done into an error."""
+        """As ``record``, for what has happened already: a lost record is logged as ``audit_record_lost``, to be counted
+        by an alarm, and never turns what was done into an error."""
         try:
             self.record(actor, action, result, target=target, **facts)
         except Exception:
             # Whatever went wrong: the caller's action stands, and an error would make them repeat it.
             logger.exception("audit_record_lost: %s %s by %s, request %s", action, result, actor.kind, actor.request_id)
 
-    def list(
-        self, query: AuditFilter, *, limit: int, cursor: str | None
-    ) -> tuple[Sequence[AuditRecord], str | None]:
+    def list(self, query: AuditFilter, *, limit: int, cursor: str | None) -> tuple[Sequence[AuditRecord], str | None]:
         """Newest first; a page may be short and still have a cursor. Raises BadRequest (cursor)."""
         try:
             return self._store.list(query, limit=limit, cursor=cursor)
         except InvalidCursorError:
             raise BadRequest("The cursor is not one of this list.", code="invalid_cursor") from None
+
+    def verify(self, *, after: int = 0) -> ChainReport:
+        """Holds the seals behind number ``after`` against the records; bounded: see ``ChainReport.complete``."""
+        return check_chain(self._store, self._clock.now(), after=after)
 
     def seal(self, *, until: datetime | None = None) -> int:
         """Seals what is old enough; returns the number of records sealed.

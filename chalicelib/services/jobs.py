@@ -199,9 +199,11 @@ class JobsService:
             self._ports.runner.wake(job.task_token)
         return self._conclusion.conclude(job_id) if prediction_is_over(job) else job
 
-    def delete(self, who: Principal, job_id: str) -> None:
-        """Deletes a finished job with its log and outputs. Raises NotFound, BadRequest (``job_active``, the status
-        SimpleTuner answers with), Conflict (it changed at this very moment)."""
+    def delete(self, who: Principal, job_id: str) -> Job:
+        """Deletes a finished job with its log and outputs, and returns what it was.
+
+        Raises NotFound, BadRequest (``job_active``, the status SimpleTuner answers with), Conflict (it changed at this
+        very moment)."""
         job = self.get(who, job_id)
         if job.owner != who.owner and not who.may(Permission.JOB_DELETE_ALL):
             raise NotFound(f"Job not found: {job_id}", code="job_not_found")
@@ -212,6 +214,7 @@ class JobsService:
             self._ports.jobs.delete(job)
         except StaleRecordError:
             raise Conflict("The job changed meanwhile; try again.", code="changed_meanwhile") from None
+        return job
 
 
 def _cancel_requested(job: Job, now: datetime) -> Change | None:

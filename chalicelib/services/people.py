@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 from chalicelib.domain.access_ports import LastAdminError, PasswordRefusedError, UnknownUserError, UserExistsError
-from chalicelib.domain.audit import AuditAction, AuditResult
+from chalicelib.domain.audit import AuditAction, AuditRecord, AuditResult
 from chalicelib.domain.people import Person
 from chalicelib.domain.permissions import ROLES, CallerKind, Permission, Principal, Role, granted
 from chalicelib.domain.ports import InvalidCursorError, Ports
@@ -20,6 +21,19 @@ from chalicelib.errors import (
 )
 from chalicelib.services.audit import Actor, AuditService
 from chalicelib.services.doors import Doors
+
+#: What the audit calls somebody who typed a name and proved nothing.
+NAME_PREFIX = "name:"
+_NAME_DIGITS = 16
+#: People whose names are looked up for one page of the audit.
+MAX_NAMES = 500
+
+
+def typed_name(username: str) -> str:
+    """What stands for a user name that somebody typed: people type passwords there by mistake."""
+    digest = hashlib.sha256(b"name:" + username.strip().lower().encode("utf-8", "surrogatepass"))
+    return NAME_PREFIX + digest.hexdigest()[:_NAME_DIGITS]
+
 
 class PeopleService:
     def __init__(self, ports: Ports, doors: Doors, audit: AuditService) -> None:
@@ -49,9 +63,12 @@ class PeopleService:
             )
         return person
 
+    def find(self, user_id: str) -> Person | None:
+        return self._doors.access.get_person(user_id)
+
     def get(self, user_id: str) -> Person:
         """Raises NotFound."""
-        person = self._doors.access.get_person(user_id)
+        person = self.find(user_id)
         if person is None:
             raise NotFound(f"User not found: {user_id}", code="user_not_found")
         return person
@@ -62,6 +79,14 @@ class PeopleService:
             return self._doors.access.list_people(limit=limit, cursor=cursor)
         except InvalidCursorError:
             raise BadRequest("The cursor is not one of this list.", code="invalid_cursor") from None
+
+    def with_names(self, records: Sequence[AuditRecord]) -> Sequence[AuditRecord]:
+        """The records as shown: a refused sign-in with the user's name, when one of our people has it."""
+        if not any(r.actor_id.startswith(NAME_PREFIX) for r in records):
+            return records
+        people, _ = self._doors.access.list_people(limit=MAX_NAMES)
+        names = {typed_name(p.username): p.username for p in people}
+        return [r.model_copy(update={"actor_name": names.get(r.actor_id, r.actor_name)}) for r in records]
 
     def invite(
         self,
@@ -167,9 +192,7 @@ class PeopleService:
 
     def _record(self, actor: Actor, action: AuditAction, person: Person, details: dict[str, str]) -> None:
         target = f"user:{person.user_id}"
-        self._audit.record(
-            actor, action, AuditResult.ALLOWED, target=target, owner=person.user_id, details=details
-        )
+        self._audit.record(actor, action, AuditResult.ALLOWED, target=target, owner=person.user_id, details=details)
 
     @staticmethod
     def _in_pool(call: Callable[[], None]) -> None:

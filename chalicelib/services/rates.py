@@ -59,7 +59,7 @@ class RateService:
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
 
     def count(self, rule: RateRule, subject: str) -> RateVerdict:
-        """Counts one request. Raises Unavailable when the store can't count: then nobody can tell who asks too often."""
+        """Counts one request. Raises Unavailable when the store can't count: who asks too often can't be told then."""
         now, key = self._clock.now(), f"{rule.name}#{subject}"
         with self._lock:
             known = self._leases.get(key)
@@ -92,7 +92,7 @@ class RateService:
 
 def too_many(verdict: RateVerdict) -> TooManyRequests:
     return TooManyRequests(
-        f"Too many requests: {verdict.limit} are allowed here in a while. Try again in {verdict.reset_seconds} seconds.",
+        f"Too many requests: the limit is {verdict.limit}. Try again in {verdict.reset_seconds} seconds.",
         code="rate_limited",
         retry_after=verdict.reset_seconds,
     )

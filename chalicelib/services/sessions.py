@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +21,11 @@ from chalicelib.domain.ports import Clock
 from chalicelib.errors import AuthenticationError, ValidationFailed
 from chalicelib.services.audit import Actor, AuditService
 from chalicelib.services.doors import Doors
-from chalicelib.services.people import weak_password
+from chalicelib.services.people import typed_name, weak_password
 from chalicelib.services.rates import SIGN_IN_ADDRESS, SIGN_IN_NAME, RateService
 
 #: A refused sign-in takes at least this long, whatever was wrong with it.
 REFUSAL_SECONDS = 0.5
-_NAME_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,6 @@ class Wait:
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-
-
-def name_digest(username: str) -> str:
-    """What stands for a user name that somebody typed: people type passwords there by mistake."""
-    digest = hashlib.sha256(b"name:" + username.strip().lower().encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()[:_NAME_DIGITS]
 
 
 class SessionService:
@@ -89,16 +81,14 @@ class SessionService:
             request_id=request_id,
         )
 
-    def _entering(
-        self, step: Callable[[], Tokens], username: str, *, source_ip: str, request_id: str
-    ) -> SignedIn:
-        started, digest = self._wait.monotonic(), name_digest(username)
+    def _entering(self, step: Callable[[], Tokens], username: str, *, source_ip: str, request_id: str) -> SignedIn:
+        started, name = self._wait.monotonic(), typed_name(username)
         self._rates.require(SIGN_IN_ADDRESS, source_ip)
-        self._rates.require(SIGN_IN_NAME, digest)
-        actor = Actor.nobody(source_ip=source_ip, request_id=request_id, actor_id=f"name:{digest}")
+        self._rates.require(SIGN_IN_NAME, name)
+        actor = Actor.nobody(source_ip=source_ip, request_id=request_id, actor_id=name)
 
         def refused(code: str) -> None:
-            self._audit.note(actor, AuditAction.SIGN_IN, AuditResult.DENIED, target=f"name:{digest}", code=code)
+            self._audit.note(actor, AuditAction.SIGN_IN, AuditResult.DENIED, target=name, code=code)
 
         try:
             signed_in = self._enter(step())
@@ -113,9 +103,7 @@ class SessionService:
             refused("challenge")
             raise
         person = signed_in.person
-        who = Actor(
-            CallerKind.SESSION.value, person.user_id, person.username, person.user_id, source_ip, request_id
-        )
+        who = Actor(CallerKind.SESSION.value, person.user_id, person.username, person.user_id, source_ip, request_id)
         self._audit.note(who, AuditAction.SIGN_IN, AuditResult.ALLOWED, target=f"user:{person.user_id}")
         self._doors.access.touch_person(person, self._clock.now())
         return signed_in
@@ -177,13 +165,13 @@ class SessionService:
             actor, AuditAction.SIGN_OUT, AuditResult.ALLOWED, target=f"user:{actor.actor_id}", details=details
         )
 
-    def change_password(self, actor: Actor, who: Principal, access_token: str, old: str, new: str) -> None:
+    def change_password(self, who: Principal, access_token: str, old: str, new: str) -> None:
         """Changes the caller's own password and ends their sessions everywhere. Attempts count as sign-ins.
 
         Raises ValidationFailed (``wrong_password``: no 401, since the session is fine; ``weak_password``),
         TooManyRequests.
         """
-        self._rates.require(SIGN_IN_NAME, name_digest(who.name))
+        self._rates.require(SIGN_IN_NAME, typed_name(who.name))
         try:
             self._doors.pool.change_password(access_token, old, new)
         except SignInError:

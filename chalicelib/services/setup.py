@@ -34,7 +34,7 @@ class SetupService:
         self._known: tuple[datetime, bool] | None = None
 
     def done(self) -> bool:
-        """Whether there is a first admin; believed for STATE_LIFETIME. Raises Unavailable: nobody gets in by a guess."""
+        """Whether there is a first admin; believed for STATE_LIFETIME. Raises Unavailable: a guess lets nobody in."""
         now = self._clock.now()
         with self._lock:
             if self._known is not None and now < self._known[0]:

@@ -20,11 +20,13 @@ from chalicelib.domain.idempotency import (
 )
 from chalicelib.domain.jobs import DatasetRef, Job, JobInput
 from chalicelib.domain.lifecycle import Note, change
-from chalicelib.domain.ports import IdempotencyHitError, Ports, Provider, SlotsFullError
+from chalicelib.domain.permissions import Principal
+from chalicelib.domain.ports import BudgetExceededError, IdempotencyHitError, Ports, Provider, SlotsFullError
 from chalicelib.domain.predictions import HardwareProfile
 from chalicelib.domain.trainer import ConfigProblem, check_submission, needs_upload, prepare_config
 from chalicelib.errors import AppError, BadRequest, Conflict, FieldError, NotFound, TooManyRequests, ValidationFailed
 from chalicelib.schemas.jobs import SubmitRequest
+from chalicelib.services.key_terms import budget_of, check_provider, over_budget
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +45,17 @@ class SubmissionService:
         self._ports = ports
 
     def submit(
-        self, owner: str, request: SubmitRequest, *, provider_name: str, idempotency_key: str | None = None
+        self, who: Principal, request: SubmitRequest, *, provider_name: str, idempotency_key: str | None = None
     ) -> Submitted:
-        """Creates a job and starts its workflow, once per idempotency key and owner within 24 hours.
+        """Creates a job of ``who.owner`` and starts its workflow, once per idempotency key and owner within 24 hours.
 
         The key comes from the ``Idempotency-Key`` header (``idempotency_key``) or the body; both must agree. Raises
         NotFound (provider, config), ValidationFailed (config, dataset, ``idempotency_mismatch``), TooManyRequests
-        (``concurrency_limit``), Conflict (the key's job was deleted). When the execution can't be started now the job
-        still stands: the sweeper starts it.
+        (``concurrency_limit``), Conflict (the key's job was deleted), PermissionDenied (the API key in use:
+        ``provider_not_allowed``, ``key_budget_exceeded``). When the execution can't be started now the job still
+        stands: the sweeper starts it.
         """
+        check_provider(who, provider_name)
         provider = self._ports.providers(provider_name)
         if provider is None:
             raise NotFound(f"Provider '{provider_name}' is not known here.", code="provider_not_found")
@@ -61,10 +65,10 @@ class SubmissionService:
         )
         now = self._ports.clock.now()
         if key is not None:
-            record = self._ports.jobs.find_idempotency(owner, key_hash(key), now)
+            record = self._ports.jobs.find_idempotency(who.owner, key_hash(key), now)
             if record is not None:
                 return self._existing(record, hashes)
-        return self._create(owner, request, provider, key, hashes, now)
+        return self._create(who, request, provider, key, hashes, now)
 
     @staticmethod
     def _key(request: SubmitRequest, header: str | None) -> str | None:
@@ -98,13 +102,14 @@ class SubmissionService:
 
     def _create(
         self,
-        owner: str,
+        who: Principal,
         request: SubmitRequest,
         provider: Provider,
         key: str | None,
         hashes: dict[str, str],
         now: datetime,
     ) -> Submitted:
+        owner = who.owner
         saved = self._saved_config(owner, request)
         config = request.config if saved is None else saved.config
         dataloader = request.dataloader_config
@@ -119,6 +124,8 @@ class SubmissionService:
         problems += dataset_problems
         if problems or prepared is None or profile is None:
             raise _refusal(problems)
+        max_run_seconds = request.max_run_seconds or self._ports.limits.default_max_run_seconds
+        budget = budget_of(who)
         job = Job(
             job_id=self._ports.ids.job_id(),
             owner=owner,
@@ -132,10 +139,13 @@ class SubmissionService:
             hardware_type=profile.hardware_type,
             model=profile.model,
             price_per_second=profile.price_per_second,
-            max_run_seconds=request.max_run_seconds or self._ports.limits.default_max_run_seconds,
+            max_run_seconds=max_run_seconds,
             max_train_steps=prepared.max_train_steps,
             datasets=references,
             idempotency_hash=key_hash(key) if key else None,
+            key_id=who.key_id,
+            budget_id=budget.budget_id if budget else None,
+            budget_hold_usd=profile.price_per_second * max_run_seconds if budget else None,
         )
         notes = [Note("job.submitted", "Submitted", {"provider": provider.name, "hardware": profile.hardware_type})]
         notes += [Note("job.config_adjusted", note) for note in prepared.adjustments]
@@ -154,11 +164,19 @@ class SubmissionService:
         for last_try in (False, True):
             try:
                 self._ports.jobs.submit(
-                    first.job, job_input, first.events, record or None, self._ports.limits.max_concurrent_jobs, now
+                    first.job,
+                    job_input,
+                    first.events,
+                    record or None,
+                    self._ports.limits.max_concurrent_jobs,
+                    now,
+                    budget,
                 )
                 break
             except IdempotencyHitError as hit:
                 return self._existing(hit.record, hashes)
+            except BudgetExceededError as exceeded:
+                raise over_budget(job, exceeded.left) from None
             except SlotsFullError:
                 if last_try or not self._free_stale_slots(owner):
                     raise self._too_many() from None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
+
+from chalicelib.domain.api_keys import ALPHABET
 
 
 class FakeClock:
@@ -33,3 +36,15 @@ class SequentialIds:
 
     def token(self) -> str:
         return f"token-{self._next()}"
+
+
+class PredictableText:
+    """Text of base 62 that never repeats: a counter behind its digest."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, length: int) -> str:
+        self._count += 1
+        digest = hashlib.sha512(str(self._count).encode()).digest()
+        return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:length])

@@ -11,20 +11,24 @@ from typing import Any
 
 from chalicelib.domain.datasets import ManifestFile
 from chalicelib.domain.jobs import Job
-from chalicelib.domain.permissions import administrator
+from chalicelib.domain.permissions import Principal, administrator
 from chalicelib.domain.ports import Limits, Ports, TrainerStorage
 from chalicelib.domain.predictions import LaunchRequest
 from chalicelib.domain.webhook_signing import sign
 from chalicelib.schemas.datasets import NewVersionBody
 from chalicelib.schemas.jobs import SubmitRequest
 from chalicelib.services.datasets import DatasetService
+from chalicelib.services.doors import Doors
+from chalicelib.services.sessions import Wait
 from chalicelib.services.submission import Submitted
 from chalicelib.settings import Settings
 from chalicelib.wiring import Services, build_services
 from chalicelib.workflow.sweep import SweepReport, sweep
+from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
-from tests.fakes.clock import FakeClock, SequentialIds
+from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
 from tests.fakes.machine import VirtualMachine
+from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.provider import FakeProvider, Life
 from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
 
@@ -45,6 +49,24 @@ def safetensors(tensors: dict[str, list[int]] | None = None) -> bytes:
         at += size
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + bytes(range(256)) * (at // 256) + bytes(at % 256)
+
+
+@dataclass
+class FakeDoorSecrets:
+    """What the deploy program left; a test sets it."""
+
+    deploy_token: str | None = None
+    setup_code: str | None = None
+
+    def deploy_token_sha256(self) -> str | None:
+        return _sha256(self.deploy_token)
+
+    def setup_code_sha256(self) -> str | None:
+        return _sha256(self.setup_code)
+
+
+def _sha256(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass
@@ -88,7 +110,24 @@ class World:
             outputs_bucket="o",
             ssm_prefix="/t",
         )
-        self.services: Services = build_services(self.ports, settings, lambda: None)
+        self.pool = FakeUserPool(self.clock)
+        self.verifier = FakeVerifier(self.pool)
+        self.access = InMemoryAccessStore()
+        self.audit = InMemoryAuditStore()
+        self.rates = InMemoryRateStore()
+        self.secrets = FakeDoorSecrets()
+        self.doors = Doors(
+            pool=self.pool,
+            sessions=self.verifier,
+            access=self.access,
+            audit=self.audit,
+            rates=self.rates,
+            secrets=self.secrets,
+            random_text=PredictableText(),
+        )
+        self.slept: list[float] = []
+        wait = Wait(monotonic=lambda: self.clock.now().timestamp(), sleep=self.slept.append)
+        self.services: Services = build_services(self.ports, self.doors, settings, wait)
 
     # --- doing ------------------------------------------------------------------------------------------------
     def push(
@@ -106,9 +145,9 @@ class World:
         service.complete(OWNER, dataset_id, version.version_id)
         return version.version_id
 
-    def submit(self, *, key: str | None = None, **body: Any) -> Submitted:
+    def submit(self, *, key: str | None = None, who: Principal = ME, **body: Any) -> Submitted:
         request = SubmitRequest.model_validate({"config": CONFIG, "dataloader_config": DATALOADER, **body})
-        return self.services.submission.submit(OWNER, request, provider_name="replicate", idempotency_key=key)
+        return self.services.submission.submit(who, request, provider_name="replicate", idempotency_key=key)
 
     def job(self, job_id: str) -> Job:
         found = self.jobs.get(job_id)

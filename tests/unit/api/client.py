@@ -12,7 +12,8 @@ from chalice.config import Config
 from chalice.local import LocalGateway, LocalGatewayException
 
 from chalicelib.api.application import mount
-from chalicelib.api.auth import authenticate
+from chalicelib.api.auth import Caller, authenticate
+from chalicelib.api.facts import RequestFacts
 from chalicelib.domain.permissions import Permission, Principal
 from chalicelib.settings import AuthMode
 from chalicelib.wiring import Services, build_services
@@ -25,11 +26,17 @@ FORM = "application/x-www-form-urlencoded"
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, Any]
     body: bytes
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """Set-Cookie values by the cookie's name."""
+        sent = self.headers.get("Set-Cookie", [])
+        return {c.partition("=")[0]: c for c in ([sent] if isinstance(sent, str) else sent)}
 
 
 @dataclass
@@ -38,11 +45,11 @@ class ApiClient:
 
     services: Services
     headers: dict[str, str] = field(default_factory=dict)
-    authenticate: Callable[[Services, Mapping[str, str]], Principal] = authenticate
+    authenticate: Callable[[Services, RequestFacts], Caller] = authenticate
 
     def __post_init__(self) -> None:
         self.app = Chalice(app_name="test")
-        mount(self.app, lambda: self.services, lambda services, headers: self.authenticate(services, headers))
+        mount(self.app, lambda: self.services, lambda services, facts: self.authenticate(services, facts))
         self._gateway = LocalGateway(self.app, Config.create())
 
     def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -63,7 +70,11 @@ class ApiClient:
 
     def act_as(self, owner: str, *permissions: Permission) -> None:
         """From now on ``owner`` calls, with these permissions only."""
-        self.authenticate = lambda _services, _headers: Principal(owner, frozenset(permissions))
+        self.authenticate = lambda _services, _facts: Caller(Principal(owner, frozenset(permissions)))
+
+    def bearing(self, token: str) -> ApiClient:
+        """Another client of the same services that sends ``token``."""
+        return ApiClient(self.services, {"Authorization": f"Bearer {token}"})
 
     def get(self, path: str, **options: Any) -> Answer:
         return self.request("GET", path, **options)
@@ -85,10 +96,11 @@ def local_services(world: World) -> Services:
 
 def with_ports(services: Services, **ports: Any) -> Services:
     """The same services over other ports."""
-    return build_services(replace(services.ports, **ports), services.settings, services.deploy_token_sha256)
+    return build_services(replace(services.ports, **ports), services.doors, services.settings)
 
 
-def hosted_services(world: World, token_sha256: str | None) -> Services:
+def hosted_services(world: World, deploy_token: str | None) -> Services:
     """The world's services as a hosted stack has them."""
+    world.secrets.deploy_token = deploy_token
     settings = world.services.settings.model_copy(update={"auth_mode": AuthMode.TOKEN})
-    return replace(world.services, settings=settings, deploy_token_sha256=lambda: token_sha256)
+    return replace(world.services, settings=settings)

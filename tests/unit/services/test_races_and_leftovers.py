@@ -19,7 +19,7 @@ from chalicelib.services.configs import MAX_TRIES, ConfigService
 from chalicelib.services.datasets import CONFIRM_BATCH, MAX_LISTED, DatasetService
 from chalicelib.services.submission import SubmissionService
 from tests.fakes.provider import Life
-from tests.fakes.world import CONFIG, DATALOADER, OWNER, World
+from tests.fakes.world import CONFIG, DATALOADER, ME, OWNER, World
 from tests.unit.services.between import Between
 
 SHA = "a" * 64
@@ -46,7 +46,7 @@ def test_two_submits_with_one_key_at_the_same_moment_make_one_job(world: World) 
         world.ports, jobs=Between(world.jobs, "submit", lambda: theirs.append(world.submit(key="k").job.job_id))
     )
     request = _request()
-    ours = SubmissionService(ports).submit(OWNER, request, provider_name="replicate", idempotency_key="k")
+    ours = SubmissionService(ports).submit(ME, request, provider_name="replicate", idempotency_key="k")
     assert (ours.job.job_id, ours.idempotent_hit) == (theirs[0], True)
     assert world.jobs.slot_holders(OWNER) == {theirs[0]}
 
@@ -56,7 +56,7 @@ def test_a_different_request_that_lost_the_race_for_its_key_is_refused(world: Wo
         world.ports, jobs=Between(world.jobs, "submit", lambda: world.submit(key="k", tracker_run_name="x"))
     )
     with pytest.raises(ValidationFailed) as caught:
-        SubmissionService(ports).submit(OWNER, _request(), provider_name="replicate", idempotency_key="k")
+        SubmissionService(ports).submit(ME, _request(), provider_name="replicate", idempotency_key="k")
     assert (caught.value.code, [e.field for e in caught.value.errors]) == ("idempotency_mismatch", ["tracker_run_name"])
 
 
@@ -72,7 +72,7 @@ def test_a_key_whose_job_is_being_deleted_is_a_conflict(world: World) -> None:
     job_id = world.submit(key="k").job.job_id
     ports = replace(world.ports, jobs=_Without(world.jobs, job_id))
     with pytest.raises(Conflict) as caught:
-        SubmissionService(ports).submit(OWNER, _request(), provider_name="replicate", idempotency_key="k")
+        SubmissionService(ports).submit(ME, _request(), provider_name="replicate", idempotency_key="k")
     assert caught.value.code == "idempotent_job_deleted"
 
 
