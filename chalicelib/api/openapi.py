@@ -38,15 +38,13 @@ _RETRY_AFTER = {
 }
 _CHALLENGE = {"WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}}}
 _HEADERS = {401: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
-#: On every answer to a caller who was let in, but for the owner of this computer.
+#: On every answer to a caller who was let in, but for the owner of this computer; described where they matter most.
 _RATE = {
-    f"RateLimit-{name}": {"description": text, "schema": {"type": "integer", "minimum": 0}}
-    for name, text in {
-        "Limit": "Requests that this caller has in a minute.",
-        "Remaining": "How many of them are left.",
-        "Reset": "Seconds until they are all back.",
-    }.items()
+    "RateLimit-Limit": "Requests that this caller has in a minute.",
+    "RateLimit-Remaining": "How many of them are left.",
+    "RateLimit-Reset": "Seconds until they are all back.",
 }
+_RATE_REFERENCES = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE}
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -74,6 +72,9 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": dict(sorted(definitions.get("$defs", {}).items())),
+            "headers": {
+                name: {"description": text, "schema": {"type": "integer", "minimum": 0}} for name, text in _RATE.items()
+            },
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -147,7 +148,8 @@ def _operation(endpoint: Endpoint, reference: dict[Any, dict[str, str]]) -> dict
 
 def _content(status: int, media_type: str, schema: dict[str, str], endpoint: Endpoint) -> dict[str, Any]:
     described: dict[str, Any] = {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
-    headers = {**_HEADERS.get(status, {}), **(_RATE if endpoint.needs_caller and status != 401 else {})}
+    counted = endpoint.needs_caller and (status < 400 or status == 429)
+    headers = {**_HEADERS.get(status, {}), **(_RATE_REFERENCES if counted else {})}
     if headers:
         described["headers"] = headers
     return described
@@ -167,11 +169,24 @@ def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
         }
 
 
+def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+    """The schema with what it refers to in its place: parameters have no room for definitions of their own."""
+    if isinstance(node, list):
+        return [_inlined(child, definitions) for child in node]
+    if not isinstance(node, dict):
+        return node
+    reference = node.get("$ref")
+    if isinstance(reference, str):
+        return {**definitions[reference.rpartition("/")[2]], **{k: v for k, v in node.items() if k != "$ref"}}
+    return {key: _inlined(child, definitions) for key, child in node.items()}
+
+
 def _parameters(model: type[BaseModel] | None, where: str) -> Iterator[dict[str, Any]]:
     if model is None:
         return
     schema = model.model_json_schema(by_alias=True)
-    for name, definition in schema["properties"].items():
+    properties = _inlined(schema["properties"], schema.get("$defs", {}))
+    for name, definition in properties.items():
         parameter = {"name": name, "in": where, "required": name in schema.get("required", [])}
         described = {key: value for key, value in definition.items() if key not in {"description", "title"}}
         if "description" in definition:

@@ -53,7 +53,7 @@ def test_every_route_is_described(endpoint: Endpoint) -> None:
     described = operation(endpoint)
     assert described["summary"]
     assert described["operationId"] == endpoint.operation_id
-    assert (described["security"] == []) == (endpoint.permission is None)
+    assert (described["security"] == []) == (not endpoint.needs_caller)
     names = {p["name"] for p in described["parameters"] if p["in"] == "path"}
     assert all(f"{{{name}}}" in endpoint.path for name in names)
     assert len(names) == endpoint.path.count("{")
