@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from chalicelib.domain.access_ports import AccessStore, LastAdminError, SetupDoneError
-from chalicelib.domain.people import handle_of
+from chalicelib.domain.people import Person, handle_of
 from chalicelib.domain.permissions import Role
 from chalicelib.domain.ports import InvalidCursorError, StaleRecordError
 from tests.support.doors import ROOM, a_person, an_api_key
@@ -113,7 +114,8 @@ def test_people_are_listed_by_name_in_pages(access_store: AccessStore) -> None:
     assert {p.username for p in everybody} == set(names)
     ascii_names = [p.username for p in everybody if p.username.isascii()]
     assert ascii_names == sorted(ascii_names)
-    seen, cursor = [], None
+    seen: list[Person] = []
+    cursor: str | None = None
     for _ in range(len(names)):
         page, cursor = access_store.list_people(limit=2, cursor=cursor)
         assert len(page) <= 2
@@ -140,7 +142,12 @@ def test_a_change_of_something_that_changed_meanwhile_is_refused(access_store: A
 
 def test_of_two_admins_who_change_one_person_at_once_one_is_told(access_store: AccessStore) -> None:
     access_store.put_person(BOB)
-    changes = [{"active": False}, {"role": Role.LEAD}, {"role": Role.VIEWER}, {"active": False, "role": Role.LEAD}]
+    changes: list[dict[str, Any]] = [
+        {"active": False},
+        {"role": Role.LEAD},
+        {"role": Role.VIEWER},
+        {"active": False, "role": Role.LEAD},
+    ]
 
     def one(i: int) -> int:
         access_store.put_person(BOB.model_copy(update=changes[i]), replaces=BOB)
@@ -176,7 +183,7 @@ def test_a_time_of_sign_in_can_be_given(access_store: AccessStore) -> None:
 
 # --- the last admin -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("change", [{"active": False}, {"role": Role.LEAD}])
-def test_the_last_active_admin_stays(access_store: AccessStore, change: dict[str, object]) -> None:
+def test_the_last_active_admin_stays(access_store: AccessStore, change: dict[str, Any]) -> None:
     access_store.create_first_admin(ADA)
     access_store.put_person(BOB)
     access_store.put_person(a_person("sub-eve", role=Role.ADMIN, active=False))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, SessionVerifier, UserPool
 from chalicelib.domain.ports import (
     Clock,
     ConfigStore,
@@ -22,9 +23,11 @@ from chalicelib.domain.ports import (
     WebhookLog,
     WorkflowRunner,
 )
+from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, SequentialIds
 from tests.fakes.machine import VirtualMachine
+from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.provider import FakeProvider
 from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
 
@@ -106,6 +109,12 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
     provider: Provider = FakeProvider(clock)
     ids: IdSource = SequentialIds()
     facts: StackFacts = FakeFacts()
+    access: AccessStore = InMemoryAccessStore()
+    audit: AuditStore = InMemoryAuditStore()
+    rates: RateStore = InMemoryRateStore()
+    fake_pool = FakeUserPool(clock)
+    pool: UserPool = fake_pool
+    verifier: SessionVerifier = FakeVerifier(fake_pool)
     pairs = [
         (Clock, clock),
         (JobStore, jobs),
@@ -118,6 +127,11 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
         (Provider, provider),
         (IdSource, ids),
         (StackFacts, facts),
+        (AccessStore, access),
+        (AuditStore, audit),
+        (RateStore, rates),
+        (UserPool, pool),
+        (SessionVerifier, verifier),
     ]
     missing = [
         f"{type(fake).__name__} has no {member}"
