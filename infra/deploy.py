@@ -188,9 +188,10 @@ def parameters(options: DeployOptions) -> dict[str, str]:
         "MfaMode": options.mfa.upper(),
         "PasswordMinimumLength": str(options.password_minimum_length),
         "SignInDomain": options.sign_in_domain,
-        "SignInCallbackUrls": ",".join(options.sign_in_callback_urls),
         "IdentityProviders": ",".join(options.identity_providers),
     }
+    if options.sign_in_callback_urls:
+        values["SignInCallbackUrls"] = ",".join(options.sign_in_callback_urls)
     if options.endpoint_url is not None:
         values["EmulatorPort"] = str(urlsplit(options.endpoint_url).port or 80)
     return values

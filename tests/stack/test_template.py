@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from infra.deploy import deploy, destroy
+from infra.deploy import FIRST_ADMIN, deploy, destroy
 from infra.errors import DeployError
 from infra.options import DeployOptions, StackOutputs
 from infra.package import package
@@ -142,15 +143,15 @@ def test_deploying_again_changes_nothing(deployed: Deployed) -> None:
     ssm = deployed.emulator.client("ssm")
 
     def secrets() -> list[tuple[str, int]]:
-        names = ["replicate-token", "trainer-key", "deploy-token-sha256"]
+        names = ["replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256"]
         found = ssm.get_parameters(Names=[f"/stcloud/local/{n}" for n in names], WithDecryption=True)["Parameters"]
         return sorted((p["Name"], p["Version"]) for p in found)
 
     before = secrets()
     again = deploy(deployed.options, lambda _: None)
-    assert again == replace(deployed.outputs, changed=False, deploy_token=None)
+    assert again == replace(deployed.outputs, changed=False, deploy_token=None, setup_code=None)
     assert secrets() == before
-    assert len(before) == 3
+    assert len(before) == 4
 
 
 def test_local_programs_find_the_stack_in_the_file(deployed: Deployed) -> None:
@@ -159,6 +160,7 @@ def test_local_programs_find_the_stack_in_the_file(deployed: Deployed) -> None:
     assert set(found) == {
         "stage", "port", "public_url", "emulator_url", "sandbox_url", "api_id", "distribution_domain",
         "datasets_bucket", "outputs_bucket", "web_bucket", "jobs_table", "keys_table", "state_machine_arn",
+        "audit_table", "user_pool_id", "user_pool_client_id",
     }  # fmt: skip
     assert found["api_id"] == deployed.outputs.api_id
     assert TOKEN not in deployed.options.stack_file.read_text()
@@ -220,6 +222,149 @@ def test_the_sweeper_may_do_its_work(deployed: Deployed) -> None:
     assert report["provider_errors"] == 1
 
 
+def test_the_user_pool_is_what_the_template_says(deployed: Deployed) -> None:
+    cognito = deployed.emulator.client("cognito-idp")
+    ids = {"UserPoolId": deployed.outputs.user_pool_id}
+    pool = cognito.describe_user_pool(**ids)["UserPool"]
+    assert pool["Policies"]["PasswordPolicy"]["MinimumLength"] == 12
+    assert pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"] is True
+    assert pool["AliasAttributes"] == ["email"]
+    assert pool["MfaConfiguration"] == "OPTIONAL"
+    assert cognito.get_user_pool_mfa_config(**ids)["SoftwareTokenMfaConfiguration"] == {"Enabled": True}
+    found = cognito.describe_user_pool_client(**ids, ClientId=deployed.outputs.user_pool_client_id)["UserPoolClient"]
+    assert "ClientSecret" not in found
+    assert (found["AccessTokenValidity"], found["TokenValidityUnits"]["AccessToken"]) == (15, "minutes")
+    assert found["PreventUserExistenceErrors"] == "ENABLED"
+    groups = cognito.list_groups(**ids)["Groups"]
+    assert {group["GroupName"] for group in groups} == {"admin", "lead", "researcher", "viewer"}
+
+
+def test_the_gateway_has_the_limits_of_each_class_of_routes(deployed: Deployed) -> None:
+    stage = deployed.emulator.client("apigateway").get_stage(restApiId=deployed.outputs.api_id, stageName="api")
+    limits = {path: kept["throttlingRateLimit"] for path, kept in stage["methodSettings"].items()}
+    assert limits["*/*"] == 200
+    # AWS shows the paths plain, the emulator as they were written.
+    assert {path.replace("~1", "/").lstrip("/"): rate for path, rate in limits.items() if path != "*/*"} == {
+        "auth/login/POST": 20,
+        "auth/login/challenge/POST": 20,
+        "auth/refresh/POST": 20,
+        "auth/change-password/POST": 5,
+        "auth/setup/first-admin/POST": 2,
+        "auth/api-keys/POST": 10,
+        "cloud/auth/api-keys/POST": 10,
+        "auth/api-keys/{key_id}/rotate/POST": 10,
+        "cloud/auth/api-keys/{key_id}/rotate/POST": 10,
+        "users/POST": 5,
+    }
+
+
+def role_client(deployed: Deployed, function: str) -> Any:
+    """DynamoDB with the rights of a deployed function."""
+    found = deployed.emulator.client("lambda").get_function(FunctionName=f"stcloud-local-{function}")
+    iam, role = deployed.emulator.client("iam"), found["Configuration"]["Role"].split("/")[-1]
+    user = f"like-{role}"[:60]
+    iam.create_user(UserName=user)
+    document = iam.get_role_policy(RoleName=role, PolicyName="work")["PolicyDocument"]
+    iam.put_user_policy(UserName=user, PolicyName="work", PolicyDocument=json.dumps(document))
+    key = iam.create_access_key(UserName=user)["AccessKey"]
+    return user, deployed.emulator.client(
+        "dynamodb", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
+    )
+
+
+@pytest.mark.parametrize("function", ["api-handler", "sweep", "finish"])
+def test_the_audit_is_append_only_for_every_function(deployed: Deployed, function: str) -> None:
+    user, dynamodb = role_client(deployed, function)
+    table, key = deployed.outputs.audit_table, {"pk": {"S": "audit#2026-01"}, "sk": {"S": function}}
+    writes = function != "finish"
+    gone = {"RequestItems": {table: [{"DeleteRequest": {"Key": key}}]}}
+    attempts = {
+        "put": (lambda: dynamodb.put_item(TableName=table, Item=key | {"document": {"S": "{}"}}), writes),
+        "query": (
+            lambda: dynamodb.query(
+                TableName=table, KeyConditionExpression="pk = :p", ExpressionAttributeValues={":p": key["pk"]}
+            ),
+            writes,
+        ),
+        "update": (
+            lambda: dynamodb.update_item(
+                TableName=table,
+                Key=key,
+                UpdateExpression="SET document = :d",
+                ExpressionAttributeValues={":d": {"S": "x"}},
+            ),
+            False,
+        ),
+        "delete": (lambda: dynamodb.delete_item(TableName=table, Key=key), False),
+        "batch": (lambda: dynamodb.batch_write_item(**gone), False),
+        "transaction": (
+            lambda: dynamodb.transact_write_items(TransactItems=[{"Delete": {"TableName": table, "Key": key}}]),
+            False,
+        ),
+        "partiql": (
+            lambda: dynamodb.execute_statement(
+                Statement=f"DELETE FROM \"{table}\" WHERE pk='audit#2026-01' AND sk='{function}'"
+            ),
+            False,
+        ),
+        "table": (lambda: dynamodb.delete_table(TableName=table), False),
+        "expiry": (
+            lambda: dynamodb.update_time_to_live(
+                TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "at"}
+            ),
+            False,
+        ),
+    }
+    outcome = {}
+    try:
+        for name, (attempt, _) in attempts.items():
+            try:
+                attempt()
+                outcome[name] = True
+            except ClientError as error:
+                outcome[name] = "AccessDenied" not in str(error)
+    finally:
+        dynamodb.close()
+        remove_user(deployed, user)
+    assert outcome == {name: allowed for name, (_, allowed) in attempts.items()}
+
+
+def remove_user(deployed: Deployed, user: str) -> None:
+    iam = deployed.emulator.client("iam")
+    for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]:
+        iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
+    iam.delete_user_policy(UserName=user, PolicyName="work")
+    iam.delete_user(UserName=user)
+
+
+def test_the_setup_code_is_renewed_on_demand_and_gone_with_the_first_admin(deployed: Deployed) -> None:
+    code = deployed.outputs.setup_code
+    assert code is not None
+    ssm = deployed.emulator.client("ssm")
+
+    def kept() -> str:
+        return str(ssm.get_parameter(Name="/stcloud/local/setup-code-sha256")["Parameter"]["Value"])
+
+    assert kept() == hashlib.sha256(code.encode()).hexdigest()
+    renewed = deploy(replace(deployed.options, new_setup_code=True), lambda _: None).setup_code
+    assert renewed not in {None, code}
+    assert kept() == hashlib.sha256(str(renewed).encode()).hexdigest()
+
+    mark = {"TableName": deployed.outputs.keys_table, "Item": FIRST_ADMIN | {"user_id": {"S": "somebody"}}}
+    dynamodb = deployed.emulator.client("dynamodb")
+    dynamodb.put_item(**mark)
+    said: list[str] = []
+    try:
+        after = deploy(replace(deployed.options, new_setup_code=True, rotate_deploy_token=True), said.append)
+        assert (after.has_admin, after.setup_code, after.deploy_token) == (True, None, None)
+        assert any("stcloud login" in line for line in said)
+        for name in ("setup-code-sha256", "deploy-token-sha256"):
+            with pytest.raises(ClientError, match="ParameterNotFound"):
+                ssm.get_parameter(Name=f"/stcloud/local/{name}")
+    finally:
+        dynamodb.delete_item(TableName=deployed.outputs.keys_table, Key=FIRST_ADMIN)
+
+
 def test_the_console_bucket_holds_exactly_what_was_built(deployed: Deployed) -> None:
     s3 = deployed.emulator.client("s3")
     keys = [item["Key"] for item in s3.list_objects_v2(Bucket=deployed.outputs.web_bucket)["Contents"]]
@@ -241,6 +386,7 @@ def test_the_program_said_what_it_did_and_no_secret(deployed: Deployed) -> None:
     assert "Creating the stack stcloud-local" in text
     assert TOKEN not in text
     assert str(deployed.outputs.deploy_token) not in text
+    assert str(deployed.outputs.setup_code) not in text + repr(deployed.outputs)
 
 
 def test_without_a_stack_on_the_other_side_the_message_says_so(build_dir: Path) -> None:
@@ -267,6 +413,7 @@ def test_destroying_leaves_nothing_and_may_be_repeated(deployed: Deployed) -> No
     assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == []
     assert deployed.emulator.client("dynamodb").list_tables()["TableNames"] == []
     assert deployed.emulator.client("iam").list_users()["Users"] == []
+    assert deployed.emulator.client("cognito-idp").list_user_pools(MaxResults=10)["UserPools"] == []
     found = deployed.emulator.client("ssm").get_parameters_by_path(Path="/stcloud/local", Recursive=True)
     assert found["Parameters"] == []
     assert destroy(deployed.options, lambda _: None) is False

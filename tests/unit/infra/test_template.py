@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from chalice.app import Chalice
 
+from app import app
 from chalicelib.domain.permissions import Role
 from chalicelib.events.tasks import SWEEP_BUDGET, tasks
 from chalicelib.settings import Settings
@@ -61,9 +62,9 @@ IDENTITIES = [n for n, r in RESOURCES.items() if r.get("Type") in {"AWS::IAM::Ro
 
 
 def test_every_function_of_the_code_is_configured() -> None:
-    app = Chalice(app_name="probe")
-    app.register_blueprint(tasks)
-    in_code = {f.name for f in app.pure_lambda_functions}
+    probe = Chalice(app_name="probe")
+    probe.register_blueprint(tasks)
+    in_code = {f.name for f in probe.pure_lambda_functions}
     assert set(FUNCTIONS) == in_code | {"api_handler"}
 
 
@@ -209,13 +210,18 @@ def test_what_tries_a_password_or_makes_a_credential_is_throttled_far_below_the_
     paths = {setting["ResourcePath"].replace("~1", "/")[1:] for setting in classes}
     assert paths == {
         "/auth/login",
+        "/auth/login/challenge",
         "/auth/refresh",
         "/auth/change-password",
         "/auth/setup/first-admin",
         "/auth/api-keys",
         "/cloud/auth/api-keys",
+        "/auth/api-keys/{key_id}/rotate",
+        "/cloud/auth/api-keys/{key_id}/rotate",
         "/users",
     }
+    # A limit of a route that is not there limits nothing.
+    assert paths <= {path for path, methods in app.routes.items() if "POST" in methods}
     for setting in classes:
         assert setting["HttpMethod"] == "POST"
         assert setting["ThrottlingRateLimit"] <= everything["ThrottlingRateLimit"] / 10
