@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from chalice.app import Request
@@ -15,7 +15,7 @@ class RequestFacts:
     header is believed, because whoever reaches the gateway directly writes what they like into it."""
 
     method: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     source_ip: str
     request_id: str
 

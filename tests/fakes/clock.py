@@ -39,7 +39,7 @@ class SequentialIds:
 
 
 class PredictableText:
-    """Text of base 62 that never repeats: a counter behind its digest."""
+    """Text of base 62 that never repeats and sorts in the order it was made: a counter before its digest."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -47,4 +47,4 @@ class PredictableText:
     def __call__(self, length: int) -> str:
         self._count += 1
         digest = hashlib.sha512(str(self._count).encode()).digest()
-        return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:length])
+        return (f"{self._count:06d}" + "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest))[:length]

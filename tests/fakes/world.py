@@ -81,6 +81,7 @@ class World:
         self.outputs = InMemoryObjectStore("outputs")
         self.dataset_files = InMemoryObjectStore("datasets")
         self.broker = FakeBroker()
+        self.facts = FakeFacts()
         self.weights: bytes | None = safetensors()
         self.ports = Ports(
             jobs=self.jobs,
@@ -92,7 +93,7 @@ class World:
             runner=self.machine,
             broker=self.broker,
             providers=lambda name: self.provider if name == "replicate" else None,
-            facts=FakeFacts(),
+            facts=self.facts,
             clock=self.clock,
             ids=SequentialIds(),
             trainer_storage=TrainerStorage("https://s3.test", "us-east-1"),

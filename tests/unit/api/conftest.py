@@ -4,6 +4,7 @@ import pytest
 
 from tests.fakes.world import World
 from tests.unit.api.client import ApiClient, local_services
+from tests.unit.api.team import Team
 
 
 @pytest.fixture
@@ -18,3 +19,9 @@ def world() -> World:
 def api(world: World) -> ApiClient:
     """The API of a stack on this computer."""
     return ApiClient(local_services(world))
+
+
+@pytest.fixture
+def team(world: World) -> Team:
+    """Its people and their doors, on a stack on this computer."""
+    return Team(world)
