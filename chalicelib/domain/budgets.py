@@ -25,16 +25,6 @@ class BudgetExceededError(Exception):
         self.left = left
 
 
-def worst_case(max_run_seconds: int, price_per_second: Decimal) -> Decimal:
-    """US dollars that a job may cost: the provider ends it at ``max_run_seconds``."""
-    return price_per_second * max_run_seconds
-
-
-def affordable_seconds(left: Decimal, price_per_second: Decimal) -> int:
-    """Whole seconds of run time that ``left`` US dollars buy. The price must be positive."""
-    return max(0, int(left / price_per_second))
-
-
 def checked_hold(job: Job, budget: BudgetHold | None) -> Decimal:
     """What ``job`` holds of ``budget``: 0 without one. Raises ValueError when the two don't fit together."""
     hold = job.budget_hold_usd

@@ -6,7 +6,8 @@
     months             <YYYY-MM>     that there are records of this month
     seals              <number>      one seal
 
-No TTL, no index. Records are found month by month.
+No TTL, no index. Records are found month by month. A put of ours never replaces an item, and the role may neither
+change nor delete one; IAM has no way to forbid a put that replaces, but a record replaced so breaks its seal.
 """
 
 from __future__ import annotations

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from chalicelib.domain.jobs import JobStatus
+from chalicelib.domain.permissions import CallerKind
 from chalicelib.domain.predictions import PredictionStatus
 from chalicelib.errors import AppError
 from tests.fakes.machine import Killed
@@ -21,6 +24,8 @@ from tests.fakes.world import ME, OWNER, World
 
 LIVES = int(os.environ.get("STC_SIMULATED_LIVES", "1000"))
 JOBS_PER_WORLD = 5
+#: The same caller, with an API key whose budget covers all jobs of a world.
+MY_KEY = replace(ME, kind=CallerKind.KEY, key_id="key1", budget_usd=Decimal(100), budget_id="key1")
 
 
 def random_life(rng: random.Random) -> Life:
@@ -95,7 +100,7 @@ def live_world(seed: int) -> tuple[World, list[str]]:
         world.machine.start_fails = rng.choice([0, 0, 0, 1])
         for _ in range(20):
             try:
-                jobs.append(world.submit(key=f"key-{i}", max_run_seconds=3600).job.job_id)
+                jobs.append(world.submit(key=f"key-{i}", who=MY_KEY, max_run_seconds=3600).job.job_id)
                 break
             except Killed:
                 continue
@@ -145,5 +150,8 @@ def test_every_promise_holds_after_random_faults(block: int) -> None:
                 assert job.delivery.verified_at is not None, context
         assert world.provider.live() == [], (context, "a prediction outlived its job")
         assert world.jobs.slot_holders(OWNER) == frozenset(), context
+        charges = [world.job(job_id).budget_charge_usd for job_id in jobs]
+        assert world.jobs.budget_used("key1") == sum(filter(None, charges)), (context, charges)
+        assert all(job.cost_usd in (None, job.budget_charge_usd) for job in map(world.job, jobs)), context
         assert world.machine.running() == [], context
     assert JobStatus.COMPLETED in ends
