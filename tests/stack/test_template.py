@@ -8,85 +8,25 @@ import json
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
-from infra.deploy import FIRST_ADMIN, deploy, destroy
+from infra.deploy import deploy, destroy
 from infra.errors import DeployError
-from infra.options import DeployOptions, StackOutputs
+from infra.options import DeployOptions
 from infra.package import package
-from tests.support.emulator import Emulator, running_emulator
-
-TOKEN = "r8_" + "t" * 37
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-@dataclass
-class Deployed:
-    emulator: Emulator
-    options: DeployOptions
-    outputs: StackOutputs
-    said: list[str] = field(default_factory=list)
-
-    def api(self, path: str, *, token: str | None = None) -> tuple[int, dict[str, Any]]:
-        url = f"{self.emulator.url}/_aws/execute-api/{self.outputs.api_id}/api{path}"
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        status, _, body = fetch(url, headers)
-        return status, json.loads(body)
-
-    def page(self, path: str) -> tuple[int, dict[str, str], str]:
-        return fetch(self.emulator.url + path, {"Host": self.outputs.distribution_domain})
-
-
-def fetch(url: str, headers: dict[str, str]) -> tuple[int, dict[str, str], str]:
-    try:
-        with _direct.open(urllib.request.Request(url, headers=headers), timeout=30) as answer:
-            return answer.status, dict(answer.headers), answer.read().decode()
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, dict(refused.headers), refused.read().decode()
-
-
-@pytest.fixture(scope="module")
-def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("build")
+from tests.support.deployed import TOKEN, Deployed, running_deployment
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory, build_dir: Path) -> Iterator[Deployed]:
-    folder = tmp_path_factory.mktemp("stack")
-    dist = folder / "dist"
-    for name, text in {
-        "index.html": "<title>console</title>",
-        "docs/index.html": "<title>reference</title>",
-        "assets/app-0123abcd.js": "export {}",
-    }.items():
-        (dist / name).parent.mkdir(parents=True, exist_ok=True)
-        (dist / name).write_text(text)
-    with running_emulator(folder / "state") as emulator:
-        options = DeployOptions(
-            stage="local",
-            endpoint_url=emulator.url,
-            sandbox=True,
-            provider_base_url="http://127.0.0.1:9",
-            provider_token=TOKEN,
-            public_url="http://localhost:9",
-            web_dist=dist,
-            stack_file=folder / "stack.json",
-            port=9,
-            sandbox_url="http://127.0.0.1:9",
-            build_dir=build_dir,
-        )
-        said: list[str] = []
-        yield Deployed(emulator, options, deploy(options, said.append), said)
+    with running_deployment(tmp_path_factory.mktemp("stack"), build_dir) as deployed:
+        yield deployed
 
 
 def test_cfn_lint_finds_nothing_in_the_template_for_aws(build_dir: Path, tmp_path: Path) -> None:
@@ -220,149 +160,6 @@ def test_the_sweeper_may_do_its_work(deployed: Deployed) -> None:
     assert report["active"] == 0, report
     # The provider is not there in this test; that it was asked shows that its token could be read.
     assert report["provider_errors"] == 1
-
-
-def test_the_user_pool_is_what_the_template_says(deployed: Deployed) -> None:
-    cognito = deployed.emulator.client("cognito-idp")
-    ids = {"UserPoolId": deployed.outputs.user_pool_id}
-    pool = cognito.describe_user_pool(**ids)["UserPool"]
-    assert pool["Policies"]["PasswordPolicy"]["MinimumLength"] == 12
-    assert pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"] is True
-    assert pool["AliasAttributes"] == ["email"]
-    assert pool["MfaConfiguration"] == "OPTIONAL"
-    assert cognito.get_user_pool_mfa_config(**ids)["SoftwareTokenMfaConfiguration"] == {"Enabled": True}
-    found = cognito.describe_user_pool_client(**ids, ClientId=deployed.outputs.user_pool_client_id)["UserPoolClient"]
-    assert "ClientSecret" not in found
-    assert (found["AccessTokenValidity"], found["TokenValidityUnits"]["AccessToken"]) == (15, "minutes")
-    assert found["PreventUserExistenceErrors"] == "ENABLED"
-    groups = cognito.list_groups(**ids)["Groups"]
-    assert {group["GroupName"] for group in groups} == {"admin", "lead", "researcher", "viewer"}
-
-
-def test_the_gateway_has_the_limits_of_each_class_of_routes(deployed: Deployed) -> None:
-    stage = deployed.emulator.client("apigateway").get_stage(restApiId=deployed.outputs.api_id, stageName="api")
-    limits = {path: kept["throttlingRateLimit"] for path, kept in stage["methodSettings"].items()}
-    assert limits["*/*"] == 200
-    # AWS shows the paths plain, the emulator as they were written.
-    assert {path.replace("~1", "/").lstrip("/"): rate for path, rate in limits.items() if path != "*/*"} == {
-        "auth/login/POST": 20,
-        "auth/login/challenge/POST": 20,
-        "auth/refresh/POST": 20,
-        "auth/change-password/POST": 5,
-        "auth/setup/first-admin/POST": 2,
-        "auth/api-keys/POST": 10,
-        "cloud/auth/api-keys/POST": 10,
-        "auth/api-keys/{key_id}/rotate/POST": 10,
-        "cloud/auth/api-keys/{key_id}/rotate/POST": 10,
-        "users/POST": 5,
-    }
-
-
-def role_client(deployed: Deployed, function: str) -> Any:
-    """DynamoDB with the rights of a deployed function."""
-    found = deployed.emulator.client("lambda").get_function(FunctionName=f"stcloud-local-{function}")
-    iam, role = deployed.emulator.client("iam"), found["Configuration"]["Role"].split("/")[-1]
-    user = f"like-{role}"[:60]
-    iam.create_user(UserName=user)
-    document = iam.get_role_policy(RoleName=role, PolicyName="work")["PolicyDocument"]
-    iam.put_user_policy(UserName=user, PolicyName="work", PolicyDocument=json.dumps(document))
-    key = iam.create_access_key(UserName=user)["AccessKey"]
-    return user, deployed.emulator.client(
-        "dynamodb", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
-    )
-
-
-@pytest.mark.parametrize("function", ["api-handler", "sweep", "finish"])
-def test_the_audit_is_append_only_for_every_function(deployed: Deployed, function: str) -> None:
-    user, dynamodb = role_client(deployed, function)
-    table, key = deployed.outputs.audit_table, {"pk": {"S": "audit#2026-01"}, "sk": {"S": function}}
-    writes = function != "finish"
-    gone = {"RequestItems": {table: [{"DeleteRequest": {"Key": key}}]}}
-    attempts = {
-        "put": (lambda: dynamodb.put_item(TableName=table, Item=key | {"document": {"S": "{}"}}), writes),
-        "query": (
-            lambda: dynamodb.query(
-                TableName=table, KeyConditionExpression="pk = :p", ExpressionAttributeValues={":p": key["pk"]}
-            ),
-            writes,
-        ),
-        "update": (
-            lambda: dynamodb.update_item(
-                TableName=table,
-                Key=key,
-                UpdateExpression="SET document = :d",
-                ExpressionAttributeValues={":d": {"S": "x"}},
-            ),
-            False,
-        ),
-        "delete": (lambda: dynamodb.delete_item(TableName=table, Key=key), False),
-        "batch": (lambda: dynamodb.batch_write_item(**gone), False),
-        "transaction": (
-            lambda: dynamodb.transact_write_items(TransactItems=[{"Delete": {"TableName": table, "Key": key}}]),
-            False,
-        ),
-        "partiql": (
-            lambda: dynamodb.execute_statement(
-                Statement=f"DELETE FROM \"{table}\" WHERE pk='audit#2026-01' AND sk='{function}'"
-            ),
-            False,
-        ),
-        "table": (lambda: dynamodb.delete_table(TableName=table), False),
-        "expiry": (
-            lambda: dynamodb.update_time_to_live(
-                TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "at"}
-            ),
-            False,
-        ),
-    }
-    outcome = {}
-    try:
-        for name, (attempt, _) in attempts.items():
-            try:
-                attempt()
-                outcome[name] = True
-            except ClientError as error:
-                outcome[name] = "AccessDenied" not in str(error)
-    finally:
-        dynamodb.close()
-        remove_user(deployed, user)
-    assert outcome == {name: allowed for name, (_, allowed) in attempts.items()}
-
-
-def remove_user(deployed: Deployed, user: str) -> None:
-    iam = deployed.emulator.client("iam")
-    for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]:
-        iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
-    iam.delete_user_policy(UserName=user, PolicyName="work")
-    iam.delete_user(UserName=user)
-
-
-def test_the_setup_code_is_renewed_on_demand_and_gone_with_the_first_admin(deployed: Deployed) -> None:
-    code = deployed.outputs.setup_code
-    assert code is not None
-    ssm = deployed.emulator.client("ssm")
-
-    def kept() -> str:
-        return str(ssm.get_parameter(Name="/stcloud/local/setup-code-sha256")["Parameter"]["Value"])
-
-    assert kept() == hashlib.sha256(code.encode()).hexdigest()
-    renewed = deploy(replace(deployed.options, new_setup_code=True), lambda _: None).setup_code
-    assert renewed not in {None, code}
-    assert kept() == hashlib.sha256(str(renewed).encode()).hexdigest()
-
-    mark = {"TableName": deployed.outputs.keys_table, "Item": FIRST_ADMIN | {"user_id": {"S": "somebody"}}}
-    dynamodb = deployed.emulator.client("dynamodb")
-    dynamodb.put_item(**mark)
-    said: list[str] = []
-    try:
-        after = deploy(replace(deployed.options, new_setup_code=True, rotate_deploy_token=True), said.append)
-        assert (after.has_admin, after.setup_code, after.deploy_token) == (True, None, None)
-        assert any("stcloud login" in line for line in said)
-        for name in ("setup-code-sha256", "deploy-token-sha256"):
-            with pytest.raises(ClientError, match="ParameterNotFound"):
-                ssm.get_parameter(Name=f"/stcloud/local/{name}")
-    finally:
-        dynamodb.delete_item(TableName=deployed.outputs.keys_table, Key=FIRST_ADMIN)
 
 
 def test_the_console_bucket_holds_exactly_what_was_built(deployed: Deployed) -> None:
