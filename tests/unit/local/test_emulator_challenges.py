@@ -1,4 +1,4 @@
-"""Whose answer to a sign-in challenge counts on the emulator; with the emulator itself: tests/contracts/test_user_pool.py."""
+"""Whose answer to a sign-in challenge counts on the emulator (itself: tests/contracts/test_user_pool.py)."""
 
 from __future__ import annotations
 

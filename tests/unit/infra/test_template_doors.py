@@ -1,0 +1,117 @@
+"""The template's doors: who may touch people, keys and the audit, how long sessions live, what is throttled."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app import app
+from chalicelib.domain.permissions import Role
+from tests.unit.infra.described import FUNCTIONS, RESOURCES, ROOT, as_list, of_type, reads, role_of, statements
+
+#: Whatever can change or remove an item that is there. A batch may delete as well as put.
+CHANGING = {
+    "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:BatchWriteItem",
+    "dynamodb:PartiQLInsert",
+    "dynamodb:PartiQLUpdate",
+    "dynamodb:PartiQLDelete",
+}
+
+
+def touches(statement: dict[str, Any], table: str) -> bool:
+    return f'"{table}"' in json.dumps(statement["Resource"]) or f"${{{table}." in json.dumps(statement["Resource"])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_function_changes_or_removes_records_of_the_audit(function: str) -> None:
+    own = [s for s in statements(role_of(function)) if touches(s, "AuditTable")]
+    (deny,) = (s for s in own if s["Effect"] == "Deny")
+    assert set(deny["Action"]) == CHANGING
+    assert deny["Resource"] == {"Fn::GetAtt": ["AuditTable", "Arn"]}
+    allowed = {a for s in own if s["Effect"] == "Allow" for a in as_list(s["Action"])}
+    writes = function in {"api_handler", "sweep"}
+    assert allowed == ({"dynamodb:PutItem", "dynamodb:Query"} if writes else set())
+
+
+def test_nobody_else_of_the_account_changes_them_either() -> None:
+    (statement,) = RESOURCES["AuditTable"]["Properties"]["ResourcePolicy"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
+    assert set(statement["Action"]) == CHANGING
+    assert "Condition" not in statement
+    table = RESOURCES["AuditTable"]["Properties"]["TableName"]["Fn::Sub"]
+    assert statement["Resource"]["Fn::Sub"].endswith(f":table/{table}")
+
+
+def test_people_and_keys_are_for_the_api_alone() -> None:
+    for function in FUNCTIONS:
+        own = statements(role_of(function))
+        pool = [a for s in own for a in as_list(s["Action"]) if a.startswith("cognito-idp:")]
+        keys = [s for s in own if touches(s, "KeysTable")]
+        assert bool(pool) == bool(keys) == (function == "api_handler")
+        assert all(touches(s, "UserPool") for s in own if any("cognito-idp" in a for a in as_list(s["Action"])))
+    assert [f for f in FUNCTIONS if "setup-code-sha256" in reads(f)] == ["api_handler"]
+
+
+def test_the_pool_has_a_group_for_each_role() -> None:
+    groups = of_type("AWS::Cognito::UserPoolGroup").values()
+    assert {group["GroupName"] for group in groups} == {role.value for role in Role}
+    # A role is never a way to AWS itself.
+    assert not [group for group in groups if "RoleArn" in group]
+
+
+def test_passwords_reach_the_pool_through_our_api_alone() -> None:
+    client = RESOURCES["UserPoolClient"]["Properties"]
+    # Flows without ADMIN are open to everybody who knows the client's id.
+    assert client["ExplicitAuthFlows"] == ["ALLOW_ADMIN_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
+    assert client["PreventUserExistenceErrors"] == "ENABLED"
+    assert client["EnableTokenRevocation"] is True
+    assert client["AllowedOAuthFlows"]["Fn::If"] == ["HasManagedLogin", ["code"], {"Ref": "AWS::NoValue"}]
+    pool = RESOURCES["UserPool"]["Properties"]
+    assert pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"] is True
+    assert pool["DeletionProtection"] == {"Fn::If": ["Protected", "ACTIVE", "INACTIVE"]}
+    assert pool["UsernameConfiguration"] == {"CaseSensitive": False}
+
+
+def test_sessions_are_short_and_renewed_for_a_month() -> None:
+    client = RESOURCES["UserPoolClient"]["Properties"]
+    units = client["TokenValidityUnits"]
+    assert (client["AccessTokenValidity"], units["AccessToken"]) == (15, "minutes")
+    assert (client["RefreshTokenValidity"], units["RefreshToken"]) == (30, "days")
+
+
+def test_what_tries_a_password_or_makes_a_credential_is_throttled_far_below_the_rest() -> None:
+    everything, *classes = RESOURCES["RestAPI"]["Properties"]["MethodSettings"]
+    assert (everything["HttpMethod"], everything["ResourcePath"]) == ("*", "/*")
+    paths = {setting["ResourcePath"].replace("~1", "/")[1:] for setting in classes}
+    assert paths == {
+        "/auth/login",
+        "/auth/login/challenge",
+        "/auth/refresh",
+        "/auth/change-password",
+        "/auth/setup/first-admin",
+        "/auth/api-keys",
+        "/cloud/auth/api-keys",
+        "/auth/api-keys/{key_id}/rotate",
+        "/cloud/auth/api-keys/{key_id}/rotate",
+        "/users",
+    }
+    # A limit of a route that is not there limits nothing.
+    assert paths <= {path for path, methods in app.routes.items() if "POST" in methods}
+    for setting in classes:
+        assert setting["HttpMethod"] == "POST"
+        assert setting["ThrottlingRateLimit"] <= everything["ThrottlingRateLimit"] / 10
+        assert setting["ThrottlingBurstLimit"] <= everything["ThrottlingBurstLimit"] / 10
+
+
+def test_an_operator_hears_of_records_that_were_lost() -> None:
+    words = RESOURCES["AuditLost"]["Properties"]["FilterPattern"].strip('"')
+    # What the API writes then, and what the filter looks for.
+    assert f'"{words}: ' in (ROOT / "chalicelib" / "services" / "audit.py").read_text()
+    (metric,) = RESOURCES["AuditLost"]["Properties"]["MetricTransformations"]
+    alarm = RESOURCES["AuditLostAlarm"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+    assert alarm["Threshold"] == 1
