@@ -276,6 +276,15 @@ def test_dead_keys_vanish_and_live_ones_do_not(emulator: Emulator, keys_table: s
     }
 
 
+def test_a_key_that_lies_with_somebody_else_is_no_key(emulator: Emulator, keys_table: str) -> None:
+    client, store = emulator.client("dynamodb"), DynamoAccessStore(keys_table)
+    store.put_person(ADA)
+    store.create_key(an_api_key(user_id="sub-bob"), limit=ROOM)
+    (item,) = (i for i in client.scan(TableName=keys_table)["Items"] if i["sk"]["S"].startswith("key#"))
+    client.put_item(TableName=keys_table, Item=item | {"pk": {"S": f"user#{HANDLE}"}})
+    assert store.find_key(HANDLE, an_api_key(user_id="sub-bob").key_id) is None
+
+
 def test_the_secret_is_not_in_the_table(emulator: Emulator, keys_table: str) -> None:
     store = DynamoAccessStore(keys_table)
     store.create_key(an_api_key(), limit=ROOM)
