@@ -68,10 +68,7 @@ class SetupService:
             actor = Actor.nobody(source_ip=source_ip, request_id=request_id, kind="setup_code")
         target = f"user:{username}"
         try:
-            if self._doors.access.setup_done():
-                raise _done()
-            if caller is None:
-                self._check(setup_code)
+            self._check(caller, setup_code)
             self._audit.record(actor, AuditAction.SETUP_FIRST_ADMIN, AuditResult.ALLOWED, target=target)
             return self._create(username, email, password, display_name)
         except AppError as error:
@@ -79,11 +76,20 @@ class SetupService:
                 result = AuditResult.DENIED if error.status == 401 else AuditResult.FAILED
                 self._audit.note(actor, AuditAction.SETUP_FIRST_ADMIN, result, target=target, code=error.code)
             raise
+        except Exception:
+            # Unforeseen, and handled by the edge; the record that says "allowed" must not be the last word.
+            failed = AuditResult.FAILED
+            self._audit.note(actor, AuditAction.SETUP_FIRST_ADMIN, failed, target=target, code="internal_error")
+            raise
         finally:
             with self._lock:
                 self._known = None
 
-    def _check(self, setup_code: str | None) -> None:
+    def _check(self, caller: Principal | None, setup_code: str | None) -> None:
+        if self._doors.access.setup_done():
+            raise _done()
+        if caller is not None:
+            return
         if not setup_code:
             raise AuthenticationError(
                 "Send setup_code, the one-time code that the deploy program printed.",

@@ -22,6 +22,7 @@ from chalicelib.api.openapi import document
 from chalicelib.api.routing import ENDPOINTS
 from tests.fakes.world import CONFIG, DATALOADER, World
 from tests.unit.api.client import ApiClient, local_services
+from tests.unit.api.team import Team
 
 EXAMPLES = 12
 
@@ -40,12 +41,27 @@ def populated() -> tuple[World, dict[str, str]]:
     return world, {"4mq1zv0kx3c9b7t2h5n8d6w0ya": jobs[0], "v-0f5d2c1e9b8a7d6c5b4a": version}
 
 
+def behind_doors() -> tuple[ApiClient, dict[str, str]]:
+    """An admin's client of a stack with people and keys, and what the example names stand for in it."""
+    team = Team(World())
+    key = team.make_key("ada")["key_info"]["id"]
+    names = {"0b5c7f1e-6a0d-4c57-9d3f-2f1f6f0f6a11": team.ids["rita"], "m3xg2k5jq4a7cB1xYz9Qw0T": key}
+    return team.session("ada"), names
+
+
+#: Routes that are for people: the others are called as the admin of a stack that has none yet.
+DOORS = ("/api/auth/", "/api/users", "/api/audit", "/api/cloud/auth/")
+
+
 class Wsgi:
     """The API as a WSGI application, with a fresh world for each request so that one example can't spoil the next."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        world, names = populated()
-        api = ApiClient(local_services(world))
+        if environ["PATH_INFO"].startswith(DOORS):
+            api, names = behind_doors()
+        else:
+            world, names = populated()
+            api = ApiClient(local_services(world))
         size = int(environ.get("CONTENT_LENGTH") or 0)
         headers = {
             name.removeprefix("HTTP_").replace("_", "-").lower(): value

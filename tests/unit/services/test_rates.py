@@ -1,0 +1,97 @@
+"""Counting in leases: few writes, one limit for all, and refusals that cost nothing."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.errors import TooManyRequests
+from chalicelib.services.rates import MAX_REMEMBERED, RateRule, RateService
+from tests.fakes.access import InMemoryRateStore
+from tests.fakes.clock import FakeClock
+
+RULE = RateRule("test", 50, timedelta(minutes=1), lease=20)
+
+
+def service(store: InMemoryRateStore | None = None, clock: FakeClock | None = None) -> RateService:
+    return RateService(store or InMemoryRateStore(), clock or FakeClock())
+
+
+def test_one_write_pays_for_a_lease() -> None:
+    store = InMemoryRateStore()
+    rates = service(store)
+    assert [rates.count(RULE, "a").remaining for _ in range(3)] == [49, 48, 47]
+    assert len(store.calls) == 1
+    for _ in range(17):
+        assert rates.count(RULE, "a").allowed
+    assert len(store.calls) == 1
+    assert rates.count(RULE, "a").allowed
+    assert len(store.calls) == 2
+
+
+def test_exactly_the_limit_is_let_through_and_a_flood_behind_it_costs_nothing() -> None:
+    store = InMemoryRateStore()
+    rates = service(store)
+    verdicts = [rates.count(RULE, "a") for _ in range(500)]
+    assert [v.allowed for v in verdicts] == [True] * 50 + [False] * 450
+    assert verdicts[49].remaining == verdicts[-1].remaining == 0
+    assert len(store.calls) <= 4
+
+
+def test_the_next_window_is_a_new_one() -> None:
+    clock = FakeClock()
+    rates = service(clock=clock)
+    for _ in range(51):
+        last = rates.count(RULE, "a")
+    assert not last.allowed
+    clock.advance(last.reset_seconds)
+    assert rates.count(RULE, "a").allowed
+
+
+def test_two_processes_count_together() -> None:
+    store, clock = InMemoryRateStore(), FakeClock()
+    one, two = service(store, clock), service(store, clock)
+    let_through = sum(rates.count(RULE, "a").allowed for _ in range(100) for rates in (one, two))
+    assert let_through == 50
+
+
+def test_subjects_and_rules_do_not_share() -> None:
+    rates = service()
+    for _ in range(50):
+        rates.count(RULE, "a")
+    assert not rates.count(RULE, "a").allowed
+    assert rates.count(RULE, "b").allowed
+    assert rates.count(RateRule("other", 1, timedelta(minutes=1)), "a").allowed
+
+
+def test_a_refusal_says_how_long_to_wait() -> None:
+    rates, rule = service(), RateRule("one", 1, timedelta(minutes=1))
+    rates.require(rule, "a")
+    with pytest.raises(TooManyRequests) as caught:
+        rates.require(rule, "a")
+    assert caught.value.code == "rate_limited"
+    assert caught.value.retry_after is not None
+    assert 1 <= caught.value.retry_after <= 60
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    rates = service()
+    for n in range(MAX_REMEMBERED + 100):
+        rates.count(RULE, str(n))
+    assert len(rates._leases) == MAX_REMEMBERED
+
+
+def test_threads_never_get_more_than_the_limit() -> None:
+    rates, allowed = service(), []
+
+    def work() -> None:
+        allowed.extend(rates.count(RULE, "a").allowed for _ in range(30))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sum(allowed) <= 50
