@@ -36,8 +36,8 @@ class RateRule:
 CALLS = RateRule("calls", 1_200, timedelta(minutes=1), LEASE)
 #: One user name, known or not: passwords, codes and second factors together.
 SIGN_IN_NAME = RateRule("sign-in-name", 10, timedelta(minutes=15))
-#: One source address. Behind a CDN or an office's gateway many people share one.
-SIGN_IN_ADDRESS = RateRule("sign-in-address", 100, timedelta(minutes=5))
+#: One source address. Generous: behind a CDN or an office's gateway many people share one.
+SIGN_IN_ADDRESS = RateRule("sign-in-address", 300, timedelta(minutes=5))
 #: Guesses of the setup code, by anybody.
 SETUP = RateRule("setup", 10, timedelta(minutes=15))
 
