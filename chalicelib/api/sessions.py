@@ -14,7 +14,6 @@ from chalicelib.domain.permissions import CallerKind, Permission
 from chalicelib.errors import AuthenticationError, Conflict, PermissionDenied
 from chalicelib.schemas import auth as schema
 from chalicelib.schemas.auth import Transport
-from chalicelib.services.audit import Actor
 from chalicelib.services.sessions import SignedIn
 from chalicelib.settings import AuthMode
 
@@ -181,19 +180,8 @@ def sign_out(call: Call[schema.LogoutBody, None]) -> Reply:
     caller = _session_of(call)
     if call.body.everywhere and caller is None:
         raise AuthenticationError("Ending all sessions needs a session that has not expired.", code="invalid_session")
-    facts = call.facts
-    actor = (
-        actor_of(caller.who, facts)
-        if caller is not None
-        else Actor.nobody(source_ip=facts.source_ip, request_id=facts.request_id)
-    )
-    if refresh is not None or caller is not None:
-        call.services.sessions.sign_out(
-            actor,
-            refresh_token=refresh,
-            everywhere=call.body.everywhere,
-            username=caller.who.name if caller is not None else None,
-        )
+    actor = actor_of(caller.who, call.facts) if caller is not None else None
+    call.services.sessions.sign_out(actor, refresh_token=refresh, everywhere=call.body.everywhere)
     return Reply(schema.DoneResponse(message="Signed out"), headers={"Set-Cookie": jar.end()})
 
 

@@ -154,12 +154,18 @@ class SessionService:
         self._doors.access.put_person(person)
         return person
 
-    def sign_out(self, actor: Actor, *, refresh_token: str | None, everywhere: bool, username: str | None) -> None:
-        """Ends this session, or with ``everywhere`` all of this person. An access token works until it expires."""
+    def sign_out(self, actor: Actor | None, *, refresh_token: str | None, everywhere: bool = False) -> None:
+        """Ends this session, or with ``everywhere`` all of the actor's. An access token works until it expires.
+
+        ``actor`` None is somebody whose access token has expired: nobody knows who, and no record is made, since any
+        stranger could make as many.
+        """
         if refresh_token:
             self._doors.pool.sign_out(refresh_token)
-        if everywhere and username:
-            self._doors.pool.sign_out_everywhere(username)
+        if actor is None:
+            return
+        if everywhere:
+            self._doors.pool.sign_out_everywhere(actor.name)
         details = {"everywhere": everywhere}
         self._audit.note(
             actor, AuditAction.SIGN_OUT, AuditResult.ALLOWED, target=f"user:{actor.actor_id}", details=details

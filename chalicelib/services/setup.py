@@ -67,13 +67,16 @@ class SetupService:
         else:
             actor = Actor.nobody(source_ip=source_ip, request_id=request_id, kind="setup_code")
         target = f"user:{username}"
+        recorded = False
         try:
             self._check(caller, setup_code)
             self._audit.record(actor, AuditAction.SETUP_FIRST_ADMIN, AuditResult.ALLOWED, target=target)
+            recorded = True
             return self._create(username, email, password, display_name)
         except AppError as error:
-            if error.code != "rate_limited":
-                result = AuditResult.DENIED if error.status == 401 else AuditResult.FAILED
+            # Guesses are noted, and limited; other refusals of strangers are not: they could fill the audit.
+            if recorded or error.code == "invalid_setup_code":
+                result = AuditResult.FAILED if recorded else AuditResult.DENIED
                 self._audit.note(actor, AuditAction.SETUP_FIRST_ADMIN, result, target=target, code=error.code)
             raise
         except Exception:
