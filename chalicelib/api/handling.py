@@ -19,7 +19,7 @@ from chalicelib.api.problems import SECURITY_HEADERS, problem
 from chalicelib.domain.access_ports import RateVerdict
 from chalicelib.domain.audit import AuditResult
 from chalicelib.domain.lifecycle import ContendedError, JobGoneError
-from chalicelib.domain.permissions import CallerKind, Principal
+from chalicelib.domain.permissions import PEOPLE_ONLY, CallerKind, Permission, Principal
 from chalicelib.domain.ports import StaleRecordError
 from chalicelib.errors import AppError, AuthenticationError, Conflict, PermissionDenied
 from chalicelib.services.rates import CALLS, too_many
@@ -109,7 +109,7 @@ class _Exchange:
                 raise too_many(self._rate)
         permission = self._endpoint.permission
         if permission is not None and not caller.who.may(permission):
-            raise PermissionDenied(f"This needs the permission {permission.value}.", extra={"permission": permission})
+            raise _missing(permission, caller.who)
 
     def _refused(self, error: AppError) -> Response:
         # Refusals for asking too often are not noted: a flood must not fill the audit.
@@ -166,6 +166,14 @@ def _subject(who: Principal) -> str | None:
             return "deploy-token"
         case CallerKind.LOCAL:
             return None
+
+
+def _missing(permission: Permission, who: Principal) -> PermissionDenied:
+    detail = f"This needs the permission {permission.value}."
+    if who.kind is CallerKind.KEY:
+        advice = "No API key has it: sign in." if permission in PEOPLE_ONLY else "This API key does not have it."
+        detail = f"{detail} {advice}"
+    return PermissionDenied(detail, extra={"permission": permission})
 
 
 def _target(template: str, parameters: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from chalice.app import Blueprint
 from chalicelib.domain.lifecycle import JobGoneError
 from chalicelib.domain.ports import Ports
 from chalicelib.providers.registry import PROVIDERS
-from chalicelib.wiring import get_services
+from chalicelib.wiring import Services, get_services
 from chalicelib.workflow import delivery, steps
 from chalicelib.workflow.launch import launch as launch_step
 from chalicelib.workflow.outcome import Next, Outcome
@@ -44,6 +44,16 @@ def run_step(step: Callable[[str, Ports], Outcome], event: Mapping[str, Any], po
         "next": outcome.next.value,
         "wakes_seen": outcome.wakes_seen,
     }
+
+
+def run_sweep(services: Services) -> dict[str, int | bool]:
+    """Sweeps the jobs, then seals the audit. Jobs come first: a failure of the second must not keep them waiting."""
+    report = sweep_step(services.ports, PROVIDERS, SWEEP_BUDGET)
+    logger.info("sweep: %s", report.as_dict())
+    sealed = services.audit.seal(until=services.ports.clock.now() + SEAL_BUDGET)
+    if sealed:
+        logger.info("audit: sealed %s records", sealed)
+    return {**report.as_dict(), "audit_sealed": sealed}
 
 
 @tasks.lambda_function(name="prepare")
@@ -87,11 +97,4 @@ def finish(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 @tasks.lambda_function(name="sweep")
 def sweep(_event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    services = get_services()
-    report = sweep_step(services.ports, PROVIDERS, SWEEP_BUDGET)
-    logger.info("sweep: %s", report.as_dict())
-    # Afterwards: jobs come first, and a failure here must not keep them waiting.
-    sealed = services.audit.seal(until=services.ports.clock.now() + SEAL_BUDGET)
-    if sealed:
-        logger.info("audit: sealed %s records", sealed)
-    return {**report.as_dict(), "audit_sealed": sealed}
+    return run_sweep(get_services())

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from chalicelib.domain.people import USERNAME_PATTERN, Person, is_email
-from chalicelib.domain.permissions import ROLES, CallerKind, Permission, Principal, Role, granted
+from chalicelib.domain.permissions import PEOPLE_ONLY, ROLES, CallerKind, Permission, Principal, Role, granted
 from chalicelib.schemas.base import RequestModel, ResponseModel
 
 MAX_PASSWORD = 256
@@ -75,10 +75,12 @@ class UserView(ResponseModel):
 
 
 class CallerView(UserView):
-    """Oneself, and by which door. ``permissions`` are those of this very credential."""
+    """Oneself, and by which door. ``permissions`` are those of this very credential, ``key_permissions`` what a key that
+    is made with it may hold."""
 
     kind: CallerKind
     key_id: str | None
+    key_permissions: list[Permission]
 
 
 def level_view(role: Role) -> LevelView:
@@ -122,7 +124,13 @@ def caller_view(who: Principal, person: Person | None) -> CallerView:
     else:
         base = user_view(person)
     facts = base.model_dump() | {"permissions": sorted(granted(who.permissions))}
-    return CallerView(**facts, kind=who.kind, key_id=who.key_id)
+    makes_keys = person is not None and who.may(Permission.KEYS_OWN)
+    return CallerView(
+        **facts,
+        kind=who.kind,
+        key_id=who.key_id,
+        key_permissions=sorted(granted(who.permissions) - PEOPLE_ONLY) if makes_keys else [],
+    )
 
 
 class SetupStatusResponse(ResponseModel):

@@ -26,6 +26,7 @@ def test_a_session_for_a_program(team: Team) -> None:
     assert (me["id"], me["role"], me["kind"], me["is_admin"]) == (team.ids["rita"], "researcher", "session", False)
     assert me["levels"] == [{"id": "researcher", "name": "researcher", "priority": 10}]
     assert "job.submit" in me["permissions"]
+    assert set(me["permissions"]) - set(me["key_permissions"]) == {"api.keys.own", "profile.own"}
     assert me["last_login_at"] is not None
     refreshed = team.anonymous.post("/api/auth/refresh", {"refresh_token": body["refresh_token"]}).json()
     assert refreshed["access_token"] != body["access_token"]

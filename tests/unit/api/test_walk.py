@@ -82,8 +82,9 @@ def test_a_role_opens_what_it_says(shared: Team, things: dict[str, str], endpoin
 def test_a_key_opens_nothing_that_is_for_people(shared: Team, endpoint: Endpoint) -> None:
     if endpoint.permission not in PEOPLE_ONLY:
         return
-    key = shared.key("ada")
-    assert key.request(endpoint.method, path_of(endpoint, {}), {}).status == 403
+    answer = shared.key("ada").request(endpoint.method, path_of(endpoint, {}), {})
+    assert (answer.status, answer.json()["code"]) == (403, "permission_denied")
+    assert "No API key has it: sign in." in answer.json()["detail"]
 
 
 @owned

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from chalicelib.domain.audit import AuditAction, AuditResult
+from chalicelib.events.tasks import run_sweep
 from chalicelib.services.audit import MAX_SEALS, MAX_TEXT, SEAL_BATCH, Actor, AuditService
+from chalicelib.wiring import build_services
 from tests.fakes.clock import PredictableText
 from tests.fakes.world import World
 from tests.unit.services.between import Between
@@ -52,6 +57,26 @@ def test_two_sealers_at_once_make_one_chain() -> None:
     assert AuditService(meeting, world.clock, PredictableText()).seal() == 0  # type: ignore[arg-type]
     assert [s.count for s in world.audit.seals()] == [3]
     assert other.verify().valid
+
+
+def test_every_sweep_seals() -> None:
+    world = World()
+    write(world, 3)
+    world.clock.advance(61)
+    assert run_sweep(world.services)["audit_sealed"] == 3
+    assert run_sweep(world.services)["audit_sealed"] == 0
+
+
+def test_jobs_are_swept_though_the_audit_is_out_of_order() -> None:
+    world = World()
+    job = world.submit(dataloader_config=[{"id": "x", "type": "aws", "aws_bucket_name": "b"}]).job
+    world.machine.executions.clear()
+    meeting = Between(world.audit, "last_seal", lambda: 1 / 0)
+    services = build_services(world.ports, replace(world.doors, audit=meeting), world.services.settings)  # type: ignore[arg-type]
+    world.clock.advance(300)
+    with pytest.raises(ZeroDivisionError):
+        run_sweep(services)
+    assert world.job(job.job_id).attempt == 2
 
 
 def test_texts_from_outside_are_cut() -> None:

@@ -726,6 +726,7 @@ export interface components {
             is_active: boolean;
             is_admin: boolean;
             key_id: string | null;
+            key_permissions: components["schemas"]["Permission"][];
             kind: components["schemas"]["CallerKind"];
             last_login_at: string | null;
             levels: components["schemas"]["LevelView"][];
