@@ -75,8 +75,8 @@ class UserView(ResponseModel):
 
 
 class CallerView(UserView):
-    """Oneself, and by which door. ``permissions`` are those of this very credential, ``key_permissions`` what a key that
-    is made with it may hold."""
+    """Oneself, and by which door. ``permissions`` are those of this very credential, ``key_permissions`` those that a
+    key made with it may hold."""
 
     kind: CallerKind
     key_id: str | None
