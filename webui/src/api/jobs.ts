@@ -4,6 +4,7 @@ import type {
   EventPage,
   InlineProgress,
   Job,
+  JobConfig,
   JobPage,
   JobStatus,
   LogPage,
@@ -48,6 +49,10 @@ export const getLogs = (jobId: string, at: { offset: number; limit?: number }, s
 
 export const getEvents = (jobId: string, after: number, signal?: AbortSignal) =>
   request<EventPage>("GET", one(jobId, "/events"), { query: { after, limit: 200 }, ...opt(signal) });
+
+/** What the job was launched with. */
+export const getJobConfig = (jobId: string, signal?: AbortSignal) =>
+  request<JobConfig>("GET", one(jobId, "/config"), opt(signal));
 
 const OUTPUT_PAGES_MAX = 50;
 
