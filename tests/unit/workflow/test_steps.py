@@ -197,6 +197,16 @@ def test_weights_that_change_while_they_are_read_are_no_model(
     assert world.job(job_id).delivery.verified_at is None
 
 
+def test_the_end_of_a_job_keeps_which_file_is_unsound_and_the_hashes_of_all(world: World) -> None:
+    world.weights = b"no safetensors at all"
+    job_id = world.submit().job.job_id
+    world.run(300)
+    assert world.job(job_id).status is JobStatus.FAILED
+    files = [file for file, _ in world.services.jobs.outputs(ME, job_id).files]
+    assert [file.path for file in files if file.problem] == [WEIGHTS]
+    assert all(file.sha256 for file in files)
+
+
 def test_a_file_of_another_size_than_listed_is_no_model(world: World) -> None:
     job_id = at(world, Phase.VERIFYING)
     key = artifacts_prefix(OWNER, job_id) + WEIGHTS
