@@ -171,3 +171,18 @@ def test_an_attempt_that_was_just_begun_is_given_time_to_show(world: World) -> N
     assert world.sweep().restarted == 0
     world.run(40)
     assert world.sweep().restarted == 1
+
+
+def test_news_that_came_while_no_workflow_lived_is_not_slept_over(world: World) -> None:
+    """The training ends, and its webhook comes, between the death of one execution and the start of the next."""
+    world.provider.default_life = Life(start=5, run=120)
+    job_id = world.submit().job.job_id
+    world.run(10)
+    world.webhook(job_id, "processing", webhook_id="msg_1")
+    world.run(80)
+    world.machine.fail_all()
+    world.run(40)
+    world.webhook(job_id, "succeeded", webhook_id="msg_2")
+    assert world.sweep().restarted == 1
+    world.settle()
+    assert world.job(job_id).status is JobStatus.COMPLETED

@@ -58,11 +58,11 @@ def test_a_dataset_deleted_after_submit_ends_the_job_before_it_costs(world: Worl
     assert world.provider.calls == []
 
 
-def test_prepare_on_a_job_that_went_on_only_says_where_it_is(world: World) -> None:
+def test_prepare_on_a_job_that_was_launched_looks_at_it_before_it_sleeps(world: World) -> None:
     job_id = world.submit().job.job_id
     world.run(60)
     version = world.job(job_id).version
-    assert steps.prepare(job_id, world.ports).next is Next.AWAIT_SHORT
+    assert steps.prepare(job_id, world.ports).next is Next.OBSERVE
     world.run(300)
     assert steps.prepare(job_id, world.ports).next is Next.DONE
     assert world.job(job_id).version >= version
