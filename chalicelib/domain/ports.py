@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import BinaryIO, Protocol
 
 from chalicelib.domain.configs import TrainingConfig
@@ -222,12 +223,20 @@ class ObjectStore(Protocol):
         """Deletes everything below; returns the count. ``prefix`` must end in a slash."""
 
 
+class ExecutionState(StrEnum):
+    """UNKNOWN: never started, or started so lately that it does not show yet. OVER: ended, in whatever way."""
+
+    UNKNOWN = "unknown"
+    RUNNING = "running"
+    OVER = "over"
+
+
 class WorkflowRunner(Protocol):
     def start(self, job_id: str, attempt: int) -> None:
         """Starts the execution ``<job_id>-<attempt>``; starting it twice is a no-op."""
 
-    def is_running(self, job_id: str, attempt: int) -> bool:
-        """Whether that execution exists and runs."""
+    def state(self, job_id: str, attempt: int) -> ExecutionState:
+        """Of that execution; eventually consistent."""
 
     def wake(self, task_token: str) -> bool:
         """Ends the wait behind the token; False when nobody waits there any more."""

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from chalicelib.domain.failures import Failure, FaultKind, ProviderFault
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, ContendedError, JobGoneError, Note, change, mutate, prediction_is_over
-from chalicelib.domain.ports import Ports, Provider
+from chalicelib.domain.ports import ExecutionState, Ports, Provider
 from chalicelib.domain.predictions import Prediction
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.observation import ObservationService
@@ -91,7 +91,7 @@ def _look_after(job: Job, ports: Ports, report: SweepReport) -> None:
         return
     job, now = fresh, ports.clock.now()
     grace = timedelta(seconds=ports.limits.sweep_grace_seconds)
-    if now - (job.attempt_at or job.created_at) > grace and not ports.runner.is_running(job.job_id, job.attempt):
+    if _is_dead(ports.runner.state(job.job_id, job.attempt), now - (job.attempt_at or job.created_at), grace):
         _restart(job, ports, report, now)
         return
     if _due(job, now):
@@ -99,6 +99,12 @@ def _look_after(job: Job, ports: Ports, report: SweepReport) -> None:
         report.observed += 1
     if job.task_token is not None and _overslept(job, now, grace) and ports.runner.wake(job.task_token):
         report.woken += 1
+
+
+def _is_dead(state: ExecutionState, age: timedelta, grace: timedelta) -> bool:
+    """Whether an active job has no workflow. One that does not show yet may be starting; one that is over never runs
+    again."""
+    return state is ExecutionState.OVER or (state is ExecutionState.UNKNOWN and age > grace)
 
 
 def _overslept(job: Job, now: datetime, grace: timedelta) -> bool:

@@ -160,6 +160,16 @@ def test_a_watched_job_without_a_workflow_is_started_again_while_it_is_watched(w
     assert world.job(job_id).attempt == 2
 
 
+def test_an_execution_that_ended_is_replaced_at_once(world: World) -> None:
+    """What is over never runs again, so there is nothing to wait for; only what does not show yet may be starting."""
+    job_id = world.submit().job.job_id
+    world.run(2)
+    assert world.sweep().restarted == 0
+    world.machine.fail_all()
+    assert world.sweep().restarted == 1
+    assert world.job(job_id).attempt == 2
+
+
 def test_an_attempt_that_was_just_begun_is_given_time_to_show(world: World) -> None:
     job_id = world.submit().job.job_id
     world.run(90)
