@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     from local.emulator.checkpoint import ministack_checkpointer, patch_sessions
     from local.emulator.codecache import CodeCache
-    from local.emulator.gateway import guarded, patch_binary_media_types
+    from local.emulator.gateway import guarded, patch_api_import
     from local.emulator.lambdas import patch_lambdas
 
     emulator: Any = import_module("ministack.app")
@@ -75,7 +75,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     cache = CodeCache(layout.code)
     cache.prune()
     patch_lambdas(cache)
-    patch_binary_media_types()
+    patch_api_import()
     patch_sessions()
     checkpointer = ministack_checkpointer(layout.services)
 

@@ -1,4 +1,4 @@
-"""API Gateway's binary media types, and a guard that keeps web pages away from the emulator's port.
+"""API Gateway's binary media types and own answers, and a guard that keeps web pages away from the emulator's port.
 
 Gaps of https://github.com/ministackorg/ministack 1.5.33.
 """
@@ -22,18 +22,23 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _OPEN_ADMIN_PATHS = ("/_ministack/health", "/_ministack/ready")
 
 
-def patch_binary_media_types() -> None:
-    """Takes them from the OpenAPI body, where Chalice writes them; else every binary answer arrives as base64 text."""
+def patch_api_import() -> None:
+    """Takes from the OpenAPI body what Chalice and SAM write there and ministack leaves: the binary media types (else
+    every binary answer arrives as base64 text) and the gateway's own answers (else an unknown route is a bare 403)."""
     apis: Any = import_module("ministack.services.apigateway_v1")
-    require_source(apis._import_rest_api, "data = dict(base_data or {})", "_create_rest_api(data)")
+    require_source(apis._import_rest_api, "data = dict(base_data or {})", "_create_rest_api(data)", "return api_id")
     require_source(apis._create_rest_api, '"binaryMediaTypes": data.get("binaryMediaTypes", [])')
+    require_source(apis._put_gateway_response, "(api_id, response_type, data)", 'data.get("responseTemplates")')
     create = apis._import_rest_api
 
     def patched(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> Any:
         data = dict(base_data or {})
         declared = spec.get("x-amazon-apigateway-binary-media-types") or []
         data["binaryMediaTypes"] = [*dict.fromkeys([*(data.get("binaryMediaTypes") or []), *declared])]
-        return create(spec, data)
+        api_id = create(spec, data)
+        for kind, answer in (spec.get("x-amazon-apigateway-gateway-responses") or {}).items():
+            apis._put_gateway_response(api_id, kind, answer)
+        return api_id
 
     apis._import_rest_api = patched
 
