@@ -108,7 +108,6 @@ def check_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
         ("PATCH", "/cloud/jobs/some-job"),
         ("GET", "/cloud/jobs/some-job/cancel"),
         ("DELETE", "/cloud/health"),
-        ("GET", "/cloud/jobs/"),
     ],
 )
 def test_what_is_no_route_is_a_problem_with_advice(stack: Stack, method: str, path: str) -> None:
