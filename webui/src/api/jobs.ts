@@ -25,7 +25,7 @@ export interface JobQuery {
   syncActive?: boolean;
 }
 
-export const listJobs = (query: JobQuery, signal?: AbortSignal) =>
+export const listJobs = (query: JobQuery, signal?: AbortSignal, timeoutMs?: number) =>
   request<JobPage>("GET", base, {
     query: {
       limit: query.limit,
@@ -34,6 +34,7 @@ export const listJobs = (query: JobQuery, signal?: AbortSignal) =>
       sync_active: query.syncActive || null,
     },
     ...opt(signal),
+    ...(timeoutMs ? { timeoutMs } : {}),
   });
 
 export const getJob = (jobId: string, signal?: AbortSignal) =>

@@ -24,6 +24,7 @@ export const en = {
   "tag.cloud": "Cloud",
   "tag.local": "Local",
 
+  "action.close": "Close",
   "action.retry": "Retry",
   "action.copy": "Copy",
   "action.copyNamed": "Copy: {what}",

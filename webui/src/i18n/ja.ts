@@ -21,6 +21,7 @@ export const ja: Catalogue = {
   "tag.cloud": "クラウド（Cloud）",
   "tag.local": "ローカル",
 
+  "action.close": "閉じる",
   "action.retry": "再試行",
   "action.copy": "コピー",
   "action.copyNamed": "コピー: {what}",
