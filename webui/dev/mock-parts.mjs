@@ -109,9 +109,10 @@ export function events(job, after) {
 }
 
 export function outputs(job, origin, after) {
-  const signed = (path) => `${origin}/outputs/local/${job.job_id}/artifacts/${path}?X-Amz-Signature=mock`;
+  const signed = (path) =>
+    `${origin}/outputs/local/${job.job_id}/artifacts/${job.job_id}/${path}?X-Amz-Signature=mock`;
   const row = (path, size, kind, verified, problem = null) => ({
-    path,
+    path: `${job.job_id}/${path}`,
     size,
     kind,
     verified,

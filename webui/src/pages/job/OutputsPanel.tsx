@@ -35,7 +35,8 @@ export function OutputsPanel({ job }: { job: Job }) {
 }
 
 function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
-  const samples = outputs.files.filter((file) => file.kind === "sample" && IMAGE.test(file.path));
+  const files = outputs.files.map((file) => ({ ...file, path: withoutJob(file.path, job.job_id) }));
+  const samples = files.filter((file) => file.kind === "sample" && IMAGE.test(file.path));
   const counted = {
     files: t("job.files", { n: outputs.files.length }),
     size: fmt().bytes(outputs.total_bytes),
@@ -52,7 +53,7 @@ function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
         name="outputs"
         label={t("outputs.title")}
         columns={columns(outputs.complete)}
-        rows={byKind(outputs.files)}
+        rows={byKind(files)}
         rowKey={(file) => file.path}
       />
       {outputs.complete && (
@@ -64,6 +65,10 @@ function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
     </>
   );
 }
+
+/** The trainer puts everything into a folder named like the job, which says nothing on the job's own page. */
+const withoutJob = (path: string, jobId: string) =>
+  path.startsWith(`${jobId}/`) ? path.slice(jobId.length + 1) : path;
 
 const KINDS: OutputFile["kind"][] = ["weights", "checkpoint", "sample", "other"];
 
