@@ -165,11 +165,11 @@ class ConfigStore(Protocol):
 
 
 class WebhookLog(Protocol):
+    def seen(self, provider: str, webhook_id: str, *, now: datetime) -> bool:
+        """Whether this id is remembered; strongly consistent."""
+
     def remember(self, provider: str, webhook_id: str, *, now: datetime, keep: timedelta) -> bool:
         """True the first time this id is seen within ``keep``; False on a replay."""
-
-    def forget(self, provider: str, webhook_id: str) -> None:
-        """Undoes ``remember`` when the webhook could not be handled, so that the sender's retry counts."""
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def test_the_stores_need_no_more_than_their_rights(
     assert configs.list(OWNER) == ([a_config()], None)
     configs.delete(OWNER, "flux")
     assert webhooks.remember("replicate", "m", now=NOW, keep=LIFETIME)
-    webhooks.forget("replicate", "m")
+    assert webhooks.seen("replicate", "m", now=NOW)
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     denied = emulator.client(

@@ -258,6 +258,11 @@ class InMemoryWebhookLog:
         self._lock = threading.RLock()
         self._seen: dict[tuple[str, str], datetime] = {}
 
+    def seen(self, provider: str, webhook_id: str, *, now: datetime) -> bool:
+        with self._lock:
+            until = self._seen.get((provider, webhook_id))
+            return until is not None and until > now
+
     def remember(self, provider: str, webhook_id: str, *, now: datetime, keep: timedelta) -> bool:
         with self._lock:
             until = self._seen.get((provider, webhook_id))
@@ -265,6 +270,3 @@ class InMemoryWebhookLog:
                 return False
             self._seen[provider, webhook_id] = now + keep
             return True
-
-    def forget(self, provider: str, webhook_id: str) -> None:
-        self._seen.pop((provider, webhook_id), None)
