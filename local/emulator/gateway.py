@@ -6,10 +6,10 @@ Gaps of https://github.com/ministackorg/ministack 1.5.33.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from importlib import import_module
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from local.emulator.pins import require_source
 
@@ -19,6 +19,8 @@ Send = Callable[[Any], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_OWN_SITE = frozenset({"same-origin", "none"})
+_PRESIGNED_PARAMETERS = ("x-amz-", "response-")
 _OPEN_ADMIN_PATHS = ("/_ministack/health", "/_ministack/ready")
 
 
@@ -50,11 +52,13 @@ def _host_name(authority: str) -> str:
     return name.partition(":")[0]
 
 
-def refusal(path: str, headers: dict[str, str]) -> str | None:
-    """Why a request is not served, or None. ``headers`` have lower-case names.
+def refusal(method: str, path: str, query: str, headers: dict[str, str]) -> str | None:
+    """Why a request is not served, or None. ``headers`` have lower-case names; ``query`` is as sent.
 
-    The emulator is root for whoever reaches it (key ``test``, any secret) and can be wiped by one POST, so a page of
-    another site must not reach it: neither by its own origin nor by a name of its own that resolves to this computer.
+    The emulator is root for whoever reaches it (key ``test``, any secret) and can be wiped by one request, so a page of
+    another site must not reach it: neither by its own origin, nor by a name of its own that resolves to this computer,
+    nor by an address in an image or a link, which a browser sends without an Origin (``Sec-Fetch-Site`` says so:
+    https://www.w3.org/TR/fetch-metadata/).
     """
     name = _host_name(headers.get("host", ""))
     if not (name in LOOPBACK_NAMES or name.endswith((".localhost", ".cloudfront.net"))):
@@ -64,9 +68,33 @@ def refusal(path: str, headers: dict[str, str]) -> str | None:
         parts = urlsplit(origin)
         if _host_name(parts.netloc) not in LOOPBACK_NAMES:
             return "This emulator doesn't answer pages of other sites."
+    names = {key.lower(): value for key, value in parse_qsl(query, keep_blank_values=True)}
+    if "action" in names:
+        # SDKs send an action in the body of a POST; in an address anybody could put it into a link.
+        return "This emulator takes actions in the body of a POST only."
+    # A distribution's name is no name of this computer for a browser: such a request comes through the front door,
+    # which has looked at it.
+    site = headers.get("sec-fetch-site", "none").strip().lower()
+    if site not in _OWN_SITE and not name.endswith(".cloudfront.net") and not _is_presigned(method, path, names):
+        return "This emulator answers pages for presigned S3 objects only."
     if path.startswith(("/_ministack/", "/_localstack/")) and path not in _OPEN_ADMIN_PATHS:
         return "The emulator's administration is closed; use `make reset`."
     return None
+
+
+def _is_presigned(method: str, path: str, query: Mapping[str, str]) -> bool:
+    """Whether this reads or writes one S3 object by a presigned address, as the console's pages do; ``query`` has
+    lower-case names. Writing (and asking for leave to, with OPTIONS) a browser never does without an Origin."""
+    bucket, _, key = path.removeprefix("/").partition("/")
+    scope = query.get("x-amz-credential", "").split("/")
+    return (
+        method in {"GET", "HEAD", "PUT", "OPTIONS"}
+        and bool(bucket and key)
+        and bool(query.get("x-amz-signature"))
+        and len(scope) == 5
+        and scope[3:] == ["s3", "aws4_request"]
+        and all(name.startswith(_PRESIGNED_PARAMETERS) or name == "x-id" for name in query)
+    )
 
 
 def guarded(app: Asgi) -> Asgi:
@@ -75,7 +103,8 @@ def guarded(app: Asgi) -> Asgi:
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-            reason = refusal(scope.get("path", ""), headers)
+            query = scope.get("query_string", b"").decode("latin-1")
+            reason = refusal(scope["method"], scope.get("path", ""), query, headers)
             if reason is not None:
                 await _forbid(send, reason)
                 return
