@@ -79,7 +79,7 @@ class Dataset(BaseModel):
 
 def is_name(value: str) -> bool:
     """True when ``value`` may name a dataset or a config."""
-    return bool(_NAME.match(value)) and ".." not in value
+    return bool(_NAME.fullmatch(value)) and ".." not in value
 
 
 def path_problem(path: str) -> str | None:
@@ -106,7 +106,7 @@ def file_problem(file: ManifestFile) -> str | None:
     problem = path_problem(file.path)
     if problem:
         return f"path {problem}"
-    if not _SHA256.match(file.sha256):
+    if not _SHA256.fullmatch(file.sha256):
         return "sha256 must be 64 lower-case hex digits"
     if not 0 <= file.size <= MAX_FILE_BYTES:
         return f"size must be between 0 and {MAX_FILE_BYTES} bytes"

@@ -263,6 +263,8 @@ def _make_rules_an_hour_old(state: Path) -> None:
         ("/", {"Host": "evil.example"}),
         ("/", {"Origin": "https://evil.example"}),
         ("/", {"Origin": "null"}),
+        ("/", {"Sec-Fetch-Site": "cross-site"}),
+        ("/?Action=DeleteUser&UserName=somebody", {}),
         ("/_ministack/reset", {}),
     ],
 )
