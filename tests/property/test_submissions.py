@@ -37,12 +37,17 @@ JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
 )
 OPTIONS = st.sampled_from(
-    """model_family max_train_steps num_train_epochs checkpointing_steps checkpoint_step_interval validation_steps
-    validation_step_interval validation_disable validation_prompt publishing_config push_to_hub --max_train_steps
-    --model_family -x -- checkpoint_epoch_interval""".split()
+    [
+        *("model_family", "--model_family", "max_train_steps", "--max_train_steps", "num_train_epochs", "-x", "--"),
+        *("checkpointing_steps", "checkpoint_step_interval", "validation_steps", "validation_step_interval"),
+        *("validation_disable", "validation_prompt", "publishing_config", "push_to_hub", "checkpoint_epoch_interval"),
+    ]
 )
 FIELDS = st.sampled_from(
-    "id type dataset_type disabled dataset_id cache_file_suffix instance_data_dir image_embeds cache_dir_vae".split()
+    [
+        *("id", "type", "dataset_type", "disabled", "dataset_id", "cache_file_suffix"),
+        *("instance_data_dir", "image_embeds", "cache_dir_vae"),
+    ]
 )
 CONFIGS = st.dictionaries(OPTIONS | TEXTS, JSON, max_size=6) | st.fixed_dictionaries(
     {"model_family": st.just("flux"), "max_train_steps": st.integers(1, 5000)}, optional={"validation_steps": JSON}
