@@ -88,6 +88,7 @@ def read_prediction(raw: Any) -> Prediction:
         deadline=_time(raw.get("deadline")),
         webhook_url=webhook,
         tags=frozenset(_tags(webhook, inputs)),
+        buckets=frozenset(_buckets(inputs)),
     )
 
 
@@ -177,15 +178,24 @@ def _tags(webhook: str | None, inputs: Mapping[str, Any]) -> Iterator[str]:
             candidates = []
         yield from (tag for tag in candidates if _TAG.fullmatch(tag))
     config = _config(inputs.get("config_json"))
-    publishing = config.get("publishing_config")
-    targets = publishing if isinstance(publishing, list) else [publishing]
-    paths = [target.get("base_path") for target in targets if isinstance(target, dict)]
+    paths = [target.get("base_path") for target in _targets(config)]
     for path in [inputs.get("s3_base_path"), *paths]:
         if isinstance(path, str) and (found := _ARTIFACTS.search(path)):
             yield found[1]
     output_dir = config.get("output_dir")
     if isinstance(output_dir, str) and _TAG.fullmatch(tag := output_dir.removeprefix("output/")) and tag != output_dir:
         yield tag
+
+
+def _buckets(inputs: Mapping[str, Any]) -> Iterator[str]:
+    names = [target.get("bucket") for target in _targets(_config(inputs.get("config_json")))]
+    yield from (name for name in [inputs.get("s3_bucket"), *names] if isinstance(name, str) and name)
+
+
+def _targets(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where a training publishes."""
+    publishing = config.get("publishing_config")
+    return [t for t in (publishing if isinstance(publishing, list) else [publishing]) if isinstance(t, dict)]
 
 
 def _config(text: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def launch(job_id: str, ports: Ports) -> Outcome:
         if job.launch is None:
             if job.cancel_requested_at is not None:
                 return None
-        elif now < job.launch.lease_until or _paused(job.launch, now):
+        elif now < job.launch.lease_until or _paused(job, now):
             return None
         intent = LaunchIntent(
             token=token,
@@ -67,17 +67,27 @@ def launch(job_id: str, ports: Ports) -> Outcome:
         # Over, launched, cancelled, or another execution holds the lease: the record says what to do.
         if _leased(job, now):
             return _look_meanwhile(job, provider, ports)
-        if job.launch is not None and job.prediction_id is None and job.is_active and _paused(job.launch, now):
-            return Outcome(Next.FINISH if job.failure else _pause(job, now), job.wakes)
+        if _paused(job, now):
+            return Outcome(_pause(job, now), job.wakes)
         return Outcome(route(job, now), job.wakes)
     earlier = before[0].launch
     outcome = _look(job, earlier, provider, ports, now) if earlier else _look_first(job, provider, ports, now)
     return _create(job, token, provider, ports) if outcome is None else outcome
 
 
-def _paused(intent: LaunchIntent, now: datetime) -> bool:
-    """The provider asked for a pause, and nothing can have been created since."""
-    return intent.not_before is not None and now < intent.not_before and intent.ambiguous_since is None
+def _paused(job: Job, now: datetime) -> bool:
+    """The provider asked for a pause, and there is nothing else to do: no lost answer to look for, no cancel."""
+    intent = job.launch
+    if (
+        job.is_terminal
+        or job.prediction_id is not None
+        or job.failure is not None
+        or job.cancel_requested_at is not None
+    ):
+        return False
+    if intent is None or intent.not_before is None or intent.ambiguous_since is not None:
+        return False
+    return now < intent.not_before
 
 
 def _pause(job: Job, now: datetime) -> Next:

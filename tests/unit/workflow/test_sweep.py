@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -68,19 +69,12 @@ def test_orphans_are_cancelled_and_others_left_alone(world: World) -> None:
     world.run(60)
     (record,) = world.provider.records.values()
     orphan = world.provider.create(record.request)  # a second one for the same job
+    elsewhere = record.request.inputs["config_json"].replace('"bucket": "outputs"', '"bucket": "another-stack"')
     foreign = world.provider.create(
-        record.request.__class__(
-            **{**record.request.__dict__, "tag": "x", "webhook_url": "https://other.test/hook?job=x"}
-        )
+        replace(record.request, tag="x", webhook_url="https://other.test/hook?job=x", inputs={"config_json": elsewhere})
     )
     ghost = world.provider.create(
-        record.request.__class__(
-            **{
-                **record.request.__dict__,
-                "tag": "gone",
-                "webhook_url": "https://cloud.test/api/webhooks/replicate?job=gone",
-            }
-        )
+        replace(record.request, tag="gone", webhook_url="https://cloud.test/api/webhooks/replicate?job=gone")
     )
     world.run(120)
     report = world.sweep()
