@@ -191,12 +191,12 @@ class JobsService:
         if job.owner != who.owner and not who.may(Permission.JOB_CANCEL_ALL):
             raise NotFound(f"Job not found: {job_id}", code="job_not_found")
         now = self._ports.clock.now()
-        mutate(self._ports.jobs, job_id, lambda j: _cancel_requested(j, now))
-        job = self._observation.observe(job_id)
-        # Woken before the end is written: ending clears the token, and a crash in between would leave the execution
-        # asleep with nobody to wake it.
+        job = mutate(self._ports.jobs, job_id, lambda j: _cancel_requested(j, now))
+        # Woken before anything else: whoever asks the provider below may die doing it, and ending the job clears the
+        # token, so the execution must be on its way by then.
         if job.task_token is not None:
             self._ports.runner.wake(job.task_token)
+        job = self._observation.observe(job_id)
         return self._conclusion.conclude(job_id) if prediction_is_over(job) else job
 
     def delete(self, who: Principal, job_id: str) -> None:
