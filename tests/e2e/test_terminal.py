@@ -145,9 +145,9 @@ def test_json_is_all_there_is_on_stdout(stack: Stack, prepared: Terminal) -> Non
     job_id = documents[0]["job_id"]
     assert [document["type"] for document in documents[:2]] == ["submitted", "progress"]
     assert (documents[-1]["type"], documents[-1]["job"]["status"]) == ("finished", "completed")
-    assert prepared.run("jobs", "get", job_id, "--json").json["job_id"] == job_id
+    assert prepared.run("jobs", "get", job_id, "--json").json["job"]["job_id"] == job_id
     assert job_id in {job["job_id"] for job in prepared.run("jobs", "list", "--json").json["jobs"]}
-    assert prepared.run("jobs", "pull", job_id, "--to", "model", "--json").json["job_id"] == job_id
+    assert len(prepared.run("jobs", "pull", job_id, "--to", "model", "--json").json["files"]) == 1
 
 
 def test_a_failed_training_says_why_and_what_to_do(stack: Stack, prepared: Terminal) -> None:
