@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from chalicelib.domain.predictions import Prediction, PredictionPage, PredictionStatus
-from chalicelib.domain.redaction import Masker, redact, secret_values
+from chalicelib.domain.redaction import Masker, redact, redact_log, secret_values, spellings
 
 #: Characters kept of an error text; a Python traceback fits.
 MAX_ERROR = 8_000
@@ -66,22 +66,24 @@ def read_prediction(raw: Any) -> Prediction:
         raise Malformed("a prediction has no id")
     given = raw.get("input")
     inputs: dict[str, Any] = given if isinstance(given, dict) else {}
-    masker = Masker(secret_values(inputs))
+    masker = Masker(spellings(secret_values(inputs)))
     raw_status = _text(raw.get("status")) or ""
     error = raw.get("error")
     if error is not None and not isinstance(error, str):
         error = json.dumps(error)
     webhook = _text(raw.get("webhook"))
-    logs = _text(raw.get("logs"))
+    logs, status = _text(raw.get("logs")), _status(raw_status)
+    if logs is not None:
+        logs = redact_log(masker.mask(logs), ended=status.is_over)
     return Prediction(
         id=raw["id"],
-        status=_status(raw_status),
+        status=status,
         raw_status=raw_status,
         created_at=_time(raw.get("created_at")),
         started_at=_time(raw.get("started_at")),
         completed_at=_time(raw.get("completed_at")),
         run_seconds=_run_seconds(raw.get("metrics")),
-        logs=None if logs is None or raw.get("data_removed") is True else masker.mask(logs),
+        logs=None if raw.get("data_removed") is True else logs,
         error=redact(masker.mask(_text(error) or ""))[:MAX_ERROR] or None,
         output=_masked(raw.get("output"), masker),
         data_removed=raw.get("data_removed") is True,
