@@ -96,7 +96,8 @@ async function samplesShow(page, watch, name, thorough) {
   }
   const first = samples.first();
   await first.click();
-  const large = page.locator(".dialog-image");
+  const large = page.locator(".dialog-image[open]");
+  await large.waitFor();
   await watch.drawn(large.locator("img"), `${name}: the enlarged image`);
   if (thorough) await watch.check(`${name} sample`);
   await page.keyboard.press("Escape");

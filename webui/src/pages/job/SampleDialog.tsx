@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { OutputFile } from "../../api/types";
 import { t } from "../../i18n";
 
@@ -10,7 +10,8 @@ interface SampleDialogProps {
 /** A sample image as large as the window allows. Esc, the button and a click beside it close. */
 export function SampleDialog({ file, onClose }: SampleDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Before the browser draws: Esc must work from the first moment the dialog is seen.
+  useLayoutEffect(() => {
     const element = dialog.current;
     element?.showModal();
     return () => element?.close();
