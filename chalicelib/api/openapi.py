@@ -70,7 +70,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def error_statuses(endpoint: Endpoint) -> list[int]:
     """Every status of 400 and above this route may answer with, ascending; what its declaration implies included."""
-    bad = {s for s in endpoint.statuses if s >= 400} | {500}
+    bad = {s for s in endpoint.statuses if s >= 400} | {500, 503}
     if endpoint.permission is not None:
         bad |= {401, 403}
         if endpoint.changes_something:

@@ -13,7 +13,7 @@ from chalicelib.domain.failures import ProviderFault
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, JobGoneError, change, mutate
 from chalicelib.domain.ports import Ports
-from chalicelib.domain.webhook_signing import WebhookRejected, verify
+from chalicelib.domain.webhook_signing import WebhookRejected, check_form, verify
 from chalicelib.errors import AuthenticationError, BadRequest, NotFound, PayloadTooLarge, Unavailable
 
 MAX_BODY_BYTES = 5 * 1024 * 1024
@@ -68,6 +68,7 @@ class WebhookService:
         provider = self._ports.providers(provider_name)
         assert provider is not None  # noqa: S101 - checked by the caller
         try:
+            check_form(headers, now=now)
             secret = provider.webhook_secret()
             try:
                 verify(body, headers, [secret], now=now)
