@@ -166,7 +166,8 @@ def check_submission(config: Mapping[str, Any], dataloader: Sequence[Mapping[str
         problems.append(
             ConfigProblem(
                 "dataloader_config",
-                "names no dataset: add an entry with a type and an instance_data_dir (or save one with the config)",
+                "names no dataset: add an entry with a type and an instance_data_dir, or save one with the config: "
+                "stcloud configs push NAME config.json --dataloader multidatabackend.json",
                 "no_dataset",
             )
         )

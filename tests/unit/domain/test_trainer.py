@@ -110,6 +110,11 @@ def test_dataloader_problems(dataloader: list[dict[str, Any]], code: str) -> Non
     assert code in codes(CONFIG, dataloader)
 
 
+def test_a_submission_without_a_dataset_names_the_command_that_saves_one() -> None:
+    (problem,) = check_submission(CONFIG, [])
+    assert "stcloud configs push NAME config.json --dataloader multidatabackend.json" in problem.message
+
+
 def test_a_huge_config_is_refused_before_it_is_read() -> None:
     assert codes({**CONFIG, "x": "y" * 200_000}, [ENTRY]) == ["too_large"]
 
