@@ -91,10 +91,9 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def error_statuses(endpoint: Endpoint) -> list[int]:
     """Every status of 400 and above this route may answer with, ascending; what its declaration implies included."""
-    bad = {s for s in endpoint.statuses if s >= 400} | {500}
+    bad = {s for s in endpoint.statuses if s >= 400} | {500, 503}
     if endpoint.needs_caller:
-        # 429: too many requests; 503: the counters can't be reached.
-        bad |= {401, 403, 429, 503}
+        bad |= {401, 403, 429}
         if endpoint.changes_something:
             bad |= {409}  # two callers at once
     if endpoint.body or endpoint.query:

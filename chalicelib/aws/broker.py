@@ -71,17 +71,7 @@ class StsBroker:
     ) -> TemporaryCredentials:
         if not MIN_DURATION <= duration <= MAX_DURATION:
             raise ValueError(f"credentials last between {MIN_DURATION} and {MAX_DURATION}, not {duration}")
-        try:
-            policy = session_policy(
-                datasets_bucket=self._datasets_bucket,
-                outputs_bucket=self._outputs_bucket,
-                read_prefixes=read_prefixes,
-                scratch_prefix=scratch_prefix,
-                write_prefix=write_prefix,
-                partition=self._partition,
-            )
-        except PolicyTooLarge:
-            raise _too_many(len(read_prefixes)) from None
+        policy = self._policy(read_prefixes, scratch_prefix, write_prefix)
         request = {
             "Name": federation_name(name),
             "Policy": policy,
@@ -102,6 +92,24 @@ class StsBroker:
             return self._federate(fresh, request)
         except (ClientError, HTTPClientError) as error:
             raise _fault(error) from error
+
+    def check(self, *, read_prefixes: Sequence[str], scratch_prefix: str, write_prefix: str) -> None:
+        """As the port says. How well AWS packs a policy is known from its answer only, so ``scoped`` may refuse what
+        passes here, though not by much: the policy's characters are limited besides."""
+        self._policy(read_prefixes, scratch_prefix, write_prefix)
+
+    def _policy(self, read_prefixes: Sequence[str], scratch_prefix: str, write_prefix: str) -> str:
+        try:
+            return session_policy(
+                datasets_bucket=self._datasets_bucket,
+                outputs_bucket=self._outputs_bucket,
+                read_prefixes=read_prefixes,
+                scratch_prefix=scratch_prefix,
+                write_prefix=write_prefix,
+                partition=self._partition,
+            )
+        except PolicyTooLarge:
+            raise _too_many(len(read_prefixes)) from None
 
     def close(self) -> None:
         """Closes the connection; the next use makes a new one."""

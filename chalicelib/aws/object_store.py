@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.clients import ClientSource
 from chalicelib.aws.faults import answering, code_of
 from chalicelib.aws.object_stream import BUFFER, LOST, ObjectStream
-from chalicelib.domain.ports import ObjectInfo, PresignedPut
+from chalicelib.domain.ports import MAX_KEY_BYTES, ObjectInfo, PresignedPut
 from chalicelib.errors import Unavailable
 
 _SERVICE = "The object store"
@@ -61,6 +61,7 @@ class S3ObjectStore:
     def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
         # Content-Length is signed too, but every HTTP client sends it by itself, and browsers let nobody set it.
         checksum = to_base64(sha256)
+        _check_key(key)
         url = self._client().generate_presigned_url(
             "put_object",
             Params={"Bucket": self._bucket, "Key": key, "ContentLength": size, "ChecksumSHA256": checksum},
@@ -132,6 +133,7 @@ class S3ObjectStore:
         return io.BufferedReader(ObjectStream(self._client(), self._bucket, key, first), BUFFER)
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
+        _check_key(key)
         checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
         with answering(_SERVICE):
             self._client().put_object(
@@ -192,6 +194,12 @@ class S3ObjectStore:
         if not prefix.endswith("/") or prefix.startswith("/"):
             raise ValueError(f"not a prefix to delete: {prefix!r}")
         return self.delete(info.key for info in self.list(prefix))
+
+
+def _check_key(key: str) -> None:
+    """S3 would refuse it too, but a presigned URL only when somebody uses it."""
+    if not 0 < len(key.encode()) <= MAX_KEY_BYTES:
+        raise ValueError(f"not a key: {key[:100]!r} has {len(key.encode())} bytes")
 
 
 def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:

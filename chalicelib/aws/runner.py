@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import ClientSource
 from chalicelib.aws.faults import answering, code_of
+from chalicelib.domain.ports import ExecutionState
 
 _SERVICE = "The workflow engine"
 _NOBODY_WAITS = frozenset({"TaskTimedOut", "TaskDoesNotExist", "InvalidToken"})
@@ -37,7 +38,7 @@ class StepFunctionsRunner:
                 if code_of(error) != "ExecutionAlreadyExists":
                     raise
 
-    def is_running(self, job_id: str, attempt: int) -> bool:
+    def state(self, job_id: str, attempt: int) -> ExecutionState:
         with answering(_SERVICE):
             try:
                 found = self._client().describe_execution(
@@ -45,9 +46,9 @@ class StepFunctionsRunner:
                 )
             except ClientError as error:
                 if code_of(error) == "ExecutionDoesNotExist":
-                    return False
+                    return ExecutionState.UNKNOWN
                 raise
-        return bool(found["status"] == "RUNNING")
+        return ExecutionState.RUNNING if found["status"] == "RUNNING" else ExecutionState.OVER
 
     def wake(self, task_token: str) -> bool:
         with answering(_SERVICE):

@@ -21,6 +21,8 @@ LOG_TAIL = 16_000
 MAX_QUOTE = 300
 #: The provider ends a training at its deadline by a clock of its own.
 DEADLINE_SLACK = timedelta(seconds=30)
+#: Each layer of the trainer's server puts the same words before an error: ``Prediction failed: Prediction failed: …``.
+_SAID_AGAIN = re.compile(r"^([^:\n]{1,60}: ?)\1+")
 
 
 @dataclass(frozen=True)
@@ -300,8 +302,10 @@ def _last_line(text: str) -> str:
 
 
 def _with_quote(message: str, quote: str) -> str:
-    """The provider's own words behind ours: one line, printable, without secrets, at most MAX_QUOTE characters."""
+    """The provider's own words behind ours: one line, printable, without secrets, at most MAX_QUOTE characters, and a
+    beginning that is said several times once."""
     words = " ".join("".join(c if c.isprintable() else " " for c in redact(quote)).split())
+    words = _SAID_AGAIN.sub(r"\1", words)
     if len(words) > MAX_QUOTE:
         words = f"{words[: MAX_QUOTE - 1]}…"
     return f"{message} It said: {words}" if words else message

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,8 +27,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class VersionStatus(StrEnum):
+    """Only a ready version can be trained with; one that is being deleted no submit takes any more."""
+
     UPLOADING = "uploading"
     READY = "ready"
+    DELETING = "deleting"
 
 
 class ManifestFile(BaseModel):
@@ -44,7 +48,8 @@ class DatasetVersion(BaseModel):
     """An immutable version. ``version_id`` is derived from the content, so pushing the same files finds it again.
 
     ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. ``checked`` counts the files
-    whose presence, size and checksum have been confirmed; the version is READY when all are.
+    whose presence, size and checksum have been confirmed; the version is READY when all are. ``touched_at`` is when
+    somebody last worked on its upload. ``revision`` grows by one with every write (compare-and-set).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,10 +67,19 @@ class DatasetVersion(BaseModel):
     checked: int = 0
     created_at: datetime
     completed_at: datetime | None = None
+    touched_at: datetime | None = None
+    revision: int = 1
+
+    def changed(self, **changes: Any) -> Self:
+        """The record after a change, ready to be stored."""
+        return self.model_copy(update={**changes, "revision": self.revision + 1})
 
 
 class Dataset(BaseModel):
-    """A named line of versions of one owner. ``source_path`` is where it was last pushed from."""
+    """A named line of versions of one owner. ``source_path`` is where it was last pushed from.
+
+    ``revision`` grows by one with every write (compare-and-set).
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,11 +89,16 @@ class Dataset(BaseModel):
     latest_version: str | None = None
     created_at: datetime
     updated_at: datetime
+    revision: int = 1
+
+    def changed(self, now: datetime, **changes: Any) -> Self:
+        """The record after a change, ready to be stored."""
+        return self.model_copy(update={**changes, "updated_at": now, "revision": self.revision + 1})
 
 
 def is_name(value: str) -> bool:
     """True when ``value`` may name a dataset or a config."""
-    return bool(_NAME.match(value)) and ".." not in value
+    return bool(_NAME.fullmatch(value)) and ".." not in value
 
 
 def path_problem(path: str) -> str | None:
@@ -106,7 +125,7 @@ def file_problem(file: ManifestFile) -> str | None:
     problem = path_problem(file.path)
     if problem:
         return f"path {problem}"
-    if not _SHA256.match(file.sha256):
+    if not _SHA256.fullmatch(file.sha256):
         return "sha256 must be 64 lower-case hex digits"
     if not 0 <= file.size <= MAX_FILE_BYTES:
         return f"size must be between 0 and {MAX_FILE_BYTES} bytes"

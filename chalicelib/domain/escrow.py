@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
 _CHECKPOINT = re.compile(r"(?:^|/)checkpoint-(\d+)/")
+#: Files and folders of a checkpoint that are not the model: optimizer and scheduler state, exponential moving average.
+_BESIDE_THE_MODEL = re.compile(r"(?:^|/)(?:optimizer|scheduler|random_states|sampler|ema)[^/]*", re.IGNORECASE)
+FINAL_LORA = "pytorch_lora_weights.safetensors"
+_SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors$")
+#: More shards than any model has; a name that says more is not believed.
+_MAX_SHARDS = 1000
 
 
 class FileKind(StrEnum):
@@ -60,8 +67,9 @@ def artifacts_prefix(owner: str, job_id: str) -> str:
     return f"{owner}/{job_id}/artifacts/"
 
 
-def manifest_key(owner: str, job_id: str) -> str:
-    return f"{owner}/{job_id}/manifest.json"
+def manifest_key(owner: str, job_id: str, *, complete: bool = True) -> str:
+    """``complete`` manifests come from Verify; others list what was published when the job ended without it."""
+    return f"{owner}/{job_id}/manifest.json" if complete else f"{owner}/{job_id}/manifest.partial.json"
 
 
 def log_key(owner: str, job_id: str, size: int) -> str:
@@ -76,14 +84,33 @@ def scratch_prefix(owner: str, job_id: str) -> str:
 
 
 def file_kind(path: str, last_step: int | None) -> FileKind:
-    """What a published path is. Weights are safetensors of the last step's checkpoint, or outside any checkpoint."""
+    """What a published path is. Weights are the model's safetensors in the last step's checkpoint, and the final LoRA
+    that SimpleTuner writes outside any; not the optimizer's, nor the moving average's."""
     checkpoint = _CHECKPOINT.search(path)
-    if path.endswith(".safetensors"):
-        if checkpoint is None or (last_step is not None and int(checkpoint.group(1)) == last_step):
-            return FileKind.WEIGHTS
-        return FileKind.CHECKPOINT
     if checkpoint:
-        return FileKind.CHECKPOINT
+        last = last_step is not None and int(checkpoint.group(1)) == last_step
+        model = path.endswith(".safetensors") and not _BESIDE_THE_MODEL.search(path[checkpoint.end() :])
+        return FileKind.WEIGHTS if last and model else FileKind.CHECKPOINT
+    if path.split("/")[-1] == FINAL_LORA and not _BESIDE_THE_MODEL.search(path):
+        return FileKind.WEIGHTS
+    if path.endswith(".safetensors"):
+        return FileKind.OTHER
     if path.lower().endswith((".png", ".jpg", ".jpeg", ".webp", ".mp4", ".gif")):
         return FileKind.SAMPLE
     return FileKind.OTHER
+
+
+def missing_shards(paths: Iterable[str]) -> list[str]:
+    """The shards that names like ``model-00001-of-00003.safetensors`` promise and that are not among ``paths``."""
+    there = set(paths)
+    missing: list[str] = []
+    for path in sorted(there):
+        shard = _SHARD.match(path)
+        if shard is None or not 0 < int(shard["count"]) <= _MAX_SHARDS:
+            continue
+        others = (
+            f"{shard['stem']}-{number:05d}-of-{shard['count']}.safetensors"
+            for number in range(1, int(shard["count"]) + 1)
+        )
+        missing += [name for name in others if name not in there and name not in missing]
+    return missing

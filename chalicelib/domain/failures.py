@@ -34,8 +34,9 @@ class ProviderFault(Exception):
     """A provider call that did not do what was asked.
 
     ``kind`` classifies it; ``sent`` says whether the request may have taken effect: False means the provider certainly
-    did nothing (refused, not connected), True that nobody knows (time-out, connection lost, 5xx). Launch creates again
-    after the first without looking, after the second never. ``retry_after`` is in seconds when the provider said so.
+    did nothing (refused, not connected), True that nobody knows (time-out, connection lost, 5xx): then Launch waits
+    until whatever was created must show, before it may create again. ``retry_after`` is in seconds when the provider
+    said so.
     """
 
     def __init__(

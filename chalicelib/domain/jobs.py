@@ -85,14 +85,17 @@ class _Frozen(BaseModel):
 class LaunchIntent(_Frozen):
     """Written before money is spent. While ``lease_until`` lies ahead, only the holder of ``token`` may create.
 
-    ``looks`` counts the empty searches for a prediction that may have been created although its answer was lost.
+    ``looks`` counts the times the lease was taken again, ``creates`` the requests sent. ``ambiguous_since`` is when one
+    was sent whose fate nobody knows. Before ``not_before`` the provider does not want to be asked.
     """
 
     token: str
     intended_at: datetime
     lease_until: datetime
     looks: int = 0
+    creates: int = 0
     ambiguous_since: datetime | None = None
+    not_before: datetime | None = None
 
 
 class Progress(_Frozen):
@@ -176,7 +179,9 @@ class Job(_Frozen):
     deadline: datetime | None = None
     provider_status: str | None = None
     last_confirmed_at: datetime | None = None
+    last_asked_at: datetime | None = None
     provider_errors: int = 0
+    missing_answers: int = 0
     webhook_seen_at: datetime | None = None
     cancel_requested_at: datetime | None = None
     progress: Progress = Field(default_factory=Progress)

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class S3Location:
-    """Where one kind of data lies and with which temporary credentials the trainer reaches it."""
+    """Where one kind of data lies and with which temporary credentials the trainer reaches it; ``repr`` hides them."""
 
     bucket: str
     prefix: str
     endpoint_url: str
     region: str
-    access_key_id: str
-    secret_access_key: str
-    session_token: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
 
 
 def launch_dataloader(

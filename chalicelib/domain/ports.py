@@ -10,177 +10,58 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from enum import StrEnum
 from typing import BinaryIO, Protocol
 
-from chalicelib.domain.budgets import BudgetExceededError as BudgetExceededError
-from chalicelib.domain.budgets import BudgetHold as BudgetHold
-from chalicelib.domain.configs import TrainingConfig
-from chalicelib.domain.datasets import Dataset, DatasetVersion
-from chalicelib.domain.idempotency import IdempotencyRecord
-from chalicelib.domain.jobs import Job, JobEvent, JobInput, JobStatus, JobType
+from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
 from chalicelib.domain.predictions import AccountInfo, HardwareProfile, LaunchRequest, Prediction, PredictionPage
+from chalicelib.domain.stores import (
+    ConfigStore,
+    DatasetGoneError,
+    DatasetStore,
+    DeletedJob,
+    IdempotencyHitError,
+    InvalidCursorError,
+    JobFilter,
+    JobPage,
+    JobStore,
+    SlotsFullError,
+    StaleRecordError,
+    WebhookLog,
+)
 
-
-class StaleRecordError(Exception):
-    """Somebody else changed the record first; read it again and decide anew."""
-
-
-class SlotsFullError(Exception):
-    """The owner's concurrency slots are all taken."""
-
-
-class IdempotencyHitError(Exception):
-    """A live record exists for this key; ``record`` is it."""
-
-    def __init__(self, record: IdempotencyRecord) -> None:
-        super().__init__(record.job_id)
-        self.record = record
-
-
-class InvalidCursorError(Exception):
-    """The cursor was not made by this store."""
-
-
-@dataclass(frozen=True)
-class JobFilter:
-    """Which jobs to list. ``owner`` None means everybody's. A None field does not filter."""
-
-    owner: str | None
-    status: JobStatus | None = None
-    provider: str | None = None
-    job_type: JobType | None = None
-
-
-@dataclass(frozen=True)
-class JobPage:
-    jobs: tuple[Job, ...]
-    cursor: str | None = None
-
-
-class JobStore(Protocol):
-    """Job records, inputs, events, idempotency records, concurrency slots and what API keys have spent."""
-
-    def submit(
-        self,
-        job: Job,
-        job_input: JobInput,
-        events: Sequence[JobEvent],
-        idempotency: IdempotencyRecord | None,
-        slot_limit: int,
-        now: datetime,
-        budget: BudgetHold | None = None,
-    ) -> None:
-        """All or nothing: the job, its input and first events, the idempotency record, one concurrency slot, the hold
-        on the key's budget.
-
-        Raises IdempotencyHitError when a record of the same owner and key exists that has not expired at ``now``
-        (checked in the write's condition, TTL is only housekeeping), BudgetExceededError when ``job.budget_hold_usd``
-        does not fit into the budget any more, SlotsFullError when ``slot_limit`` jobs of the owner hold a slot; in this
-        order when several hold. Nothing is written then. Raises ValueError when ``budget`` is not what
-        ``job.budget_id`` and ``job.budget_hold_usd`` say.
-        """
-
-    def get(self, job_id: str) -> Job | None:
-        """The record, strongly consistent, or None."""
-
-    def get_input(self, job_id: str) -> JobInput | None: ...
-
-    def save(self, job: Job, *, events: Sequence[JobEvent] = (), release_slot: bool = False) -> None:
-        """Replaces the record whose version is ``job.version - 1``; appends ``events``; frees the job's slot if asked.
-
-        Freeing the slot of a job that is over also settles its hold on a budget: ``job.budget_charge_usd`` counts from
-        then on. One transaction. Raises StaleRecordError when the stored version is another (or the job is gone).
-        """
-
-    def find_idempotency(self, owner: str, key_hash: str, now: datetime) -> IdempotencyRecord | None:
-        """The live record of this key, strongly consistent."""
-
-    def list(self, query: JobFilter, *, limit: int, cursor: str | None = None, offset: int = 0) -> JobPage:
-        """Newest first by created_at, then job_id. ``offset`` skips matches. Never scans the table.
-
-        Raises InvalidCursorError.
-        """
-
-    def list_active(self, *, limit: int = 100, cursor: str | None = None) -> JobPage:
-        """Every job that is not over, oldest first; eventually consistent."""
-
-    def find_by_prediction(self, provider: str, prediction_id: str) -> Job | None:
-        """The job that recorded this prediction; eventually consistent."""
-
-    def events(self, job_id: str, *, after: int = 0, limit: int = 100) -> Sequence[JobEvent]:
-        """Events with ``seq > after``, ascending."""
-
-    def delete(self, job: Job) -> None:
-        """Removes the record, its input, events and idempotency record. The record goes first, with the condition that
-        its version is ``job.version``; raises StaleRecordError otherwise. Repeating finishes an interrupted removal."""
-
-    def slot_holders(self, owner: str) -> frozenset[str]:
-        """Job ids that hold a slot of this owner."""
-
-    def release_slot(self, owner: str, job_id: str) -> None:
-        """Frees a slot; no effect when it is not held."""
-
-    def budget_used(self, budget_id: str) -> Decimal:
-        """US dollars counted against this budget: holds of running jobs and costs of ended ones. Strongly
-        consistent."""
-
-
-class DatasetStore(Protocol):
-    def put_dataset(self, dataset: Dataset) -> None:
-        """Creates or replaces."""
-
-    def get_dataset(self, owner: str, dataset_id: str) -> Dataset | None: ...
-
-    def list_datasets(
-        self, owner: str, *, limit: int = 100, cursor: str | None = None
-    ) -> tuple[list[Dataset], str | None]:
-        """By dataset_id; returns the next cursor. Raises InvalidCursorError."""
-
-    def find_by_source(self, owner: str, source_path: str) -> Dataset | None:
-        """The dataset last pushed from this path; when several, the one updated last."""
-
-    def delete_dataset(self, owner: str, dataset_id: str) -> None: ...
-
-    def create_version(self, version: DatasetVersion) -> DatasetVersion:
-        """Stores the version unless it exists; returns what is stored then."""
-
-    def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None: ...
-
-    def update_version(self, version: DatasetVersion) -> None:
-        """Replaces. Raises StaleRecordError when it was deleted meanwhile. READY never becomes UPLOADING again."""
-
-    def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
-        """Newest first, at most 1,000."""
-
-    def delete_version(self, owner: str, dataset_id: str, version_id: str) -> None: ...
-
-
-class ConfigStore(Protocol):
-    def save(self, config: TrainingConfig) -> None:
-        """Stores ``config`` as its version; raises StaleRecordError when that version exists already."""
-
-    def get(self, owner: str, name: str, version: int | None = None) -> TrainingConfig | None:
-        """The given version, or the latest."""
-
-    def list(
-        self, owner: str, *, limit: int = 100, cursor: str | None = None
-    ) -> tuple[list[TrainingConfig], str | None]:
-        """Latest versions by name. Raises InvalidCursorError."""
-
-    def versions(self, owner: str, name: str) -> Sequence[TrainingConfig]:
-        """Newest first, at most 1,000."""
-
-    def delete(self, owner: str, name: str) -> None:
-        """All versions."""
-
-
-class WebhookLog(Protocol):
-    def remember(self, provider: str, webhook_id: str, *, now: datetime, keep: timedelta) -> bool:
-        """True the first time this id is seen within ``keep``; False on a replay."""
-
-    def forget(self, provider: str, webhook_id: str) -> None:
-        """Undoes ``remember`` when the webhook could not be handled, so that the sender's retry counts."""
+__all__ = [
+    "MAX_KEY_BYTES",
+    "BudgetExceededError",
+    "BudgetHold",
+    "Clock",
+    "ConfigStore",
+    "CredentialsBroker",
+    "DatasetGoneError",
+    "DatasetStore",
+    "DeletedJob",
+    "ExecutionState",
+    "IdSource",
+    "IdempotencyHitError",
+    "InvalidCursorError",
+    "JobFilter",
+    "JobPage",
+    "JobStore",
+    "Limits",
+    "ObjectInfo",
+    "ObjectStore",
+    "Ports",
+    "PresignedPut",
+    "Provider",
+    "ProviderLookup",
+    "SlotsFullError",
+    "StackFacts",
+    "StaleRecordError",
+    "TemporaryCredentials",
+    "TrainerStorage",
+    "WebhookLog",
+    "WorkflowRunner",
+]
 
 
 @dataclass(frozen=True)
@@ -202,8 +83,12 @@ class PresignedPut:
     expires_at: datetime
 
 
+#: S3's limit of a key, in UTF-8.
+MAX_KEY_BYTES = 1024
+
+
 class ObjectStore(Protocol):
-    """One bucket."""
+    """One bucket. What would write raises ValueError for a key that is empty or longer than MAX_KEY_BYTES."""
 
     @property
     def bucket(self) -> str: ...
@@ -234,12 +119,20 @@ class ObjectStore(Protocol):
         """Deletes everything below; returns the count. ``prefix`` must end in a slash."""
 
 
+class ExecutionState(StrEnum):
+    """UNKNOWN: never started, or started so lately that it does not show yet. OVER: ended, in whatever way."""
+
+    UNKNOWN = "unknown"
+    RUNNING = "running"
+    OVER = "over"
+
+
 class WorkflowRunner(Protocol):
     def start(self, job_id: str, attempt: int) -> None:
         """Starts the execution ``<job_id>-<attempt>``; starting it twice is a no-op."""
 
-    def is_running(self, job_id: str, attempt: int) -> bool:
-        """Whether that execution exists and runs."""
+    def state(self, job_id: str, attempt: int) -> ExecutionState:
+        """Of that execution; eventually consistent."""
 
     def wake(self, task_token: str) -> bool:
         """Ends the wait behind the token; False when nobody waits there any more."""
@@ -276,6 +169,10 @@ class CredentialsBroker(Protocol):
         unless told otherwise, and a dataset version must stay immutable.
 
         Raises ProviderFault with ``sent`` False: kind USER for more prefixes than a policy holds, OURS otherwise."""
+
+    def check(self, *, read_prefixes: Sequence[str], scratch_prefix: str, write_prefix: str) -> None:
+        """Raises the ProviderFault of kind USER that ``scoped`` would raise for the number and length of these
+        prefixes, as far as that can be known without asking. Sends nothing."""
 
 
 class Provider(Protocol):

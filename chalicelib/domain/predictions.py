@@ -66,7 +66,7 @@ class Prediction:
     """The provider's answer about one training. ``logs`` is None when the provider has removed or omits them.
 
     ``raw_status`` keeps the provider's own word, ``run_seconds`` the billed run time once known, ``tags`` the job ids
-    found in it (webhook URL, output prefix).
+    found in it (webhook URL, output prefix), ``buckets`` those it publishes to.
     """
 
     id: str
@@ -83,6 +83,7 @@ class Prediction:
     deadline: datetime | None = None
     webhook_url: str | None = None
     tags: frozenset[str] = frozenset()
+    buckets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

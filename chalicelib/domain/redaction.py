@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 #: A shorter value is no credential, and masking it would eat ordinary words.
 MIN_SECRET_CHARS = 8
@@ -35,7 +36,7 @@ _NAMED_VALUE = re.compile(
 
 
 def redact(text: str) -> str:
-    """``text`` without anything that looks like a credential. For messages; a log is masked by a ``Masker``."""
+    """``text`` without anything that looks like a credential. For messages; logs have ``redact_log``."""
     text = _NAMED_VALUE.sub(lambda m: f"{m['name']}[redacted]", text)
     return _SECRET_TEXT.sub("[redacted]", text)
 
@@ -43,6 +44,26 @@ def redact(text: str) -> str:
 def secret_values(inputs: Mapping[str, Any]) -> frozenset[str]:
     """The values in ``inputs`` whose names say that they are credentials, also inside texts that hold JSON."""
     return frozenset(_walk(inputs))
+
+
+def spellings(values: Iterable[str]) -> frozenset[str]:
+    """``values`` as they stand, as a URL spells them, and as JSON inside JSON does.
+
+    A trainer prints presigned URLs, and its own config.
+    """
+    found: set[str] = set()
+    for value in values:
+        found |= {value, quote(value, safe=""), quote(value), quote_plus(value), json.dumps(value)[1:-1]}
+    return frozenset(found)
+
+
+def redact_log(text: str, *, ended: bool) -> str:
+    """A log without what looks like a credential, line by line; cut behind its last whole line unless it has ``ended``.
+
+    A line is only redacted whole, so the redacted form of a growing log grows too.
+    """
+    whole = len(text) if ended else max(text.rfind("\n"), text.rfind("\r")) + 1
+    return "".join(redact(line) for line in text[:whole].splitlines(keepends=True))
 
 
 def _walk(root: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ What is sent to the trainer is in ``launch_payload.py``.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ MAX_STEPS = 10_000_000
 MAX_CONFIG_BYTES = 100_000
 MAX_DATALOADER_ENTRIES = 50
 MAX_LOCAL_ENTRIES = 8
+#: Entry ids and cache suffixes become parts of S3 keys, two of them in one key of 1,024 bytes at most.
+MAX_ENTRY_NAME_BYTES = 100
 
 #: Options that this service sets itself or that mean nothing on a rented machine. Left out with a note.
 _DROPPED = {
@@ -40,6 +43,7 @@ _DROPPED = {
     "push_checkpoints_to_hub": "the model goes to this stack's own bucket first",
     "hub_model_id": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
 }
+_WHOLE_NUMBER = f"must be a whole number of steps, {MAX_STEPS} at most"
 _QUIETLY_DROPPED = frozenset({"data_backend_config", "logging_dir"})
 
 _SECRET_KEY = re.compile(
@@ -51,6 +55,7 @@ _SECRET_VALUE = re.compile(
     r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----"
     r"|(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,40}+://[^/\s:@]{1,1000}:[^/\s@]{1,1000}@"
 )
+_ENTRY_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]+")
 #: Dataset types whose local entries are caches on the trainer's disk, not data of the user.
 CACHE_DATASET_TYPES = frozenset({"text_embeds", "image_embeds", "conditioning_image_embeds", "distillation_cache"})
 
@@ -148,32 +153,59 @@ def check_submission(config: Mapping[str, Any], dataloader: Sequence[Mapping[str
         if not isinstance(entry_id, str) or not entry_id:
             problems.append(ConfigProblem(f"{where}.id", "is missing: every dataloader entry needs an id", "missing"))
         elif entry_id in seen:
-            problems.append(ConfigProblem(f"{where}.id", f"'{entry_id}' is used twice", "duplicate"))
+            problems.append(ConfigProblem(f"{where}.id", f"'{entry_id[:100]}' is used twice", "duplicate"))
         else:
             seen.add(entry_id)
+        problems += _entry_problems(entry, where)
     local = [e for e in dataloader if needs_upload(e)]
     if len(local) > MAX_LOCAL_ENTRIES:
         problems.append(
             ConfigProblem("dataloader_config", f"has more than {MAX_LOCAL_ENTRIES} local datasets", "too_many_entries")
         )
-    if not any(e.get("dataset_type", "image") not in CACHE_DATASET_TYPES and not e.get("disabled") for e in dataloader):
+    if not any(not _is_cache(e) and not e.get("disabled") for e in dataloader):
         problems.append(
             ConfigProblem(
                 "dataloader_config",
-                "names no dataset: add an entry with a type and an instance_data_dir (or save one with the config)",
+                "names no dataset: add an entry with a type and an instance_data_dir, or save one with the config: "
+                "stcloud configs push NAME config.json --dataloader multidatabackend.json",
                 "no_dataset",
             )
         )
     return problems
 
 
+def _entry_problems(entry: Mapping[str, Any], where: str) -> Iterator[ConfigProblem]:
+    """What is wrong with the values of one entry that this service itself reads."""
+    for key in ("type", "dataset_type"):
+        if not isinstance(entry.get(key, ""), str):
+            yield ConfigProblem(f"{where}.{key}", "must be a text, for example 'local' or 'image'", "invalid")
+    for key in ("id", "cache_file_suffix"):
+        problem = _entry_name_problem(entry.get(key))
+        if problem is not None:
+            yield ConfigProblem(f"{where}.{key}", problem, "invalid")
+
+
+def _entry_name_problem(value: Any) -> str | None:
+    """Why this can't be part of an S3 key and of a folder's name on the trainer's disk; an empty value is none."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        return "must be a text"
+    if not _ENTRY_NAME.fullmatch(value) or value in {".", ".."}:
+        return "may not hold slashes, backslashes or control characters, nor be '.' or '..'"
+    if len(value.encode()) > MAX_ENTRY_NAME_BYTES:
+        return f"is longer than {MAX_ENTRY_NAME_BYTES} bytes; choose a shorter one"
+    return None
+
+
+def _is_cache(entry: Mapping[str, Any]) -> bool:
+    kind = entry.get("dataset_type", "image")
+    return isinstance(kind, str) and kind in CACHE_DATASET_TYPES
+
+
 def needs_upload(entry: Mapping[str, Any]) -> bool:
     """True for an entry whose data lies on the user's disk: it must be a dataset version before launch."""
-    return (
-        entry.get("type", "local") == "local"
-        and entry.get("dataset_type", "image") not in CACHE_DATASET_TYPES
-        and not entry.get("disabled", False)
-    )
+    return entry.get("type", "local") == "local" and not _is_cache(entry) and not entry.get("disabled", False)
 
 
 def _as_int(value: Any) -> int | None:
@@ -181,9 +213,9 @@ def _as_int(value: Any) -> int | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return int(number) if number == int(number) and abs(number) <= MAX_STEPS else None
+    return int(number) if math.isfinite(number) and number == int(number) and abs(number) <= MAX_STEPS else None
 
 
 def fitting_interval(max_steps: int, wanted: int) -> int:
@@ -214,12 +246,15 @@ def prepare_config(config: Mapping[str, Any]) -> tuple[PreparedConfig | None, li
         value = clean.pop(key, None)
         if value not in (None, False, "", [], {}) and key not in _QUIETLY_DROPPED:
             notes.append(f"{key} was left out: {reason}")
-    if not clean.get("model_family"):
+    family = clean.get("model_family")
+    if not family:
         problems.append(ConfigProblem("config.model_family", "is missing: for example flux, sdxl or sd3", "missing"))
+    elif not isinstance(family, str):
+        problems.append(ConfigProblem("config.model_family", "must be a text: for example flux", "invalid"))
     epochs = _as_int(clean.get("num_train_epochs", 0) or 0)
     steps = _as_int(clean.get("max_train_steps", 0) or 0)
     if steps is None or steps < 0:
-        problems.append(ConfigProblem("config.max_train_steps", "must be a whole number of steps", "invalid"))
+        problems.append(ConfigProblem("config.max_train_steps", _WHOLE_NUMBER, "invalid"))
     elif steps == 0:
         problems.append(
             ConfigProblem(
@@ -229,6 +264,11 @@ def prepare_config(config: Mapping[str, Any]) -> tuple[PreparedConfig | None, li
                 "missing",
             )
         )
+    problems += [
+        ConfigProblem(f"config.{key}", _WHOLE_NUMBER, "invalid")
+        for key in (*CHECKPOINT_KEYS, *VALIDATION_KEYS)
+        if clean.get(key) not in (None, "") and _as_int(clean[key]) is None
+    ]
     if problems or not steps:
         return None, problems
     if epochs:
@@ -250,7 +290,7 @@ def prepare_config(config: Mapping[str, Any]) -> tuple[PreparedConfig | None, li
 
 
 def _fit(clean: dict[str, Any], steps: int, keys: tuple[str, str], default: int, word: str) -> list[str]:
-    given = [clean.pop(key) for key in keys if key in clean]
+    given = [value for key in keys if (value := clean.pop(key, None)) not in (None, "")]
     asked = _as_int(given[0]) if given else None
     interval = fitting_interval(steps, asked if asked and asked > 0 else default)
     clean[keys[0]] = interval

@@ -85,6 +85,25 @@ def verify(
     any may have signed (rotation), ``now`` is an aware time. Raises WebhookRejected. The comparison takes the same time
     wherever a signature differs and whichever secret matches.
     """
+    webhook_id, timestamp, candidates = check_form(headers, now=now, tolerance=tolerance)
+    keys = _usable_keys(secrets)
+    matched = False
+    for key in keys:
+        expected = _signature(key, webhook_id, timestamp, body)
+        for candidate in candidates:
+            matched |= hmac.compare_digest(expected, candidate)
+    if not matched:
+        raise WebhookRejected(Rejection.NO_MATCH)
+    return webhook_id
+
+
+def check_form(
+    headers: Mapping[str, str], *, now: datetime, tolerance: timedelta = TOLERANCE
+) -> tuple[str, str, list[bytes]]:
+    """Id, timestamp and candidate signatures, as far as they can be checked without a secret. Raises WebhookRejected.
+
+    For a receiver that has to ask for its secret: junk must not make it ask.
+    """
     webhook_id, timestamp, signatures = _read_headers(headers)
     if not _ID.fullmatch(webhook_id):
         raise WebhookRejected(Rejection.INVALID_ID)
@@ -95,16 +114,7 @@ def verify(
         raise WebhookRejected(Rejection.TOO_OLD)
     if -age > tolerance.total_seconds():
         raise WebhookRejected(Rejection.TOO_NEW)
-    candidates = _candidates(signatures)
-    keys = _usable_keys(secrets)
-    matched = False
-    for key in keys:
-        expected = _signature(key, webhook_id, timestamp, body)
-        for candidate in candidates:
-            matched |= hmac.compare_digest(expected, candidate)
-    if not matched:
-        raise WebhookRejected(Rejection.NO_MATCH)
-    return webhook_id
+    return webhook_id, timestamp, _candidates(signatures)
 
 
 def sign(body: bytes, *, webhook_id: str, at: datetime, secrets: Sequence[str]) -> dict[str, str]:

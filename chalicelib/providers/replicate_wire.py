@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from chalicelib.domain.predictions import Prediction, PredictionPage, PredictionStatus
-from chalicelib.domain.redaction import Masker, redact, secret_values
+from chalicelib.domain.redaction import Masker, redact, redact_log, secret_values, spellings
 
 #: Characters kept of an error text; a Python traceback fits.
 MAX_ERROR = 8_000
@@ -66,28 +66,31 @@ def read_prediction(raw: Any) -> Prediction:
         raise Malformed("a prediction has no id")
     given = raw.get("input")
     inputs: dict[str, Any] = given if isinstance(given, dict) else {}
-    masker = Masker(secret_values(inputs))
+    masker = Masker(spellings(secret_values(inputs)))
     raw_status = _text(raw.get("status")) or ""
     error = raw.get("error")
     if error is not None and not isinstance(error, str):
         error = json.dumps(error)
     webhook = _text(raw.get("webhook"))
-    logs = _text(raw.get("logs"))
+    logs, status = _text(raw.get("logs")), _status(raw_status)
+    if logs is not None:
+        logs = redact_log(masker.mask(logs), ended=status.is_over)
     return Prediction(
         id=raw["id"],
-        status=_status(raw_status),
+        status=status,
         raw_status=raw_status,
         created_at=_time(raw.get("created_at")),
         started_at=_time(raw.get("started_at")),
         completed_at=_time(raw.get("completed_at")),
         run_seconds=_run_seconds(raw.get("metrics")),
-        logs=None if logs is None or raw.get("data_removed") is True else masker.mask(logs),
+        logs=None if raw.get("data_removed") is True else logs,
         error=redact(masker.mask(_text(error) or ""))[:MAX_ERROR] or None,
         output=_masked(raw.get("output"), masker),
         data_removed=raw.get("data_removed") is True,
         deadline=_time(raw.get("deadline")),
         webhook_url=webhook,
         tags=frozenset(_tags(webhook, inputs)),
+        buckets=frozenset(_buckets(inputs)),
     )
 
 
@@ -177,15 +180,24 @@ def _tags(webhook: str | None, inputs: Mapping[str, Any]) -> Iterator[str]:
             candidates = []
         yield from (tag for tag in candidates if _TAG.fullmatch(tag))
     config = _config(inputs.get("config_json"))
-    publishing = config.get("publishing_config")
-    targets = publishing if isinstance(publishing, list) else [publishing]
-    paths = [target.get("base_path") for target in targets if isinstance(target, dict)]
+    paths = [target.get("base_path") for target in _targets(config)]
     for path in [inputs.get("s3_base_path"), *paths]:
         if isinstance(path, str) and (found := _ARTIFACTS.search(path)):
             yield found[1]
     output_dir = config.get("output_dir")
     if isinstance(output_dir, str) and _TAG.fullmatch(tag := output_dir.removeprefix("output/")) and tag != output_dir:
         yield tag
+
+
+def _buckets(inputs: Mapping[str, Any]) -> Iterator[str]:
+    names = [target.get("bucket") for target in _targets(_config(inputs.get("config_json")))]
+    yield from (name for name in [inputs.get("s3_bucket"), *names] if isinstance(name, str) and name)
+
+
+def _targets(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where a training publishes."""
+    publishing = config.get("publishing_config")
+    return [t for t in (publishing if isinstance(publishing, list) else [publishing]) if isinstance(t, dict)]
 
 
 def _config(text: Any) -> dict[str, Any]:

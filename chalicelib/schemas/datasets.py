@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from chalicelib.domain import datasets as domain
 from chalicelib.domain.datasets import (
     MAX_FILES,
     MAX_PATH_BYTES,
@@ -15,7 +17,6 @@ from chalicelib.domain.datasets import (
     Dataset,
     DatasetVersion,
     ManifestFile,
-    VersionStatus,
 )
 from chalicelib.domain.ports import PresignedPut
 from chalicelib.schemas.base import RequestModel, ResponseModel, StrictRequest
@@ -57,6 +58,11 @@ class UploadsBody(StrictRequest):
 class ListDatasetsQuery(RequestModel):
     limit: int = Field(100, ge=1, le=500)
     cursor: str | None = Field(None, max_length=2000, description="`next` of the page before.")
+
+
+class VersionStatus(StrEnum):
+    UPLOADING = domain.VersionStatus.UPLOADING.value
+    READY = domain.VersionStatus.READY.value
 
 
 class VersionView(ResponseModel):
@@ -124,10 +130,11 @@ class DatasetDeletedResponse(ResponseModel):
 
 
 def version_view(version: DatasetVersion) -> VersionView:
+    """Of a version that is not being deleted: for clients that one is gone."""
     return VersionView(
         dataset_id=version.dataset_id,
         version_id=version.version_id,
-        status=version.status,
+        status=VersionStatus(version.status.value),
         files=version.files,
         bytes=version.bytes,
         checked=version.checked,
@@ -139,7 +146,7 @@ def version_view(version: DatasetVersion) -> VersionView:
 
 
 def dataset_view(dataset: Dataset) -> DatasetView:
-    return DatasetView(**dataset.model_dump(exclude={"owner"}))
+    return DatasetView(**dataset.model_dump(exclude={"owner", "revision"}))
 
 
 def upload_view(file: ManifestFile, put: PresignedPut) -> UploadView:

@@ -31,8 +31,9 @@ def inventory(ports: Ports, job: Job) -> list[OutputFile]:
 
 
 def write_manifest(ports: Ports, job: Job, files: list[OutputFile], *, complete: bool) -> str:
-    """Writes ``manifest.json`` beside the files and returns its key."""
-    key = manifest_key(job.owner, job.job_id)
+    """Writes the manifest beside the files and returns its key. An incomplete one has a name of its own: it must never
+    replace Verify's."""
+    key = manifest_key(job.owner, job.job_id, complete=complete)
     manifest = Manifest(
         job_id=job.job_id, created_at=ports.clock.now().isoformat(), complete=complete, files=tuple(files)
     )
@@ -65,9 +66,11 @@ class ConclusionService:
             if current.is_terminal or not prediction_is_over(current):
                 return None
             status, failure = verdict(current)
+            # Verify may have recorded more meanwhile.
+            kept = current.delivery if current.delivery.manifest_key is not None else delivery
             kind, message = _EVENTS[status]
             ended = current.ended(
-                now=now, status=status, failure=failure, logs_complete=True, delivery=delivery, launch=None
+                now=now, status=status, failure=failure, logs_complete=True, delivery=kept, launch=None
             )
             note = Note(kind, failure.message if failure else message, {"code": failure.code} if failure else None)
             return change(ended, now, note, release_slot=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chalicelib.domain.datasets import (
     Dataset,
@@ -21,8 +22,12 @@ from chalicelib.domain.datasets import (
 from chalicelib.domain.ports import InvalidCursorError, Ports, PresignedPut, StaleRecordError
 from chalicelib.errors import BadRequest, Conflict, FieldError, NotFound, PayloadTooLarge, ValidationFailed
 from chalicelib.schemas.datasets import NewVersionBody
+from chalicelib.services.dataset_records import change_dataset, repoint
+from chalicelib.services.dataset_removal import DatasetRemoval
 
 URL_LIFETIME = timedelta(hours=1)
+#: How exactly it is known when somebody last worked on an upload.
+TOUCH_EVERY = timedelta(days=1)
 #: One confirming call looks at this many files at most, so that it ends well within API Gateway's 29 seconds.
 CONFIRM_BATCH = 1_000
 CONFIRM_THREADS = 16
@@ -46,7 +51,7 @@ class DatasetService:
         """Creates the version of this manifest, or finds it: the same content has the same version id.
 
         Returns the version and whether it is new. The dataset's ``source_path`` becomes this one; its latest version
-        becomes this one once it is ready. Raises ValidationFailed, PayloadTooLarge.
+        becomes this one once it is ready. Raises ValidationFailed, PayloadTooLarge, Conflict (``version_deleting``).
         """
         files = self._checked(body.files)
         root = merkle_root(files)
@@ -65,24 +70,48 @@ class DatasetService:
             prefix=f"{owner}/{body.dataset_id}/{version_id}/",
             manifest_key=f"_manifests/{owner}/{body.dataset_id}/{version_id}.json",
             created_at=now,
+            touched_at=now,
         )
         # The manifest is written first: a version record without one could never be completed.
         data = json.dumps([f.model_dump() for f in files], ensure_ascii=False, separators=(",", ":")).encode()
         self._ports.dataset_files.put(proposed.manifest_key, data, content_type="application/json")
         version = self._ports.datasets.create_version(proposed)
-        dataset = self._ports.datasets.get_dataset(owner, body.dataset_id)
-        ready = version.status is VersionStatus.READY
-        self._ports.datasets.put_dataset(
-            Dataset(
-                owner=owner,
-                dataset_id=body.dataset_id,
-                source_path=source or (dataset.source_path if dataset else None),
-                latest_version=version_id if ready else (dataset.latest_version if dataset else None),
-                created_at=dataset.created_at if dataset else now,
-                updated_at=now,
+        if version.status is VersionStatus.DELETING:
+            raise Conflict(
+                f"The same files are being deleted as version {version_id}. Push them again when that is done; should "
+                "it not end, delete the version once more.",
+                code="version_deleting",
             )
-        )
+        ready = version.status is VersionStatus.READY
+        if version.created_at != now:
+            self._touch(version, now)
+
+        def decide(dataset: Dataset | None) -> Dataset:
+            if dataset is None:
+                latest = version_id if ready else None
+                return Dataset(
+                    owner=owner,
+                    dataset_id=body.dataset_id,
+                    source_path=source,
+                    latest_version=latest,
+                    created_at=now,
+                    updated_at=now,
+                )
+            latest = version_id if ready else dataset.latest_version
+            return dataset.changed(now, source_path=source or dataset.source_path, latest_version=latest)
+
+        change_dataset(self._ports, owner, body.dataset_id, decide)
+        if ready:
+            repoint(self._ports, owner, body.dataset_id)
         return version, version.created_at == now and not ready
+
+    def _touch(self, version: DatasetVersion, now: datetime) -> None:
+        """Notes that somebody goes on with the upload, so that it is not taken for one that was given up."""
+        if version.status is VersionStatus.READY or now - (version.touched_at or version.created_at) < TOUCH_EVERY:
+            return
+        # When somebody else changed it at this moment, that was noted too.
+        with suppress(StaleRecordError):
+            self._ports.datasets.update_version(version.changed(touched_at=now))
 
     @staticmethod
     def _checked(files: Sequence[ManifestFile]) -> list[ManifestFile]:
@@ -121,6 +150,7 @@ class DatasetService:
             files = [f for f in files if f.path.encode() > after.encode()]
         there = self._sizes(version, after)
         now = self._ports.clock.now()
+        self._touch(version, now)
         batch: list[tuple[ManifestFile, PresignedPut]] = []
         present = 0
         for i, file in enumerate(files):
@@ -162,17 +192,20 @@ class DatasetService:
         checked = version.checked + len(batch)
         now = self._ports.clock.now()
         done = checked >= version.files
-        confirmed = version.model_copy(
-            update={
-                "checked": checked,
-                "status": VersionStatus.READY if done else VersionStatus.UPLOADING,
-                "completed_at": now if done else None,
-            }
+        confirmed = version.changed(
+            checked=checked,
+            status=VersionStatus.READY if done else VersionStatus.UPLOADING,
+            completed_at=now if done else None,
+            touched_at=now,
         )
         try:
             self._ports.datasets.update_version(confirmed)
         except StaleRecordError:
-            raise NotFound(f"Version {version_id} was deleted meanwhile.", code="version_not_found") from None
+            # Another call of this kind came first, or a deletion. What it wrote is what is true.
+            current = self._ports.datasets.get_version(owner, dataset_id, version_id)
+            if current is None or current.status is VersionStatus.DELETING:
+                raise NotFound(f"Version {version_id} was deleted meanwhile.", code="version_not_found") from None
+            return current
         if done:
             self._make_latest(confirmed)
         return confirmed
@@ -187,17 +220,22 @@ class DatasetService:
 
     def _make_latest(self, version: DatasetVersion) -> None:
         now = self._ports.clock.now()
-        dataset = self._ports.datasets.get_dataset(version.owner, version.dataset_id)
-        self._ports.datasets.put_dataset(
-            Dataset(
+
+        def decide(dataset: Dataset | None) -> Dataset:
+            if dataset is not None:
+                return dataset.changed(now, latest_version=version.version_id)
+            return Dataset(
                 owner=version.owner,
                 dataset_id=version.dataset_id,
-                source_path=dataset.source_path if dataset else version.source_path,
+                source_path=version.source_path,
                 latest_version=version.version_id,
-                created_at=dataset.created_at if dataset else now,
+                created_at=now,
                 updated_at=now,
             )
-        )
+
+        change_dataset(self._ports, version.owner, version.dataset_id, decide)
+        # It may have been deleted between the two writes.
+        repoint(self._ports, version.owner, version.dataset_id)
 
     def list(self, owner: str, *, limit: int, cursor: str | None) -> tuple[list[Dataset], str | None]:
         try:
@@ -206,10 +244,12 @@ class DatasetService:
             raise BadRequest("The cursor is not one of this list.", code="invalid_cursor") from None
 
     def get(self, owner: str, dataset_id: str) -> tuple[Dataset, Sequence[DatasetVersion]]:
+        """The dataset and its versions, newest first, without those that are being deleted. Raises NotFound."""
         dataset = self._ports.datasets.get_dataset(owner, dataset_id)
         if dataset is None:
             raise NotFound(f"Dataset '{dataset_id}' not found.", code="dataset_not_found")
-        return dataset, self._ports.datasets.list_versions(owner, dataset_id)
+        versions = self._ports.datasets.list_versions(owner, dataset_id)
+        return dataset, [v for v in versions if v.status is not VersionStatus.DELETING]
 
     def version(self, owner: str, dataset_id: str, version_id: str) -> tuple[DatasetVersion, str]:
         """The version and a link to its manifest, good for an hour."""
@@ -217,48 +257,20 @@ class DatasetService:
         return version, self._ports.dataset_files.presign_get(version.manifest_key, expires=URL_LIFETIME)
 
     def delete(self, owner: str, dataset_id: str) -> int:
-        """Deletes all versions, bytes first. Returns the number of objects deleted. Raises NotFound, Conflict."""
-        _, versions = self.get(owner, dataset_id)
-        self._refuse_if_used(owner, {(dataset_id, v.version_id) for v in versions})
-        deleted = sum(self._remove(v) for v in versions)
-        self._ports.datasets.delete_dataset(owner, dataset_id)
-        return deleted
+        """Deletes the dataset with all versions. Returns the number of objects deleted.
+
+        Raises NotFound, Conflict (``dataset_in_use``), Unavailable (``deletion_unfinished``: repeat the call).
+        """
+        return DatasetRemoval(self._ports).dataset(owner, dataset_id)
 
     def delete_version(self, owner: str, dataset_id: str, version_id: str) -> int:
-        version = self._version(owner, dataset_id, version_id)
-        self._refuse_if_used(owner, {(dataset_id, version_id)})
-        deleted = self._remove(version)
-        dataset = self._ports.datasets.get_dataset(owner, dataset_id)
-        if dataset is not None and dataset.latest_version == version_id:
-            rest = self._ports.datasets.list_versions(owner, dataset_id)
-            ready = next((v.version_id for v in rest if v.status is VersionStatus.READY), None)
-            self._ports.datasets.put_dataset(
-                dataset.model_copy(update={"latest_version": ready, "updated_at": self._ports.clock.now()})
-            )
-        return deleted
+        """Deletes one version, also one whose deletion was broken off. Raises NotFound, Conflict."""
+        return DatasetRemoval(self._ports).version(self._version(owner, dataset_id, version_id, deleting=True))
 
-    def _remove(self, version: DatasetVersion) -> int:
-        deleted = self._ports.dataset_files.delete_prefix(version.prefix)
-        deleted += self._ports.dataset_files.delete([version.manifest_key])
-        self._ports.datasets.delete_version(version.owner, version.dataset_id, version.version_id)
-        return deleted
-
-    def _refuse_if_used(self, owner: str, doomed: set[tuple[str, str]]) -> None:
-        """A version in use by an active job stays. The owner's slots name every active job, strongly consistent."""
-        for job_id in self._ports.jobs.slot_holders(owner):
-            job = self._ports.jobs.get(job_id)
-            if job is None or job.is_terminal:
-                continue
-            if doomed & {(d.dataset_id, d.version_id) for d in job.datasets}:
-                raise Conflict(
-                    f"Job {job_id} is using this dataset. Wait for it to end, or cancel it first.",
-                    code="dataset_in_use",
-                    extra={"job_id": job_id},
-                )
-
-    def _version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion:
+    def _version(self, owner: str, dataset_id: str, version_id: str, *, deleting: bool = False) -> DatasetVersion:
+        """Raises NotFound, unless ``deleting`` also for a version that is being deleted."""
         version = self._ports.datasets.get_version(owner, dataset_id, version_id)
-        if version is None:
+        if version is None or (version.status is VersionStatus.DELETING and not deleting):
             raise NotFound(f"Version '{version_id}' of dataset '{dataset_id}' not found.", code="version_not_found")
         return version
 

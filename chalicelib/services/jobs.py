@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain.escrow import Manifest, OutputFile, artifacts_prefix, job_prefix
+from chalicelib.domain.escrow import Manifest, OutputFile, artifacts_prefix
 from chalicelib.domain.jobs import Job, JobEvent, JobInput, JobStatus, JobType
 from chalicelib.domain.lifecycle import Change, JobGoneError, Note, change, mutate, prediction_is_over
 from chalicelib.domain.logs import utf8_slice
 from chalicelib.domain.permissions import Permission, Principal
-from chalicelib.domain.ports import InvalidCursorError, JobFilter, JobPage, Ports, StaleRecordError
+from chalicelib.domain.ports import DeletedJob, InvalidCursorError, JobFilter, JobPage, Ports, StaleRecordError
 from chalicelib.domain.progress import display_logs
-from chalicelib.errors import BadRequest, Conflict, NotFound
+from chalicelib.errors import AppError, BadRequest, Conflict, NotFound
 from chalicelib.schemas.job_parts import MAX_LOG_CHUNK
 from chalicelib.schemas.jobs import ListJobsQuery
 from chalicelib.services.conclusion import ConclusionService, inventory
+from chalicelib.services.leftovers import forget_job
 from chalicelib.services.observation import ObservationService, read_log
+
+logger = logging.getLogger(__name__)
 
 #: A record younger than this is shown as it is; an older one of an active job is refreshed on the reads that show
 #: progress.
@@ -191,29 +195,35 @@ class JobsService:
         if job.owner != who.owner and not who.may(Permission.JOB_CANCEL_ALL):
             raise NotFound(f"Job not found: {job_id}", code="job_not_found")
         now = self._ports.clock.now()
-        mutate(self._ports.jobs, job_id, lambda j: _cancel_requested(j, now))
-        job = self._observation.observe(job_id)
-        # Woken before the end is written: ending clears the token, and a crash in between would leave the execution
-        # asleep with nobody to wake it.
+        job = mutate(self._ports.jobs, job_id, lambda j: _cancel_requested(j, now))
+        # Woken before anything else: whoever asks the provider below may die doing it, and ending the job clears the
+        # token, so the execution must be on its way by then.
         if job.task_token is not None:
             self._ports.runner.wake(job.task_token)
+        job = self._observation.observe(job_id)
         return self._conclusion.conclude(job_id) if prediction_is_over(job) else job
 
     def delete(self, who: Principal, job_id: str) -> Job:
-        """Deletes a finished job with its log and outputs, and returns what it was.
+        """Deletes a finished job with its log and outputs, the record first: a refusal leaves everything as it was, and
+        what could not be removed now the sweeper removes. Returns what it was.
 
         Raises NotFound, BadRequest (``job_active``, the status SimpleTuner answers with), Conflict (it changed at this
-        very moment)."""
+        very moment).
+        """
         job = self.get(who, job_id)
         if job.owner != who.owner and not who.may(Permission.JOB_DELETE_ALL):
             raise NotFound(f"Job not found: {job_id}", code="job_not_found")
         if job.is_active:
             raise BadRequest(f"Cannot delete job in state '{job.status}'. Cancel it first.", code="job_active")
-        self._ports.outputs.delete_prefix(job_prefix(job.owner, job_id))
         try:
             self._ports.jobs.delete(job)
         except StaleRecordError:
             raise Conflict("The job changed meanwhile; try again.", code="changed_meanwhile") from None
+        try:
+            forget_job(self._ports, DeletedJob(job_id=job.job_id, owner=job.owner))
+        except AppError:
+            # The job is gone for its owner, and a mark names what is left.
+            logger.exception("what is left of job %s could not be removed now; the sweeper will remove it", job_id)
         return job
 
 

@@ -10,7 +10,7 @@ from chalicelib.domain.failures import Failure, FaultKind, ProviderFault
 from chalicelib.domain.jobs import Job, JobStatus, Phase
 from chalicelib.domain.lifecycle import Change, JobGoneError, Note, change, mutate, prediction_is_over
 from chalicelib.domain.logs import extend_log
-from chalicelib.domain.ports import ObjectStore, Ports
+from chalicelib.domain.ports import ObjectStore, Ports, Provider
 from chalicelib.domain.predictions import Prediction, PredictionStatus
 from chalicelib.domain.pricing import cost
 from chalicelib.domain.progress import parse_progress
@@ -56,11 +56,21 @@ class ObservationService:
             message = fault.message
             return mutate(self._ports.jobs, job_id, lambda j: _unreachable(j, message, now))
         if prediction is None:
-            return mutate(self._ports.jobs, job_id, lambda j: _missing(j, now))
+            return self._unknown(job, provider, now)
         size = self._keep_logs(job, prediction)
         seen = mutate(self._ports.jobs, job_id, lambda j: _seen(j, prediction, size, now))
         self._drop_logs(seen, {job.log_bytes, size or 0})
         return seen
+
+    def _unknown(self, job: Job, provider: Provider, now: datetime) -> Job:
+        """Before a training is given up as lost it is cancelled, in case only the question went astray."""
+        if _is_lost(job, now):
+            try:
+                provider.cancel(job.prediction_id or "")
+            except ProviderFault as fault:
+                message = fault.message
+                return mutate(self._ports.jobs, job.job_id, lambda j: _unreachable(j, message, now))
+        return mutate(self._ports.jobs, job.job_id, lambda j: _missing(j, now))
 
     @staticmethod
     def _must_stop(job: Job, now: datetime) -> bool:
@@ -113,7 +123,7 @@ def _unreachable(job: Job, message: str, now: datetime) -> Change | None:
         return None
     errors = job.provider_errors + 1
     notes = [Note("provider.unreachable", f"The provider could not be asked: {message}")] if errors == 1 else []
-    moved = job.moved(now=now, provider_errors=errors)
+    moved = job.moved(now=now, provider_errors=errors, last_asked_at=now)
     if job.deadline is not None and now > job.deadline + UNREACHABLE_AFTER:
         moved = moved.model_copy(
             update={
@@ -130,13 +140,18 @@ def _unreachable(job: Job, message: str, now: datetime) -> Change | None:
     return change(moved, now, *notes)
 
 
+def _is_lost(job: Job, now: datetime) -> bool:
+    """Whether one more answer "unknown" is the last: so many in a row, faults in between not counted, so long after
+    the launch."""
+    since = job.launched_at or job.created_at
+    return job.missing_answers + 1 >= LOST_AFTER_ANSWERS and now - since >= LOST_AFTER
+
+
 def _missing(job: Job, now: datetime) -> Change | None:
     if not _watched(job):
         return None
-    errors = job.provider_errors + 1
-    moved = job.moved(now=now, provider_errors=errors)
-    since = job.launched_at or job.created_at
-    if errors < LOST_AFTER_ANSWERS or now - since < LOST_AFTER:
+    moved = job.moved(now=now, missing_answers=job.missing_answers + 1, last_asked_at=now)
+    if not _is_lost(job, now):
         return change(moved, now)
     failure = Failure(
         code="prediction_lost",
@@ -182,7 +197,9 @@ def _seen(job: Job, prediction: Prediction, log_bytes: int | None, now: datetime
         started_at=started,
         provider_status=prediction.raw_status,
         last_confirmed_at=now,
+        last_asked_at=now,
         provider_errors=0,
+        missing_answers=0,
         progress=progress,
         log_bytes=max(job.log_bytes, log_bytes or 0),
         run_seconds=run_seconds if run_seconds is not None else job.run_seconds,

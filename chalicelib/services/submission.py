@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from chalicelib.domain.configs import TrainingConfig
-from chalicelib.domain.datasets import MAX_SOURCE_PATH, DatasetVersion, VersionStatus, is_name
+from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
+from chalicelib.domain.failures import ProviderFault
 from chalicelib.domain.idempotency import (
     LIFETIME,
     MAX_KEY_LENGTH,
@@ -18,14 +18,31 @@ from chalicelib.domain.idempotency import (
     field_hashes,
     key_hash,
 )
-from chalicelib.domain.jobs import DatasetRef, Job, JobInput
+from chalicelib.domain.jobs import Job, JobInput
 from chalicelib.domain.lifecycle import Note, change
 from chalicelib.domain.permissions import Principal
-from chalicelib.domain.ports import BudgetExceededError, IdempotencyHitError, Ports, Provider, SlotsFullError
+from chalicelib.domain.ports import (
+    BudgetExceededError,
+    DatasetGoneError,
+    IdempotencyHitError,
+    Ports,
+    Provider,
+    SlotsFullError,
+)
 from chalicelib.domain.predictions import HardwareProfile
-from chalicelib.domain.trainer import ConfigProblem, check_submission, needs_upload, prepare_config
-from chalicelib.errors import AppError, BadRequest, Conflict, FieldError, NotFound, TooManyRequests, ValidationFailed
+from chalicelib.domain.trainer import ConfigProblem, check_submission, prepare_config
+from chalicelib.errors import (
+    AppError,
+    BadRequest,
+    Conflict,
+    FieldError,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+    ValidationFailed,
+)
 from chalicelib.schemas.jobs import SubmitRequest
+from chalicelib.services.dataset_lookup import resolve
 from chalicelib.services.key_terms import budget_of, check_provider, over_budget
 
 logger = logging.getLogger(__name__)
@@ -52,8 +69,8 @@ class SubmissionService:
         The key comes from the ``Idempotency-Key`` header (``idempotency_key``) or the body; both must agree. Raises
         NotFound (provider, config), ValidationFailed (config, dataset, ``idempotency_mismatch``), TooManyRequests
         (``concurrency_limit``), Conflict (the key's job was deleted), PermissionDenied (the API key in use:
-        ``provider_not_allowed``, ``key_budget_exceeded``). When the execution can't be started now the job still
-        stands: the sweeper starts it.
+        ``provider_not_allowed``, ``key_budget_exceeded``), Unavailable (``submit_uncertain``: the job may stand or
+        not). When the execution can't be started now the job still stands: the sweeper starts it.
         """
         check_provider(who, provider_name)
         provider = self._ports.providers(provider_name)
@@ -94,7 +111,7 @@ class SubmissionService:
         job = self._ports.jobs.get(record.job_id)
         if job is None:
             raise Conflict(
-                f"The job of this idempotency key ({record.job_id}) is being deleted. Use a new key for a new job.",
+                f"The job of this idempotency key ({record.job_id}) was deleted. Use a new key for a new job.",
                 code="idempotent_job_deleted",
             )
         job_input = self._ports.jobs.get_input(record.job_id)
@@ -120,7 +137,7 @@ class SubmissionService:
         problems += check_submission(config or {}, dataloader)
         prepared, config_problems = prepare_config(config or {})
         problems += [p for p in config_problems if p not in problems]
-        references, dataset_problems = self._resolve(owner, dataloader)
+        references, dataset_problems = resolve(self._ports, owner, dataloader)
         problems += dataset_problems
         if problems or prepared is None or profile is None:
             raise _refusal(problems)
@@ -161,6 +178,7 @@ class SubmissionService:
             created_at=now,
             expires_at=now + LIFETIME,
         )
+        self._check_rights(first.job)
         for last_try in (False, True):
             try:
                 self._ports.jobs.submit(
@@ -180,8 +198,27 @@ class SubmissionService:
             except SlotsFullError:
                 if last_try or not self._free_stale_slots(owner):
                     raise self._too_many() from None
+            except DatasetGoneError:
+                # Deleted since it was looked up; looking again says which one.
+                raise _refusal(resolve(self._ports, owner, dataloader)[1] or [_CHANGED]) from None
+            except Unavailable as lost:
+                raise _uncertain(lost, key) from lost
         self._start(first.job)
         return Submitted(job=first.job, idempotent_hit=False, adjustments=prepared.adjustments)
+
+    def _check_rights(self, job: Job) -> None:
+        """Refuses a job whose datasets' names don't fit into one set of temporary credentials, before it is paid for.
+
+        Raises ValidationFailed (``too_many_datasets``).
+        """
+        try:
+            self._ports.broker.check(
+                read_prefixes=sorted({d.prefix for d in job.datasets}),
+                scratch_prefix=scratch_prefix(job.owner, job.job_id),
+                write_prefix=artifacts_prefix(job.owner, job.job_id),
+            )
+        except ProviderFault as fault:
+            raise _refusal([ConfigProblem("dataloader_config", fault.message, fault.code)]) from None
 
     def _start(self, job: Job) -> None:
         try:
@@ -250,58 +287,23 @@ class SubmissionService:
             "invalid",
         )
 
-    def _resolve(
-        self, owner: str, dataloader: list[dict[str, Any]]
-    ) -> tuple[tuple[DatasetRef, ...], list[ConfigProblem]]:
-        """The exact dataset version of each local entry: by its id, then by the path it was pushed from."""
-        references: list[DatasetRef] = []
-        problems: list[ConfigProblem] = []
-        for i, entry in enumerate(dataloader):
-            if not needs_upload(entry):
-                continue
-            version = self._find(owner, entry)
-            if version is None:
-                problems.append(_unresolved(i, entry))
-                continue
-            references.append(
-                DatasetRef(
-                    entry_id=str(entry.get("id")),
-                    dataset_id=version.dataset_id,
-                    version_id=version.version_id,
-                    prefix=version.prefix,
-                    files=version.files,
-                    bytes=version.bytes,
-                )
-            )
-        return tuple(references), problems
 
-    def _find(self, owner: str, entry: Mapping[str, Any]) -> DatasetVersion | None:
-        store = self._ports.datasets
-        # Whatever is no name of a dataset is not looked up: it may be no text, or fit into no database key.
-        candidates = [name for key in ("dataset_id", "id") if isinstance(name := entry.get(key), str) and is_name(name)]
-        for dataset_id in candidates:
-            dataset = store.get_dataset(owner, dataset_id)
-            if dataset is not None and dataset.latest_version is not None:
-                version = store.get_version(owner, dataset_id, dataset.latest_version)
-                if version is not None and version.status is VersionStatus.READY:
-                    return version
-        path = entry.get("instance_data_dir") or entry.get("instance_data_root")
-        if not isinstance(path, str) or not 0 < len(path) <= MAX_SOURCE_PATH:
-            return None
-        dataset = store.find_by_source(owner, path.rstrip("/") or path)
-        if dataset is None or dataset.latest_version is None:
-            return None
-        version = store.get_version(owner, dataset.dataset_id, dataset.latest_version)
-        return version if version is not None and version.status is VersionStatus.READY else None
+_CHANGED = ConfigProblem(
+    "dataloader_config", "a dataset changed at this very moment; submit again", "dataset_changed_meanwhile"
+)
 
 
-def _unresolved(i: int, entry: Mapping[str, Any]) -> ConfigProblem:
-    path = entry.get("instance_data_dir") or "<folder>"
-    return ConfigProblem(
-        f"dataloader_config.{i}",
-        f"no uploaded dataset has the id '{entry.get('id')}' or was pushed from '{path}'. Run: "
-        f"stcloud datasets push {path}",
-        "dataset_unresolved",
+def _uncertain(lost: Unavailable, key: str | None) -> Unavailable:
+    """Nobody knows whether the job was taken, and the natural thing to do, to submit again, might pay twice."""
+    safely = (
+        "repeat the request with the same Idempotency-Key, which never makes a second job"
+        if key is not None
+        else "look at your list of jobs before you submit again; with an Idempotency-Key a repeat is always safe"
+    )
+    return Unavailable(
+        f"The database did not answer in time. The job may have been taken all the same: {safely}.",
+        code="submit_uncertain",
+        retry_after=lost.retry_after,
     )
 
 

@@ -13,7 +13,7 @@ from chalicelib.domain.failures import ProviderFault
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, JobGoneError, change, mutate
 from chalicelib.domain.ports import Ports
-from chalicelib.domain.webhook_signing import WebhookRejected, verify
+from chalicelib.domain.webhook_signing import WebhookRejected, check_form, verify
 from chalicelib.errors import AuthenticationError, BadRequest, NotFound, PayloadTooLarge, Unavailable
 
 MAX_BODY_BYTES = 5 * 1024 * 1024
@@ -56,19 +56,19 @@ class WebhookService:
         if not isinstance(payload, dict):
             raise BadRequest("Invalid JSON payload: not an object", code="invalid_json")
         webhook_id = headers["webhook-id"]
-        if not self._ports.webhooks.remember(provider_name, webhook_id, now=now, keep=REMEMBER_FOR):
+        if self._ports.webhooks.seen(provider_name, webhook_id, now=now):
             return Received("duplicate", job_id=tag)
-        try:
-            return self._apply(provider_name, payload, tag, now)
-        except Exception:
-            # The sender will try again with the same id, and that try must count.
-            self._ports.webhooks.forget(provider_name, webhook_id)
-            raise
+        received = self._apply(provider_name, payload, tag, now)
+        # Only now: the sender tries again with the same id when this one died in between, and that try must count.
+        # Two at once may both be applied; a webhook only makes somebody look, so that costs a look.
+        self._ports.webhooks.remember(provider_name, webhook_id, now=now, keep=REMEMBER_FOR)
+        return received
 
     def _verify(self, provider_name: str, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
         provider = self._ports.providers(provider_name)
         assert provider is not None  # noqa: S101 - checked by the caller
         try:
+            check_form(headers, now=now)
             secret = provider.webhook_secret()
             try:
                 verify(body, headers, [secret], now=now)

@@ -10,9 +10,12 @@ from decimal import Decimal
 from pynamodb.expressions.condition import Condition, size
 
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold, checked_hold
+from chalicelib.domain.datasets import VersionStatus
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
 from chalicelib.domain.ports import (
+    DatasetGoneError,
+    DeletedJob,
     IdempotencyHitError,
     JobFilter,
     JobPage,
@@ -34,8 +37,10 @@ from chalicelib.store.records import (
     owner_pk,
     prediction_pk,
     ttl_seconds,
+    version_sk,
+    versions_pk,
 )
-from chalicelib.store.table import MAX_WRITES, Delete, Put, Table, Update, Write
+from chalicelib.store.table import MAX_WRITES, Check, Delete, Put, Table, Update, Write
 
 #: Events of one write; beside them a transaction holds at most job, input, idempotency record, slot and budget.
 MAX_EVENTS = MAX_WRITES - 5
@@ -43,6 +48,7 @@ MAX_EVENTS = MAX_WRITES - 5
 MAX_REMOVALS = 1000
 _LAST_SEQ = 10**10 - 1
 _RECORD, _INPUT, _IDEMPOTENCY, _BUDGET = "record", "input", "idempotency", "budget"
+_DELETED = "deleted"
 _MICRODOLLARS = 1_000_000
 
 
@@ -67,7 +73,7 @@ class DynamoJobStore:
         now: datetime,
         budget: BudgetHold | None = None,
     ) -> None:
-        """As the port says; StaleRecordError when the job id exists. At most 95 events.
+        """As the port says; StaleRecordError when the job id exists. At most 95 events, one less for each dataset.
 
         The month marker of everybody is written first, outside the transaction: one item that every submit has to
         lock would make them all wait for each other, and a marker without a job only costs a list one query.
@@ -97,8 +103,10 @@ class DynamoJobStore:
         if budget is not None:
             writes.append(self._hold(budget, hold))
         held = len(writes) - 1 if budget is not None else None
+        checks = self._datasets_ready(job)
+        first = len(writes)
         try:
-            self._table.transact([*writes, *self._event_puts(events)])
+            self._table.transact([*writes, *checks, *self._event_puts(events)])
         except TransactionFailedError as error:
             if idempotency is not None:
                 known = error.failed.get(hit) if hit is not None else None
@@ -109,6 +117,8 @@ class DynamoJobStore:
                 raise BudgetExceededError(_left(budget, error.failed[held])) from None
             if slot in error.failed:
                 raise SlotsFullError(job.owner) from None
+            if error.failed.keys() & set(range(first, first + len(checks))):
+                raise DatasetGoneError(job.job_id) from None
             raise StaleRecordError(job.job_id) from None
 
     def get(self, job_id: str) -> Job | None:
@@ -161,20 +171,28 @@ class DynamoJobStore:
         return [JobEvent.model_validate_json(record.document) for record in found]
 
     def delete(self, job: Job) -> None:
-        pk = job_pk(job.job_id)
+        unchanged = Record.pk.does_not_exist() | (Record.version == job.version)
+        mark = self._table.new(_DELETED, job.job_id, document=job.owner)
         try:
-            self._table.delete(pk, _RECORD, Record.pk.does_not_exist() | (Record.version == job.version))
-        except ConditionFailedError:
+            self._table.transact([Delete(self._table.new(job_pk(job.job_id), _RECORD), unchanged), Put(mark)])
+        except TransactionFailedError:
             raise StaleRecordError(job.job_id) from None
+
+    def list_deleted(self, *, limit: int = 100, after: str | None = None) -> Sequence[DeletedJob]:
+        """As the port says, strongly consistent."""
+        within = Record.sk > after if after is not None else None
+        found = self._table.query(_DELETED, within=within, limit=limit)
+        return [DeletedJob(job_id=record.sk, owner=record.document) for record in found]
+
+    def forget(self, job_id: str) -> None:
         # Nothing is added any more: events are only written together with the record.
         for _ in range(MAX_REMOVALS):
-            page = self._table.page(pk, size=MAX_WRITES, keys_only=True)
+            page = self._table.page(job_pk(job_id), size=MAX_WRITES, keys_only=True)
             if page.records:
                 self._table.transact([Delete(record) for record in page.records])
             if page.last is None:
-                break
-        if job.idempotency_hash is not None:
-            self._forget_key(job.owner, job.idempotency_hash, job.job_id)
+                self._table.delete(_DELETED, job_id)
+                return
 
     def slot_holders(self, owner: str) -> frozenset[str]:
         """Strongly consistent."""
@@ -212,13 +230,15 @@ class DynamoJobStore:
         if known is None or month not in (known.months or ()):
             self._table.update(self._table.new(EVERYBODY, MONTHS), [Record.months.add({month})])
 
-    def _forget_key(self, owner: str, key_hash: str, job_id: str) -> None:
-        """Unless the key stands for another job by now."""
-        mine = Record.pk.does_not_exist() | (Record.job_id == job_id)
-        try:
-            self._table.delete(idempotency_pk(owner, key_hash), _IDEMPOTENCY, mine)
-        except ConditionFailedError:
-            return
+    def _datasets_ready(self, job: Job) -> Sequence[Check]:
+        wanted = {(ref.dataset_id, ref.version_id) for ref in job.datasets}
+        return [
+            Check(
+                self._table.new(versions_pk(job.owner, dataset_id), version_sk(version_id)),
+                Record.status == VersionStatus.READY.value,
+            )
+            for dataset_id, version_id in sorted(wanted)
+        ]
 
     def _job(self, job: Job) -> Record:
         return self._table.new(job_pk(job.job_id), _RECORD, **job_attributes(job))

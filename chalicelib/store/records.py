@@ -8,6 +8,7 @@ attributes and document fields it does not know, so a newer release may add some
     job#<job>                      record                 the job; the only item in the indexes
     job#<job>                      input                  what was submitted
     job#<job>                      event#<seq>            one line of its timeline
+    deleted                        <job>                  a deleted job of which something may still be there
     idempotency#<owner>#<hash>     idempotency            what an idempotency key stands for
     owner#<owner>                  slots                  ids of the jobs that hold a slot, months with jobs
     everybody                      months                 months with jobs of anybody
@@ -15,6 +16,7 @@ attributes and document fields it does not know, so a newer release may add some
     source#<owner>#<hash>          <dataset>              the same, found by the path it was pushed from
     versions#<owner>#<dataset>     id#<version>           a dataset version
     versions#<owner>#<dataset>     at#<time>#<version>    the same, in order of creation
+    unfinished                     <time>#<hash>          a dataset version that is not ready, in order of creation
     configs#<owner>                <name>                 the latest version of a config
     config#<owner>#<name>          v#<version>            one version of a config
     webhook#<provider>#<hash>      webhook                a webhook id that was seen
@@ -23,7 +25,8 @@ attributes and document fields it does not know, so a newer release may add some
 ``access``, ``audit`` and ``rates`` describe the items of the other tables.
 
 Owners may hold any character: whatever follows them in a key has a fixed shape without ``#``, so keys can't collide.
-Every partition is bounded: by a job, a month, the slots, or what one owner names by hand.
+Every partition is bounded: by a job, a month, the slots, what one owner names by hand, or by what is being uploaded and
+deleted at the time.
 """
 
 from __future__ import annotations
@@ -196,6 +199,14 @@ def idempotency_pk(owner: str, key_hash: str) -> str:
 
 def budget_pk(budget_id: str) -> str:
     return f"budget#{budget_id}"
+
+
+def versions_pk(owner: str, dataset_id: str) -> str:
+    return f"versions#{owner}#{dataset_id}"
+
+
+def version_sk(version_id: str) -> str:
+    return f"id#{version_id}"
 
 
 def owner_pk(owner: str) -> str:

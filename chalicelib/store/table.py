@@ -66,7 +66,15 @@ class Delete:
     condition: Condition | None = None
 
 
-Write = Put | Update | Delete
+@dataclass(frozen=True)
+class Check:
+    """Changes nothing; the transaction fails when the condition does not hold for the item of this key."""
+
+    record: Record
+    condition: Condition
+
+
+Write = Put | Update | Delete | Check
 
 
 @dataclass(frozen=True)
@@ -269,11 +277,13 @@ def _add(transaction: TransactWrite, write: Write) -> None:
             transaction.update(record, actions=list(actions), condition=condition, return_values=shown)
         case Delete(record, condition):
             transaction.delete(record, condition=condition)
+        case Check(record, condition):
+            transaction.condition_check(type(record), record.pk, record.sk, condition)
 
 
 def _sent_order(writes: Sequence[Write]) -> list[int]:
     """Positions in the order in which pynamodb sends the writes, whatever the order they were added in."""
-    kinds = (Delete, Put, Update)
+    kinds = (Check, Delete, Put, Update)
     return sorted(range(len(writes)), key=lambda i: (kinds.index(type(writes[i])), i))
 
 

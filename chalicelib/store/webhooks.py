@@ -23,6 +23,10 @@ class DynamoWebhookLog:
     def __init__(self, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._table = Table(table_name, sleep=sleep)
 
+    def seen(self, provider: str, webhook_id: str, *, now: datetime) -> bool:
+        record = self._table.get(_pk(provider, webhook_id), _SK)
+        return record is not None and record.valid_until > microseconds(now)
+
     def remember(self, provider: str, webhook_id: str, *, now: datetime, keep: timedelta) -> bool:
         until = now + keep
         record = self._table.new(
@@ -33,9 +37,6 @@ class DynamoWebhookLog:
         except ConditionFailedError:
             return False
         return True
-
-    def forget(self, provider: str, webhook_id: str) -> None:
-        self._table.delete(_pk(provider, webhook_id), _SK)
 
 
 def _pk(provider: str, webhook_id: str) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from chalicelib.domain.escrow import FileKind, OutputFile, artifacts_prefix, job_prefix
+from chalicelib.domain.escrow import FileKind, OutputFile, artifacts_prefix, job_prefix, missing_shards
 from chalicelib.domain.failures import Failure, FaultKind
 from chalicelib.domain.jobs import DeliverySummary, Job, Phase
 from chalicelib.domain.lifecycle import Change, Note, change, mutate
@@ -73,17 +73,16 @@ def verify(job_id: str, ports: Ports) -> Outcome:
     manifest_key = write_manifest(ports, job, checked, complete=True)
     ports.outputs.delete([state_key])
     now = ports.clock.now()
-    broken = [f for f in checked if f.problem is not None]
     weights = [f for f in checked if f.kind is FileKind.WEIGHTS]
+    failure = _unsound(job, checked, weights)
     summary = DeliverySummary(
         files=len(checked),
         bytes=sum(f.size for f in checked),
         manifest_key=manifest_key,
         weights=tuple(f.path for f in weights),
         verified_files=sum(f.verified for f in checked),
-        verified_at=None if broken or not weights else now,
+        verified_at=None if failure else now,
     )
-    failure = _corrupt(broken) if broken else None if weights else _no_weights(job, checked)
     job = mutate(ports.jobs, job_id, lambda j: _verified(j, summary, failure, now))
     return Outcome(Next.FINISH if job.is_active else Next.DONE, job.wakes)
 
@@ -162,6 +161,22 @@ def _no_weights(job: Job, files: list[OutputFile]) -> Failure:
         advice="Look at the end of the log for publishing errors; earlier checkpoints can be downloaded from the "
         "outputs.",
     )
+
+
+def _unsound(job: Job, checked: list[OutputFile], weights: list[OutputFile]) -> Failure | None:
+    """Why the model is none. A broken file beside it (earlier checkpoint, sample) is noted in the manifest only."""
+    if not weights:
+        return _no_weights(job, checked)
+    missing = missing_shards(f.path for f in weights)
+    if missing:
+        return Failure(
+            code="model_incomplete",
+            kind=FaultKind.PROVIDER,
+            message=f"{len(missing)} parts of the model never arrived: {', '.join(missing[:3])}",
+            advice="What arrived is kept. Look at the end of the log for publishing errors, then submit again.",
+        )
+    broken = [f for f in weights if f.problem is not None]
+    return _corrupt(broken) if broken else None
 
 
 def _corrupt(broken: list[OutputFile]) -> Failure:

@@ -11,29 +11,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
 from chalicelib.domain.failures import Failure, FaultKind, ProviderFault
-from chalicelib.domain.jobs import Job, JobStatus, LaunchIntent, Phase
-from chalicelib.domain.launch_payload import S3Location, index_keys, launch_dataloader, launch_inputs
+from chalicelib.domain.jobs import Job, LaunchIntent, Phase
 from chalicelib.domain.lifecycle import Change, Note, change, mutate
 from chalicelib.domain.ports import Ports, Provider
-from chalicelib.domain.predictions import LaunchRequest, Prediction
+from chalicelib.workflow.adoption import CLOCK_SKEW, adopt, find_tagged, launched
+from chalicelib.workflow.launch_request import CREDENTIAL_MARGIN, build_request
 from chalicelib.workflow.outcome import Next, Outcome
-from chalicelib.workflow.routing import route
+from chalicelib.workflow.routing import back_off, route
 
-#: Creates that failed for certain, or whose fate nobody knows, before the job is given up.
-MAX_CREATES = 40
-#: Pages of the provider's list looked through for our tag; 100 predictions each.
-MAX_PAGES = 30
-#: Clocks differ; the provider's created_at may lie a little before our intent.
-CLOCK_SKEW = timedelta(minutes=5)
-#: Credentials live on behind the provider's deadline, for queueing and publishing. STS allows 36 hours in all.
-CREDENTIAL_MARGIN = timedelta(hours=2)
-MAX_CREDENTIALS = timedelta(hours=36)
+#: How long a provider that refuses, or is throttled or full, is asked again; with the pauses about 40 creates.
+LAUNCH_WITHIN = timedelta(hours=2)
+#: The longest pause a provider's Retry-After can cause.
+MAX_PAUSE = timedelta(minutes=15)
 
 _FINAL_KINDS = frozenset({FaultKind.USER, FaultKind.AUTH, FaultKind.LIMIT})
 
@@ -56,13 +48,14 @@ def launch(job_id: str, ports: Ports) -> Outcome:
         if job.launch is None:
             if job.cancel_requested_at is not None:
                 return None
-        elif now < job.launch.lease_until:
+        elif now < job.launch.lease_until or _paused(job, now):
             return None
         intent = LaunchIntent(
             token=token,
             intended_at=job.launch.intended_at if job.launch else now,
             lease_until=now + timedelta(seconds=ports.limits.launch_lease_seconds),
             looks=job.launch.looks + 1 if job.launch else 0,
+            creates=job.launch.creates if job.launch else 0,
             ambiguous_since=job.launch.ambiguous_since if job.launch else None,
         )
         moved = job.moved(now=now, phase=Phase.LAUNCHING, launch=intent)
@@ -74,53 +67,54 @@ def launch(job_id: str, ports: Ports) -> Outcome:
         # Over, launched, cancelled, or another execution holds the lease: the record says what to do.
         if _leased(job, now):
             return _look_meanwhile(job, provider, ports)
+        if _paused(job, now):
+            return Outcome(_pause(job, now), job.wakes)
         return Outcome(route(job, now), job.wakes)
     earlier = before[0].launch
     outcome = _look(job, earlier, provider, ports, now) if earlier else _look_first(job, provider, ports, now)
-    return _create(job, provider, ports) if outcome is None else outcome
+    return _create(job, token, provider, ports) if outcome is None else outcome
+
+
+def _paused(job: Job, now: datetime) -> bool:
+    """The provider asked for a pause, and there is nothing else to do: no lost answer to look for, no cancel."""
+    intent = job.launch
+    if (
+        job.is_terminal
+        or job.prediction_id is not None
+        or job.failure is not None
+        or job.cancel_requested_at is not None
+    ):
+        return False
+    if intent is None or intent.not_before is None or intent.ambiguous_since is not None:
+        return False
+    return now < intent.not_before
+
+
+def _pause(job: Job, now: datetime) -> Next:
+    """Backs off with the age of the intent, like the polls of a training."""
+    return back_off(now - (job.launch.intended_at if job.launch else job.created_at))
 
 
 def _leased(job: Job, now: datetime) -> bool:
     return job.prediction_id is None and job.launch is not None and now < job.launch.lease_until and job.is_active
 
 
-@dataclass(frozen=True)
-class Search:
-    """``certain`` is False when an entry could not be read or the list did not end: absence proves nothing then."""
-
-    found: tuple[Prediction, ...]
-    certain: bool
-
-
-def find_tagged(provider: Provider, tag: str, since: datetime) -> Search:
-    """The provider's predictions that carry ``tag``, newest first, created since then. Raises ProviderFault."""
-    found: list[Prediction] = []
-    unreadable = 0
-    cursor: str | None = None
-    for _ in range(MAX_PAGES):
-        page = provider.list(created_after=since, cursor=cursor)
-        found += [p for p in page.predictions if tag in p.tags]
-        unreadable += page.unreadable
-        cursor = page.cursor
-        oldest = page.predictions[-1].created_at if page.predictions else None
-        if cursor is None or (oldest is not None and oldest < since):
-            return Search(tuple(found), certain=not unreadable)
-    return Search(tuple(found), certain=False)
-
-
 def _look_first(job: Job, provider: Provider, ports: Ports, now: datetime) -> Outcome | None:
-    """Adopts a prediction that the record should know; None when there is none, which is the rule."""
+    """Adopts a prediction that the record should know; None when there is certainly none, which is the rule."""
     try:
         search = find_tagged(provider, job.job_id, job.created_at - CLOCK_SKEW)
     except ProviderFault as fault:
         return _not_taken(job, fault, ports, now)
-    if not search.found:
-        return None
     try:
-        return _adopt(job, search, provider, ports)
+        if search.found:
+            return Outcome(Next.OBSERVE, adopt(job, search, provider, ports).wakes)
     except ProviderFault:
         job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=now, now=now))
         return Outcome(Next.AWAIT_SHORT, job.wakes)
+    if search.certain:
+        return None
+    job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now))
+    return Outcome(Next.AWAIT_SHORT, job.wakes)
 
 
 def _look_meanwhile(job: Job, provider: Provider, ports: Ports) -> Outcome:
@@ -128,46 +122,53 @@ def _look_meanwhile(job: Job, provider: Provider, ports: Ports) -> Outcome:
     try:
         search = find_tagged(provider, job.job_id, job.created_at - CLOCK_SKEW)
         if search.found:
-            return _adopt(job, search, provider, ports)
+            return Outcome(Next.OBSERVE, adopt(job, search, provider, ports).wakes)
     except ProviderFault:
         pass  # the next look comes in half a minute
     return Outcome(Next.AWAIT_SHORT, job.wakes)
 
 
-def _adopt(job: Job, search: Search, provider: Provider, ports: Ports) -> Outcome:
-    """Raises ProviderFault."""
-    keep = _choose(search.found)
-    for other in search.found:
-        if other.id != keep.id and not other.status.is_over:
-            provider.cancel(other.id)
-    job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, keep, ports.clock.now(), adopted=True))
-    return Outcome(Next.OBSERVE, job.wakes)
-
-
 def _look(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now: datetime) -> Outcome | None:
     """Adopts a prediction created by an earlier try; None means that there is certainly none."""
-    # The earlier holder may have died right after sending, at the very end of its lease.
-    sent_at = earlier.ambiguous_since or earlier.lease_until
     try:
-        search = find_tagged(provider, job.job_id, earlier.intended_at - CLOCK_SKEW)
-        if search.found:
-            return _adopt(job, search, provider, ports)
+        settled = look_for_lost(job, earlier, provider, ports, now)
     except ProviderFault:
         return _look_again(job, earlier, ports, now)
-    if not search.certain or now < sent_at + timedelta(seconds=ports.limits.adopt_settle_seconds):
+    if settled is None:
         return _look_again(job, earlier, ports, now)
+    if settled.prediction_id is not None:
+        return Outcome(Next.OBSERVE, settled.wakes)
     if job.cancel_requested_at is not None:
-        job = mutate(ports.jobs, job.job_id, lambda j: _never_launched(j, now))
+        job = mutate(ports.jobs, job.job_id, lambda j: never_launched(j, now))
         return Outcome(route(job, now), job.wakes)
-    if job.launch is not None and job.launch.looks >= MAX_CREATES:
+    if now > earlier.intended_at + LAUNCH_WITHIN:
         job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, _never_taken(), now))
         return Outcome(route(job, now), job.wakes)
     return None
 
 
+def look_for_lost(job: Job, earlier: LaunchIntent, provider: Provider, ports: Ports, now: datetime) -> Job | None:
+    """The job with the prediction that a lost answer or a dead worker left behind, or without one when there is
+    certainly none; None while nobody can tell. Raises ProviderFault."""
+    # The earlier holder may have died right after sending, at the very end of its lease.
+    sent_at = earlier.ambiguous_since or earlier.lease_until
+    search = find_tagged(provider, job.job_id, earlier.intended_at - CLOCK_SKEW)
+    if search.found:
+        return adopt(job, search, provider, ports)
+    if not search.certain or now < sent_at + timedelta(seconds=ports.limits.adopt_settle_seconds):
+        return None
+    return job
+
+
+def is_surely_over(job: Job, now: datetime) -> bool:
+    """Whether whatever a launch may have created has ended by the provider's own deadline."""
+    intended_at = job.launch.intended_at if job.launch else job.created_at
+    return now > intended_at + timedelta(seconds=job.max_run_seconds) + CREDENTIAL_MARGIN
+
+
 def _look_again(job: Job, earlier: LaunchIntent, ports: Ports, now: datetime) -> Outcome:
     """Waits before the next look; bounded by the deadline of whatever may have been created, which ends by itself."""
-    if now > earlier.intended_at + timedelta(seconds=job.max_run_seconds) + CREDENTIAL_MARGIN:
+    if is_surely_over(job, now):
         job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, _never_taken(), now))
         return Outcome(route(job, now), job.wakes)
     sent_at = earlier.ambiguous_since or earlier.lease_until
@@ -184,34 +185,35 @@ def _never_taken() -> Failure:
     )
 
 
-def _choose(found: Sequence[Prediction]) -> Prediction:
-    """The one to adopt: the oldest that still runs, else one that succeeded, else the newest."""
-    alive = [p for p in found if not p.status.is_over]
-    if alive:
-        return alive[-1]
-    succeeded = [p for p in found if p.status.value == "succeeded"]
-    return succeeded[0] if succeeded else found[0]
-
-
-def _create(job: Job, provider: Provider, ports: Ports) -> Outcome:
+def _create(job: Job, token: str, provider: Provider, ports: Ports) -> Outcome:
     try:
         request = build_request(job, provider, ports)
+        # The last moment at which a cancel costs nothing.
+        latest = mutate(ports.jobs, job.job_id, lambda _: None)
+        if latest.cancel_requested_at is not None or latest.launch is None or latest.launch.token != token:
+            now = ports.clock.now()
+            latest = mutate(ports.jobs, job.job_id, lambda j: never_launched(j, now) if _holds(j, token) else None)
+            return Outcome(route(latest, now), latest.wakes)
         prediction = provider.create(request)
     except ProviderFault as fault:
         now = ports.clock.now()
         if fault.sent:
-            job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=now, now=now))
+            job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=now, now=now, created=True))
             return Outcome(Next.AWAIT_SHORT, job.wakes)
-        return _not_taken(job, fault, ports, now)
+        return _not_taken(job, fault, ports, now, created=True)
     now = ports.clock.now()
-    job = mutate(ports.jobs, job.job_id, lambda j: _launched(j, prediction, now, adopted=False))
+    job = mutate(ports.jobs, job.job_id, lambda j: launched(j, prediction, now, adopted=False))
     if job.prediction_id != prediction.id:
         # The lease ran out while the provider took its time, and somebody adopted or created another one.
         provider.cancel(prediction.id)
     return Outcome(Next.OBSERVE if job.cancel_requested_at else Next.AWAIT_SHORT, job.wakes)
 
 
-def _not_taken(job: Job, fault: ProviderFault, ports: Ports, now: datetime) -> Outcome:
+def _holds(job: Job, token: str) -> bool:
+    return job.launch is not None and job.launch.token == token
+
+
+def _not_taken(job: Job, fault: ProviderFault, ports: Ports, now: datetime, *, created: bool = False) -> Outcome:
     """After a fault that certainly created nothing: final ones end the job, after others the launch is tried again."""
     if fault.kind in _FINAL_KINDS:
         job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, _failure_of(fault), now))
@@ -220,85 +222,43 @@ def _not_taken(job: Job, fault: ProviderFault, ports: Ports, now: datetime) -> O
         note = Note("launch.postponed", f"The launch could not be prepared: {fault.message}")
     else:
         note = Note("provider.refused", f"The provider did not take the training: {fault.message}")
-    job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=None, now=now, note=note))
-    return Outcome(Next.AWAIT_SHORT, job.wakes)
-
-
-def build_request(job: Job, provider: Provider, ports: Ports) -> LaunchRequest:
-    """The launch request with fresh temporary credentials, prefix-scoped and bound to this job.
-
-    Writes the empty indices that the trainer looks for. Raises ProviderFault with ``sent`` False."""
-    job_input = ports.jobs.get_input(job.job_id)
-    if job_input is None:
-        raise ProviderFault("The job's input is missing.", kind=FaultKind.USER, code="input_missing", sent=False)
-    scratch = scratch_prefix(job.owner, job.job_id)
-    output_prefix = artifacts_prefix(job.owner, job.job_id)
-    credentials = ports.broker.scoped(
-        name=job.job_id,
-        read_prefixes=sorted({d.prefix for d in job.datasets}),
-        scratch_prefix=scratch,
-        write_prefix=output_prefix,
-        duration=min(timedelta(seconds=job.max_run_seconds) + CREDENTIAL_MARGIN, MAX_CREDENTIALS),
+    pause = min(timedelta(seconds=fault.retry_after), MAX_PAUSE) if fault.retry_after else None
+    job = mutate(
+        ports.jobs,
+        job.job_id,
+        lambda j: _lease_back(j, ambiguous=None, now=now, note=note, created=created, pause=pause),
     )
-
-    def location(bucket: str, prefix: str) -> S3Location:
-        return S3Location(
-            bucket=bucket,
-            prefix=prefix,
-            endpoint_url=ports.trainer_storage.endpoint_url,
-            region=ports.trainer_storage.region,
-            access_key_id=credentials.access_key_id,
-            secret_access_key=credentials.secret_access_key,
-            session_token=credentials.session_token,
-        )
-
-    locations = {d.entry_id: location(ports.dataset_files.bucket, d.prefix) for d in job.datasets}
-    for key in index_keys(job_input.dataloader, locations, scratch):
-        ports.dataset_files.put(key, b"{}", content_type="application/json")
-    return LaunchRequest(
-        tag=job.job_id,
-        profile=provider.profiles[job.hardware_profile],
-        inputs=launch_inputs(
-            job_input.config,
-            launch_dataloader(job_input.dataloader, locations, scratch),
-            output=location(ports.outputs.bucket, output_prefix),
-            job_id=job.job_id,
-            run_name=job.run_name or job.job_id,
-        ),
-        webhook_url=f"{ports.facts.public_url()}/api/webhooks/{job.provider}?job={job.job_id}",
-        max_run_seconds=job.max_run_seconds,
-    )
+    return Outcome(_pause(job, now), job.wakes)
 
 
-def _launched(job: Job, prediction: Prediction, now: datetime, *, adopted: bool) -> Change | None:
-    if job.is_terminal or job.prediction_id is not None:
-        return None
-    moved = job.moved(
-        now=now,
-        status=JobStatus.QUEUED,
-        prediction_id=prediction.id,
-        launched_at=prediction.created_at or now,
-        deadline=prediction.deadline or now + timedelta(seconds=job.max_run_seconds),
-        provider_status=None if prediction.status.is_over else prediction.raw_status,
-    )
-    if adopted:
-        note = Note("job.adopted", "A prediction of an earlier try was adopted", {"prediction_id": prediction.id})
-    else:
-        note = Note("job.launched", "The provider took the training", {"prediction_id": prediction.id})
-    return change(moved, now, note)
-
-
-def _lease_back(job: Job, *, ambiguous: datetime | None, now: datetime, note: Note | None = None) -> Change | None:
+def _lease_back(
+    job: Job,
+    *,
+    ambiguous: datetime | None,
+    now: datetime,
+    note: Note | None = None,
+    created: bool = False,
+    pause: timedelta | None = None,
+) -> Change | None:
     if job.is_terminal or job.launch is None or job.prediction_id is not None:
         return None
-    intent = job.launch.model_copy(update={"lease_until": now, "ambiguous_since": ambiguous})
-    notes = [note] if note else []
+    intent = job.launch.model_copy(
+        update={
+            "lease_until": now,
+            "ambiguous_since": ambiguous,
+            "creates": job.launch.creates + int(created),
+            "not_before": now + pause if pause else None,
+        }
+    )
+    # One event for a run of refusals, or a throttled launch would fill the timeline.
+    notes = [note] if note and job.launch.creates <= 1 else []
     if ambiguous is not None and job.launch.ambiguous_since is None:
         notes.append(Note("provider.no_answer", "The provider's answer was lost; looking before trying again"))
     return change(job.moved(now=now, launch=intent), now, *notes)
 
 
-def _never_launched(job: Job, now: datetime) -> Change | None:
+def never_launched(job: Job, now: datetime) -> Change | None:
+    """Takes the intent back: there is certainly no prediction."""
     if job.is_terminal or job.prediction_id is not None:
         return None
     return change(job.moved(now=now, launch=None), now)

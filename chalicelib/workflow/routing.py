@@ -27,11 +27,15 @@ def route(job: Job, now: datetime) -> Next:
         return Next.FINISH
     if job.prediction_id is None:
         return Next.LAUNCH
-    if job.cancel_requested_at is not None or job.provider_errors:
+    if job.cancel_requested_at is not None or job.provider_errors or job.missing_answers:
         return Next.AWAIT_SHORT
     if job.webhook_seen_at is not None:
         return Next.AWAIT_WEBHOOK
-    age = now - (job.launched_at or job.created_at)
+    return back_off(now - (job.launched_at or job.created_at))
+
+
+def back_off(age: timedelta) -> Next:
+    """The wait before the next look at something that began ``age`` ago."""
     if age < _SHORT_FOR:
         return Next.AWAIT_SHORT
     return Next.AWAIT_MEDIUM if age < _MEDIUM_FOR else Next.AWAIT_LONG

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chalicelib.domain.datasets import VersionStatus
 from chalicelib.domain.failures import Failure, FaultKind
@@ -16,11 +16,12 @@ from chalicelib.workflow.routing import route
 
 
 def prepare(job_id: str, ports: Ports) -> Outcome:
-    """Checks what may have changed since submit: that every dataset version is still there and ready."""
+    """Checks what may have changed since submit: that every dataset version is still there and ready. Of a job that was
+    launched by an earlier attempt there is nothing to check."""
     job = _get(ports, job_id)
     now = ports.clock.now()
     if job.is_terminal or job.prediction_id is not None or job.launch is not None:
-        return Outcome(route(job, now), job.wakes)
+        return Outcome(_resumed(job, now), job.wakes)
     for reference in job.datasets:
         version = ports.datasets.get_version(job.owner, reference.dataset_id, reference.version_id)
         if version is None or version.status is not VersionStatus.READY:
@@ -33,6 +34,12 @@ def prepare(job_id: str, ports: Ports) -> Outcome:
             job = mutate(ports.jobs, job_id, lambda j: record_failure(j, failure, ports))  # noqa: B023 - runs now
             break
     return Outcome(route(job, now), job.wakes)
+
+
+def _resumed(job: Job, now: datetime) -> Next:
+    """Where a new attempt goes on: what came while no workflow lived woke nobody, so it looks before it sleeps."""
+    next_ = route(job, now)
+    return Next.OBSERVE if next_ in WAITS else next_
 
 
 def await_change(job_id: str, task_token: str, waiting: Next, wakes_seen: int, ports: Ports) -> None:

@@ -7,22 +7,26 @@ looked at; every running prediction that carries our tag belongs to an active jo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.failures import Failure, FaultKind, ProviderFault
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, ContendedError, JobGoneError, Note, change, mutate, prediction_is_over
-from chalicelib.domain.ports import Ports, Provider
+from chalicelib.domain.ports import ExecutionState, Ports, Provider
 from chalicelib.domain.predictions import Prediction
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.observation import ObservationService
+from chalicelib.workflow.launch import is_surely_over, look_for_lost, never_launched
 
 logger = logging.getLogger(__name__)
 
 #: A job whose provider was asked within this time is not asked again by the sweeper.
 LOOK_EVERY = timedelta(minutes=4)
+#: One that shall be cancelled is.
+LOOK_SOON = timedelta(seconds=30)
 #: How far back the provider's list is searched for orphans: longer than any training may last.
 ORPHAN_WINDOW = timedelta(hours=40)
 MAX_PAGES = 100
@@ -50,55 +54,91 @@ class SweepReport:
 
 
 def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepReport:
-    """One sweep, at most about ``budget`` long; what it does not reach comes next time (``unfinished``)."""
+    """One sweep, at most about ``budget`` long; what it does not reach comes next time (``unfinished``).
+
+    First what needs no provider, for every active job; then the orphans, in half of the budget; then the provider is
+    asked about the jobs that were not asked about for longest, so a slow provider delays looks and starves none.
+    """
     report = SweepReport()
-    stop_at = ports.clock.now() + budget
+    started = ports.clock.now()
+    stop_at = started + budget
+    due = [job for job in _active(ports, report, stop_at) if _tended(job, ports, report)]
+    for name in providers:
+        provider = ports.providers(name)
+        if provider is not None:
+            _orphans(provider, ports, report, started + budget / 2)
+    for job in sorted(due, key=_asked_at):
+        if ports.clock.now() > stop_at:
+            report.unfinished = True
+            break
+        with _alone(job.job_id, report):
+            _look(job, ports, report)
+    return report
+
+
+def _active(ports: Ports, report: SweepReport, stop_at: datetime) -> Iterator[Job]:
     cursor: str | None = None
     while True:
         page = ports.jobs.list_active(limit=100, cursor=cursor)
         for job in page.jobs:
             if ports.clock.now() > stop_at:
                 report.unfinished = True
-                return report
+                return
             report.active += 1
-            try:
-                _look_after(job, ports, report)
-            except (JobGoneError, ContendedError):
-                continue
-            except ProviderFault:
-                report.provider_errors += 1
-            except Exception:
-                # Whatever is wrong with this job must not keep the sweep from the jobs behind it.
-                logger.exception("sweep: job %s could not be looked after", job.job_id)
-                report.failed += 1
+            yield job
         cursor = page.cursor
         if cursor is None:
-            break
-    for name in providers:
-        provider = ports.providers(name)
-        if provider is None:
-            continue
-        try:
-            _orphans(provider, ports, report, stop_at)
-        except ProviderFault:
-            report.provider_errors += 1
-    return report
+            return
 
 
-def _look_after(job: Job, ports: Ports, report: SweepReport) -> None:
-    fresh = ports.jobs.get(job.job_id)
-    if fresh is None or fresh.is_terminal:
-        return
-    job, now = fresh, ports.clock.now()
+@contextmanager
+def _alone(job_id: str, report: SweepReport) -> Iterator[None]:
+    """Whatever is wrong with one job must not keep the sweep from the others."""
+    try:
+        yield
+    except (JobGoneError, ContendedError):
+        return  # somebody else is at it
+    except ProviderFault:
+        report.provider_errors += 1
+    except Exception:
+        logger.exception("sweep: job %s could not be looked after", job_id)
+        report.failed += 1
+
+
+def _tended(listed: Job, ports: Ports, report: SweepReport) -> bool:
+    """Restarts or wakes the job's workflow when it needs that; True when the provider should be asked about it."""
+    with _alone(listed.job_id, report):
+        job = ports.jobs.get(listed.job_id)
+        if job is None or job.is_terminal:
+            return False
+        now, grace = ports.clock.now(), timedelta(seconds=ports.limits.sweep_grace_seconds)
+        if _is_dead(ports.runner.state(job.job_id, job.attempt), now - (job.attempt_at or job.created_at), grace):
+            _restart(job, ports, report, now)
+            return False
+        if _wake(job, now, ports, report):
+            return False
+        return _due(job, now)
+    return False
+
+
+def _look(job: Job, ports: Ports, report: SweepReport) -> None:
+    seen = ObservationService(ports).observe(job.job_id)
+    report.observed += 1
+    _wake(seen, ports.clock.now(), ports, report)
+
+
+def _wake(job: Job, now: datetime, ports: Ports, report: SweepReport) -> bool:
     grace = timedelta(seconds=ports.limits.sweep_grace_seconds)
-    if now - (job.attempt_at or job.created_at) > grace and not ports.runner.is_running(job.job_id, job.attempt):
-        _restart(job, ports, report, now)
-        return
-    if _due(job, now):
-        job = ObservationService(ports).observe(job.job_id)
-        report.observed += 1
-    if job.task_token is not None and _overslept(job, now, grace) and ports.runner.wake(job.task_token):
-        report.woken += 1
+    if job.task_token is None or not _overslept(job, now, grace) or not ports.runner.wake(job.task_token):
+        return False
+    report.woken += 1
+    return True
+
+
+def _is_dead(state: ExecutionState, age: timedelta, grace: timedelta) -> bool:
+    """Whether an active job has no workflow. One that does not show yet may be starting; one that is over never runs
+    again."""
+    return state is ExecutionState.OVER or (state is ExecutionState.UNKNOWN and age > grace)
 
 
 def _overslept(job: Job, now: datetime, grace: timedelta) -> bool:
@@ -112,8 +152,12 @@ def _overslept(job: Job, now: datetime, grace: timedelta) -> bool:
 def _due(job: Job, now: datetime) -> bool:
     if job.prediction_id is None or prediction_is_over(job):
         return False
-    looked = job.last_confirmed_at or job.launched_at or job.created_at
-    return now - looked > LOOK_EVERY
+    patience = LOOK_SOON if job.cancel_requested_at is not None else LOOK_EVERY
+    return now - _asked_at(job) > patience
+
+
+def _asked_at(job: Job) -> datetime:
+    return job.last_asked_at or job.last_confirmed_at or job.launched_at or job.created_at
 
 
 def _restart(job: Job, ports: Ports, report: SweepReport, now: datetime) -> None:
@@ -152,7 +196,17 @@ def _restart(job: Job, ports: Ports, report: SweepReport, now: datetime) -> None
 
 def _stop(job: Job, ports: Ports) -> None:
     """Ends a job without a workflow: its prediction first, the record when the provider has confirmed."""
-    provider = ports.providers(job.provider)
+    provider, now = ports.providers(job.provider), ports.clock.now()
+    intent = job.launch
+    if job.prediction_id is None and intent is not None:
+        found: Job | None = job
+        if not is_surely_over(job, now):
+            if provider is None or now < intent.lease_until:
+                return
+            found = look_for_lost(job, intent, provider, ports, now)
+        if found is None:
+            return
+        job = found if found.prediction_id else mutate(ports.jobs, job.job_id, lambda j: never_launched(j, now))
     if job.prediction_id is not None and not prediction_is_over(job) and provider is not None:
         provider.cancel(job.prediction_id)
         ObservationService(ports).observe(job.job_id)
@@ -160,21 +214,39 @@ def _stop(job: Job, ports: Ports) -> None:
 
 
 def _orphans(provider: Provider, ports: Ports, report: SweepReport, stop_at: datetime) -> None:
-    """Cancels running predictions that carry our tag but belong to no active job, or to one that has another."""
-    mine = f"{ports.facts.public_url()}/api/webhooks/{provider.name}?"
+    """Cancels running predictions of this stack that belong to no active job, or to one that has another."""
     since = ports.clock.now() - ORPHAN_WINDOW
     cursor: str | None = None
     for _ in range(MAX_PAGES):
-        page = provider.list(created_after=since, cursor=cursor)
+        try:
+            page = provider.list(created_after=since, cursor=cursor)
+        except ProviderFault:
+            report.provider_errors += 1
+            return
         for prediction in page.predictions:
-            ours = prediction.webhook_url is not None and prediction.webhook_url.startswith(mine)
-            if ours and not prediction.status.is_over and _is_orphan(prediction, ports):
+            if (
+                not prediction.status.is_over
+                and _is_ours(prediction, provider, ports)
+                and _is_orphan(prediction, ports)
+            ):
                 report.orphans_found += 1
-                provider.cancel(prediction.id)
+                try:
+                    provider.cancel(prediction.id)
+                except ProviderFault:
+                    report.provider_errors += 1
+                    continue
                 report.orphans_cancelled += 1
         cursor = page.cursor
         if cursor is None or ports.clock.now() > stop_at:
-            break
+            return
+
+
+def _is_ours(prediction: Prediction, provider: Provider, ports: Ports) -> bool:
+    """By our webhook address or, since the provider need not show that, by our bucket among its inputs."""
+    mine = f"{ports.facts.public_url()}/api/webhooks/{provider.name}?"
+    if prediction.webhook_url is not None and prediction.webhook_url.startswith(mine):
+        return True
+    return ports.outputs.bucket in prediction.buckets
 
 
 def _is_orphan(prediction: Prediction, ports: Ports) -> bool:

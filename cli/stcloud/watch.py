@@ -30,6 +30,11 @@ LONGEST = 7 * 24 * 3600.0
 PLAIN_INTERVAL = 60.0
 
 
+def news_of(progress: Progress) -> dict[str, Any]:
+    """What is news when it differs: when somebody looked last is none."""
+    return {k: v for k, v in progress.items() if k not in ("updated_at", "last_confirmed_at")}
+
+
 class Display(Protocol):
     def show(self, progress: Progress, cost: float | None, /) -> None: ...
 
@@ -98,7 +103,7 @@ class Watcher:
             else:
                 silent_since = None
                 self._display.show(progress, self._cost(progress))
-                news = {k: v for k, v in progress.items() if k != "updated_at"}
+                news = news_of(progress)
                 wait = FIRST_WAIT if news != before else min(LAST_WAIT, wait * GROWTH)
                 before = news
             self._sleep(wait)
@@ -155,7 +160,7 @@ class JsonDisplay(SilentDisplay):
         self._last: dict[str, Any] | None = None
 
     def show(self, progress: Progress, _cost: float | None, /) -> None:
-        facts = {k: v for k, v in progress.items() if k != "updated_at"}
+        facts = news_of(progress)
         if facts != self._last:
             self._last = facts
             self._output.line({"type": "progress", **progress})

@@ -68,7 +68,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     from local.emulator.challenges import patch_challenges
     from local.emulator.checkpoint import ministack_checkpointer, patch_sessions
     from local.emulator.codecache import CodeCache
-    from local.emulator.gateway import guarded, patch_binary_media_types
+    from local.emulator.gateway import guarded, patch_api_import
     from local.emulator.lambdas import patch_lambdas
 
     emulator: Any = import_module("ministack.app")
@@ -76,7 +76,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     cache = CodeCache(layout.code)
     cache.prune()
     patch_lambdas(cache)
-    patch_binary_media_types()
+    patch_api_import()
     patch_challenges()
     patch_sessions()
     checkpointer = ministack_checkpointer(layout.services)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import uvicorn
@@ -17,6 +20,7 @@ from local.sandbox.faults import FaultPlan, PlanError
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 2
+PARENT_CHECK_SECONDS = 0.5
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,6 +35,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--retention-seconds", type=float, default=3600.0)
     parser.add_argument("--creates-per-minute", type=int, default=600, help="0: no limit")
     parser.add_argument("--others-per-minute", type=int, default=3000, help="0: no limit")
+    parser.add_argument("--parent", type=int, help="stop when this process is no longer our parent")
     args = parser.parse_args(argv)
     if not args.token or not args.token.startswith("r8_"):
         parser.error("a token that begins with r8_ is needed (--token or SANDBOX_TOKEN)")
@@ -65,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
             plan=plan,
         )
     )
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=HOST,
         port=args.port,
@@ -76,7 +81,19 @@ def main(argv: list[str] | None = None) -> int:
         timeout_graceful_shutdown=STOP_SECONDS,
         server_header=False,
     )
-    return 0
+    server = uvicorn.Server(config)
+    if args.parent is not None:
+        threading.Thread(target=_watch_parent, args=(args.parent, server), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else 3
+
+
+def _watch_parent(parent: int, server: uvicorn.Server) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_SECONDS)
+    logging.getLogger("sandbox").warning("The process that started the sandbox is gone; stopping")
+    server.should_exit = True
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from local.sandbox.webhooks import Message, new_message_id
 PAGE_SIZE = 100
 #: Replicate sends ``output`` and ``logs`` webhooks at most this often.
 THROTTLE = timedelta(milliseconds=500)
+#: How often a sign of life is left while something runs: by as much a crash may shorten a run.
+HEARTBEAT = timedelta(seconds=1)
 logger = logging.getLogger("sandbox")
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -56,6 +58,8 @@ class Engine:
     _runs: dict[str, Run] = field(default_factory=dict)
     _logs_sent: dict[str, tuple[datetime, int]] = field(default_factory=dict)
     _created: int = 0
+    _beaten_at: datetime | None = None
+    _recovered_at: datetime | None = None
 
     # -- the API's verbs ------------------------------------------------------------------------------------------
 
@@ -121,15 +125,19 @@ class Engine:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def recover(self) -> list[str]:
-        """After a start: what ran when the server died has failed, what waited waits again, terminal webhooks that
-        nobody got are sent. Returns the names of unreadable record files."""
+        """After a start: what ran when the server died has failed at that moment, what waited waits again, terminal
+        webhooks that nobody got are sent. Returns the names of unreadable record files."""
+        now = self._recovered_at = self.clock()
+        last_seen = self.store.last_heartbeat()
         predictions, broken = self.store.load()
         self.store.clean_work()
         self._all = {p.id: p for p in predictions}
         self._created = max((p.ordinal for p in predictions), default=0)
         for prediction in predictions:
             if prediction.status is Status.PROCESSING:
-                self._end(prediction, Status.FAILED, error=INTERRUPTED)
+                # Nobody trained while the server was down, so nobody pays for that time.
+                died_at = min(now, prediction.sign_of_life(last_seen))
+                self._end(prediction, Status.FAILED, error=INTERRUPTED, at=died_at)
             elif prediction.terminal_webhook == "pending":
                 self._webhook(prediction, "completed")
         return broken
@@ -143,9 +151,13 @@ class Engine:
                 self._tick(prediction, now)
             except Exception:
                 logger.exception("Prediction %s could not be moved on", prediction.id)
+        if self._runs and (self._beaten_at is None or now >= self._beaten_at + HEARTBEAT):
+            self._beat(now)
 
     def stop(self) -> None:
         """Kills the trainers; their predictions stay recorded as running, so that ``recover`` fails them."""
+        if self._runs:
+            self._beat(self.clock())
         for run in self._runs.values():
             run.kill()
         self._runs.clear()
@@ -191,10 +203,21 @@ class Engine:
             self._tick_starting(prediction, now)
         elif prediction.status is Status.PROCESSING:
             self._tick_processing(prediction, now)
-        elif not prediction.data_removed and now >= (prediction.completed_at or now) + self.options.retention:
+        elif not prediction.data_removed and now >= self._kept_from(prediction, now) + self.options.retention:
             prediction.remove_data()
             self.store.save(prediction)
             self.store.delete_log(prediction.id)
+
+    def _kept_from(self, prediction: Prediction, now: datetime) -> datetime:
+        """Its end, or our start where that was later: while we were down nobody could fetch its data."""
+        return max(prediction.completed_at or now, self._recovered_at or prediction.created_at)
+
+    def _beat(self, now: datetime) -> None:
+        self._beaten_at = now
+        try:
+            self.store.heartbeat(now)
+        except OSError as error:
+            logger.warning("No sign of life could be left: %s", error)
 
     def _tick_starting(self, prediction: Prediction, now: datetime) -> None:
         if prediction.fault("abort") is not None or _passed(prediction.deadline, now):
@@ -236,12 +259,21 @@ class Engine:
         else:
             self._webhook_logs(prediction, now)
 
-    def _end(self, prediction: Prediction, status: Status, *, error: str | None = None, output: Any = None) -> None:
-        """Kills what runs first: when a prediction is over, nothing of it runs any more."""
+    def _end(
+        self,
+        prediction: Prediction,
+        status: Status,
+        *,
+        error: str | None = None,
+        output: Any = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Kills what runs first: when a prediction is over, nothing of it runs any more. ``at`` is when it ended (None:
+        now)."""
         run = self._runs.pop(prediction.id, None)
         if run is not None:
             run.kill()
-        prediction.move(status, self.clock(), error=error, output=output)
+        prediction.move(status, at or self.clock(), error=error, output=output)
         if prediction.terminal_webhook == "pending":
             prediction.terminal_webhook_id = new_message_id()
         self.store.save(prediction)

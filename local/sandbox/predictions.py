@@ -103,6 +103,11 @@ class Prediction:
         self.error = error
         self.output = output
 
+    def sign_of_life(self, heartbeat: datetime | None) -> datetime:
+        """When it surely ran last, of a run whose server died: the server's last heartbeat, at least its own start."""
+        began = self.started_at or self.created_at
+        return began if heartbeat is None else max(began, heartbeat)
+
     def remove_data(self) -> None:
         """Retention: input and output go, metrics and status stay. The log file is the store's to delete."""
         self.input, self.output, self.data_removed = {}, None, True

@@ -1,4 +1,4 @@
-"""What survives a restart: one JSON file and one log file per prediction, and the webhook secret."""
+"""What survives a restart: one JSON file and one log file per prediction, the webhook secret, a sign of life."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import secrets
 import shutil
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
+from local.sandbox.clock import iso, parse_iso
 from local.sandbox.predictions import Prediction
 
 MAX_LOG_BYTES = 4 * 1024 * 1024
@@ -93,6 +95,16 @@ class Store:
             for path in folder.iterdir():
                 path.unlink(missing_ok=True)
         self.clean_work()
+
+    def heartbeat(self, now: datetime) -> None:
+        """Leaves ``now`` for whoever starts after us. Raises OSError."""
+        self._write(self._root / "heartbeat", iso(now))
+
+    def last_heartbeat(self) -> datetime | None:
+        try:
+            return parse_iso((self._root / "heartbeat").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
 
     def webhook_secret(self) -> str:
         """``whsec_`` and 24 random bytes in base64, made once."""

@@ -17,7 +17,7 @@ def announcement(ports: Ports, *, detached: bool) -> str:
         f"  Console       {url}",
         f"  API           {url}/api/cloud      its description: {url}/docs",
         f"  AWS emulator  {ports.emulator_url}      key test, secret test, region us-east-1",
-        f"  Sandbox GPU   {ports.sandbox_url}      stands for Replicate; nothing is billed",
+        f"  Sandbox       {ports.sandbox_url}      stands for Replicate; nothing is billed",
         "",
         "Try next:",
         f"  curl {url}/api/cloud/jobs",

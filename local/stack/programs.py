@@ -56,7 +56,7 @@ def sandbox(layout: Layout, ports: Ports) -> Program:
         name="sandbox provider",
         command=(
             str(layout.python), "-m", "local.sandbox", "--port", str(ports.sandbox),
-            "--data-dir", str(layout.sandbox_state),
+            "--data-dir", str(layout.sandbox_state), "--parent", str(os.getpid()),
         ),
         log=layout.log("sandbox"),
         healthy=lambda: answers(f"{ports.sandbox_url}/v1/account", {"Authorization": f"Bearer {token}"}),

@@ -143,6 +143,18 @@ def test_a_duration_out_of_bounds_is_refused(broker: CredentialsBroker, duration
         broker.scoped(**ASKED | {"duration": duration})
 
 
+@pytest.mark.parametrize(("count", "length"), [(8, 90), (20, 8), (5, 98)])
+def test_what_would_not_fit_is_known_without_asking(broker: CredentialsBroker, count: int, length: int) -> None:
+    asked = {k: v for k, v in ASKED.items() if k.endswith(("prefix", "prefixes"))}
+    broker.check(**asked)
+    too_much = [f"alice/{'d' * length}{i:02}/v-{i:020x}/" for i in range(count)]
+    for call, rest in ((broker.check, {}), (broker.scoped, {"name": JOB, "duration": timedelta(hours=1)})):
+        with pytest.raises(ProviderFault) as caught:
+            call(**asked | {"read_prefixes": too_much} | rest)  # type: ignore[operator]
+        assert (caught.value.code, caught.value.kind) == ("too_many_datasets", FaultKind.USER)
+        assert caught.value.sent is False
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"read_prefixes": ["alice/photos/v-0001"]}, {"read_prefixes": ["alice/*/"]}, {"scratch_prefix": ""},

@@ -11,7 +11,7 @@ from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
 from chalicelib.domain.ports import DatasetStore, InvalidCursorError, StaleRecordError
 from tests.support.jobs import NOW, OWNER, together
 
-READY, UPLOADING = VersionStatus.READY, VersionStatus.UPLOADING
+READY, UPLOADING, DELETING = VersionStatus.READY, VersionStatus.UPLOADING, VersionStatus.DELETING
 
 
 def a_dataset(dataset_id: str = "photos", *, owner: str = OWNER, at: datetime = NOW, **changes: Any) -> Dataset:
@@ -38,18 +38,51 @@ def a_version(
 
 
 # --- datasets -----------------------------------------------------------------------------------------------------
+def changed(dataset: Dataset, seconds: int = 1, **changes: Any) -> Dataset:
+    return dataset.changed(NOW + timedelta(seconds=seconds), **changes)
+
+
 def test_a_dataset_is_created_replaced_and_deleted(dataset_store: DatasetStore) -> None:
     assert dataset_store.get_dataset(OWNER, "photos") is None
     dataset_store.put_dataset(a_dataset())
     assert dataset_store.get_dataset(OWNER, "photos") == a_dataset()
-    second = a_dataset(latest_version="v-1", source_path="/data/photos", updated_at=NOW + timedelta(seconds=1))
+    second = changed(a_dataset(), latest_version="v-1", source_path="/data/photos")
     dataset_store.put_dataset(second)
     assert dataset_store.get_dataset(OWNER, "photos") == second
     assert dataset_store.get_dataset("other", "photos") is None
-    dataset_store.delete_dataset(OWNER, "photos")
+    dataset_store.delete_dataset(second)
     assert dataset_store.get_dataset(OWNER, "photos") is None
     assert dataset_store.find_by_source(OWNER, "/data/photos") is None
-    dataset_store.delete_dataset(OWNER, "photos")
+    dataset_store.delete_dataset(second)
+
+
+def test_a_dataset_that_somebody_else_changed_is_not_overwritten(dataset_store: DatasetStore) -> None:
+    first = a_dataset(source_path="/p")
+    dataset_store.put_dataset(first)
+    second = changed(first, latest_version="v-1")
+    dataset_store.put_dataset(second)
+    again = a_dataset(latest_version="v-0")
+    for late in (again, changed(first, latest_version="v-0"), changed(changed(second))):
+        with pytest.raises(StaleRecordError):
+            dataset_store.put_dataset(late)
+    with pytest.raises(StaleRecordError):
+        dataset_store.delete_dataset(first)
+    assert dataset_store.get_dataset(OWNER, "photos") == dataset_store.find_by_source(OWNER, "/p") == second
+
+
+def test_a_dataset_made_anew_is_not_taken_for_the_one_before(dataset_store: DatasetStore) -> None:
+    old = a_dataset(source_path="/p")
+    dataset_store.put_dataset(old)
+    dataset_store.delete_dataset(old)
+    with pytest.raises(StaleRecordError):
+        dataset_store.put_dataset(changed(old))
+    new = a_dataset(at=NOW + timedelta(seconds=1))
+    dataset_store.put_dataset(new)
+    with pytest.raises(StaleRecordError):
+        dataset_store.put_dataset(changed(old))
+    with pytest.raises(StaleRecordError):
+        dataset_store.delete_dataset(old)
+    assert dataset_store.get_dataset(OWNER, "photos") == new
 
 
 @pytest.mark.parametrize("odd", ["", "x" * 5000, "\ud800", "a b", "photos#"])
@@ -62,7 +95,6 @@ def test_any_id_may_be_asked_for(dataset_store: DatasetStore, odd: str) -> None:
     assert dataset_store.get_version(OWNER, "photos", odd) is None
     assert list(dataset_store.list_versions(OWNER, odd)) == []
     dataset_store.delete_version(OWNER, "photos", odd)
-    dataset_store.delete_dataset(OWNER, odd)
     assert dataset_store.get_dataset(OWNER, "photos") == a_dataset()
 
 
@@ -103,26 +135,28 @@ def test_a_dataset_is_found_by_the_path_it_was_pushed_from(dataset_store: Datase
 
 
 def test_of_several_from_one_path_the_one_updated_last_is_found(dataset_store: DatasetStore) -> None:
-    def named(name: str, seconds: int) -> Dataset:
-        return a_dataset(name, source_path="/p", updated_at=NOW + timedelta(seconds=seconds))
-
-    dataset_store.put_dataset(named("a", 3))
-    dataset_store.put_dataset(named("b", 1))
-    assert dataset_store.find_by_source(OWNER, "/p") == named("a", 3)
-    dataset_store.put_dataset(named("b", 5))
-    assert dataset_store.find_by_source(OWNER, "/p") == named("b", 5)
-    dataset_store.put_dataset(a_dataset("b", source_path="/q", updated_at=NOW + timedelta(seconds=6)))
-    assert dataset_store.find_by_source(OWNER, "/p") == named("a", 3)
-    dataset_store.delete_dataset(OWNER, "a")
+    a = a_dataset("a", source_path="/p", updated_at=NOW + timedelta(seconds=3))
+    b = a_dataset("b", source_path="/p", updated_at=NOW + timedelta(seconds=1))
+    dataset_store.put_dataset(a)
+    dataset_store.put_dataset(b)
+    assert dataset_store.find_by_source(OWNER, "/p") == a
+    b = changed(b, 5)
+    dataset_store.put_dataset(b)
+    assert dataset_store.find_by_source(OWNER, "/p") == b
+    b = changed(b, 6, source_path="/q")
+    dataset_store.put_dataset(b)
+    assert dataset_store.find_by_source(OWNER, "/p") == a
+    dataset_store.delete_dataset(a)
     assert dataset_store.find_by_source(OWNER, "/p") is None
-    dataset_store.put_dataset(a_dataset("b", source_path=None, updated_at=NOW + timedelta(seconds=7)))
+    dataset_store.put_dataset(changed(b, 7, source_path=None))
     assert dataset_store.find_by_source(OWNER, "/q") is None
 
 
-def test_parallel_pushes_from_different_paths_leave_one_way_back(dataset_store: DatasetStore) -> None:
+def test_of_parallel_pushes_from_different_paths_one_wins_and_leaves_one_way_back(dataset_store: DatasetStore) -> None:
     paths = [f"/p{i}" for i in range(6)]
     results = together(6, lambda i: dataset_store.put_dataset(a_dataset(source_path=paths[i])))
-    assert results == [None] * 6
+    assert results.count(None) == 1
+    assert sum(isinstance(r, StaleRecordError) for r in results) == 5
     stored = dataset_store.get_dataset(OWNER, "photos")
     assert stored is not None
     found = {path: dataset_store.find_by_source(OWNER, path) for path in paths}
@@ -147,26 +181,67 @@ def test_parallel_creations_agree_on_one_version(dataset_store: DatasetStore) ->
 
 def test_a_version_is_updated(dataset_store: DatasetStore) -> None:
     dataset_store.create_version(a_version())
-    half = a_version(checked=2)
+    half = a_version().changed(checked=2)
     dataset_store.update_version(half)
     assert dataset_store.get_version(OWNER, "photos", "v-1") == half
-    ready = a_version(checked=3, status=READY, completed_at=NOW)
+    ready = half.changed(checked=3, status=READY, completed_at=NOW)
     dataset_store.update_version(ready)
     assert dataset_store.get_version(OWNER, "photos", "v-1") == ready
     assert list(dataset_store.list_versions(OWNER, "photos")) == [ready]
-    again = ready.model_copy(update={"completed_at": NOW + timedelta(seconds=1)})
-    dataset_store.update_version(again)
-    assert dataset_store.get_version(OWNER, "photos", "v-1") == again
 
 
-def test_ready_never_becomes_uploading_again(dataset_store: DatasetStore) -> None:
+def test_a_version_that_somebody_else_changed_is_not_overwritten(dataset_store: DatasetStore) -> None:
     dataset_store.create_version(a_version())
-    ready = a_version(checked=3, status=READY)
-    dataset_store.update_version(ready)
+    doomed = a_version().changed(status=DELETING)
+    dataset_store.update_version(doomed)
+    for late in (a_version().changed(status=READY), a_version(status=READY), doomed.changed().changed()):
+        with pytest.raises(StaleRecordError):
+            dataset_store.update_version(late)
     with pytest.raises(StaleRecordError):
-        dataset_store.update_version(a_version(checked=1))
-    assert dataset_store.get_version(OWNER, "photos", "v-1") == ready
-    assert list(dataset_store.list_versions(OWNER, "photos")) == [ready]
+        dataset_store.delete_version(OWNER, "photos", "v-1", revision=1)
+    assert dataset_store.get_version(OWNER, "photos", "v-1") == doomed
+    assert list(dataset_store.list_versions(OWNER, "photos")) == [doomed]
+    dataset_store.delete_version(OWNER, "photos", "v-1", revision=2)
+    assert dataset_store.get_version(OWNER, "photos", "v-1") is None
+    dataset_store.delete_version(OWNER, "photos", "v-1", revision=2)
+
+
+def test_of_a_completion_and_a_deletion_at_once_one_wins(dataset_store: DatasetStore) -> None:
+    dataset_store.create_version(a_version())
+    news = [a_version().changed(status=status) for status in (READY, DELETING) * 4]
+    results = together(8, lambda i: dataset_store.update_version(news[i]))
+    assert results.count(None) == 1
+    assert sum(isinstance(r, StaleRecordError) for r in results) == 7
+    assert dataset_store.get_version(OWNER, "photos", "v-1") == news[results.index(None)]
+
+
+def test_versions_that_are_not_ready_are_listed_oldest_first(dataset_store: DatasetStore) -> None:
+    def unfinished(before: int = 100, **options: Any) -> list[str]:
+        found = dataset_store.list_unfinished(created_before=NOW + timedelta(seconds=before), **options)
+        return [f"{v.owner}/{v.dataset_id}/{v.version_id}/{v.status.value}/{v.revision}" for v in found]
+
+    def at(seconds: int, **changes: Any) -> DatasetVersion:
+        version = a_version(created_at=NOW + timedelta(seconds=seconds), **changes)
+        return dataset_store.create_version(version)
+
+    assert unfinished() == []
+    b, a, c = at(2, version_id="v-b"), at(1, version_id="v-a", owner="other"), at(3, dataset_id="more")
+    assert unfinished() == [
+        "other/photos/v-a/uploading/1",
+        "local/photos/v-b/uploading/1",
+        "local/more/v-1/uploading/1",
+    ]
+    assert unfinished(limit=1) == ["other/photos/v-a/uploading/1"]
+    assert unfinished(before=2) == ["other/photos/v-a/uploading/1"]
+    b = b.changed(status=READY)
+    dataset_store.update_version(b)
+    dataset_store.update_version(a.changed(checked=1))
+    dataset_store.delete_version(c.owner, c.dataset_id, c.version_id)
+    assert unfinished() == ["other/photos/v-a/uploading/2"]
+    dataset_store.update_version(b.changed(status=DELETING))
+    assert unfinished() == ["other/photos/v-a/uploading/2", "local/photos/v-b/deleting/3"]
+    dataset_store.delete_version(b.owner, b.dataset_id, b.version_id, revision=3)
+    assert unfinished() == ["other/photos/v-a/uploading/2"]
 
 
 def test_a_version_that_was_deleted_meanwhile_is_not_brought_back(dataset_store: DatasetStore) -> None:
@@ -174,7 +249,7 @@ def test_a_version_that_was_deleted_meanwhile_is_not_brought_back(dataset_store:
     dataset_store.delete_version(OWNER, "photos", "v-1")
     for status in (READY, UPLOADING):
         with pytest.raises(StaleRecordError):
-            dataset_store.update_version(a_version(status=status))
+            dataset_store.update_version(a_version().changed(status=status))
     assert dataset_store.get_version(OWNER, "photos", "v-1") is None
     assert list(dataset_store.list_versions(OWNER, "photos")) == []
     dataset_store.delete_version(OWNER, "photos", "v-1")
@@ -200,7 +275,7 @@ def test_a_thousand_versions_at_most(dataset_store: DatasetStore) -> None:
 def test_datasets_and_versions_live_apart(dataset_store: DatasetStore) -> None:
     dataset_store.put_dataset(a_dataset(latest_version="v-1"))
     dataset_store.create_version(a_version())
-    dataset_store.delete_dataset(OWNER, "photos")
+    dataset_store.delete_dataset(a_dataset())
     assert dataset_store.get_version(OWNER, "photos", "v-1") == a_version()
     dataset_store.put_dataset(a_dataset())
     dataset_store.delete_version(OWNER, "photos", "v-1")

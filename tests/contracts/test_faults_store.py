@@ -174,17 +174,19 @@ def test_an_interrupted_removal_is_finished_by_repeating_it(store: DynamoJobStor
     job = submit(store, a_job(idempotency_hash="k" * 64), key=a_key(), events=[an_event("job1", 1)])
     done = over(job)
     store.save(done)
+    store.delete(done)
     proxy.plan += [Refuse("TransactWriteItems")] * SDK_TRIES
     with pytest.raises(Unavailable):
-        store.delete(done)
+        store.forget("job1")
+    assert [deleted.job_id for deleted in store.list_deleted()] == ["job1"]
     assert store.get("job1") is None
     assert store.list(JobFilter(owner=OWNER), limit=10).jobs == ()
     with pytest.raises(StaleRecordError):
         store.save(moved(job, run_name="late"), events=[an_event("job1", 2)])
-    store.delete(done)
+    store.forget("job1")
     assert store.get_input("job1") is None
     assert list(store.events("job1")) == []
-    assert store.find_idempotency(OWNER, "k" * 64, NOW) is None
+    assert list(store.list_deleted()) == []
 
 
 def test_a_dataset_and_its_way_back_are_one_write(
@@ -195,7 +197,7 @@ def test_a_dataset_and_its_way_back_are_one_write(
     store.put_dataset(a_dataset(source_path="/old"))
     proxy.plan += [Refuse("TransactWriteItems")] * SDK_TRIES
     with pytest.raises(Unavailable):
-        store.put_dataset(a_dataset(source_path="/new"))
+        store.put_dataset(a_dataset(source_path="/old").changed(NOW, source_path="/new"))
     assert store.get_dataset(OWNER, "photos") == a_dataset(source_path="/old")
     assert store.find_by_source(OWNER, "/old") == a_dataset(source_path="/old")
     assert store.find_by_source(OWNER, "/new") is None

@@ -9,20 +9,22 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.datasets import VersionStatus
 from chalicelib.domain.idempotency import LIFETIME
 from chalicelib.domain.jobs import JobStatus
-from chalicelib.domain.ports import JobFilter
+from chalicelib.domain.ports import JobFilter, StaleRecordError
 from chalicelib.store import DynamoConfigStore, DynamoDatasetStore, DynamoJobStore, DynamoWebhookLog
 from chalicelib.store.listing import JobListing
 from chalicelib.store.table import Table
 from tests.contracts.test_config_store import a_config
 from tests.contracts.test_dataset_store import a_dataset, a_version
+from tests.contracts.test_datasets_of_jobs_store import a_job_of
 from tests.support.emulator import Emulator
-from tests.support.jobs import NOW, OWNER, a_job, a_key, an_event, moved, over, submit, trained
+from tests.support.jobs import NOW, OWNER, a_job, a_key, an_event, an_input, moved, over, submit, trained
 from tests.support.tables import JOBS_INDEXES
 
 #: All that the stores may be allowed to do. No Scan, no batches.
-NEEDED = ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"]
+NEEDED = ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem", "Query"]
 
 
 def items(emulator: Emulator, table: str, index: str | None = None) -> list[dict[str, Any]]:
@@ -138,19 +140,24 @@ def test_the_stores_need_no_more_than_their_rights(
     jobs.save(over(launched), events=[an_event("job1", 2)], release_slot=True)
     assert len(jobs.events("job1")) == 2
     jobs.delete(over(launched))
+    assert [deleted.job_id for deleted in jobs.list_deleted()] == ["job1"]
+    jobs.forget("job1")
     jobs.release_slot(OWNER, "job1")
     datasets.put_dataset(a_dataset(source_path="/p"))
     datasets.create_version(a_version())
-    datasets.update_version(a_version(checked=1))
+    datasets.update_version(a_version().changed(checked=1))
+    assert len(datasets.list_unfinished(created_before=NOW + LIFETIME)) == 1
+    datasets.update_version(a_version().changed(checked=1).changed(status=VersionStatus.READY))
+    jobs.submit(a_job_of(a_version(), job_id="job2"), an_input("job2"), [], None, 1, NOW)
     assert datasets.find_by_source(OWNER, "/p") is not None
     assert len(datasets.list_versions(OWNER, "photos")) == 1
     datasets.delete_version(OWNER, "photos", "v-1")
-    datasets.delete_dataset(OWNER, "photos")
+    datasets.delete_dataset(a_dataset(source_path="/p"))
     configs.save(a_config())
     assert configs.list(OWNER) == ([a_config()], None)
     configs.delete(OWNER, "flux")
     assert webhooks.remember("replicate", "m", now=NOW, keep=LIFETIME)
-    webhooks.forget("replicate", "m")
+    assert webhooks.seen("replicate", "m", now=NOW)
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     denied = emulator.client(
@@ -159,3 +166,26 @@ def test_the_stores_need_no_more_than_their_rights(
     with pytest.raises(denied.exceptions.ClientError, match="AccessDenied"):
         denied.scan(TableName=jobs_table)
     denied.close()
+
+
+def test_datasets_and_versions_of_the_first_release_can_be_changed(emulator: Emulator, jobs_table: str) -> None:
+    """They carry no revision, neither in the document nor beside it."""
+    store = DynamoDatasetStore(jobs_table)
+    dataset, version = a_dataset(source_path="/p"), a_version()
+    store.put_dataset(dataset)
+    store.create_version(version)
+    for item in items(emulator, jobs_table):
+        document = json.loads(item["document"]["S"])
+        assert document.pop("revision") == 1
+        item["document"] = {"S": json.dumps(document)}
+        for name in ("version", "write_id"):
+            item.pop(name, None)
+        emulator.client("dynamodb").put_item(TableName=jobs_table, Item=item)
+    assert (store.get_dataset(OWNER, "photos"), store.get_version(OWNER, "photos", "v-1")) == (dataset, version)
+    store.put_dataset(dataset.changed(NOW, source_path="/q"))
+    store.update_version(version.changed(status=VersionStatus.READY))
+    for late in (dataset.changed(NOW), dataset):
+        with pytest.raises(StaleRecordError):
+            store.put_dataset(late)
+    assert store.find_by_source(OWNER, "/p") is None
+    assert store.list_unfinished(created_before=NOW + LIFETIME) == []

@@ -9,7 +9,14 @@ import pytest
 
 from chalicelib.domain.idempotency import LIFETIME
 from chalicelib.domain.jobs import Progress
-from chalicelib.domain.ports import IdempotencyHitError, JobFilter, JobStore, SlotsFullError, StaleRecordError
+from chalicelib.domain.ports import (
+    DeletedJob,
+    IdempotencyHitError,
+    JobFilter,
+    JobStore,
+    SlotsFullError,
+    StaleRecordError,
+)
 from tests.support.jobs import NOW, OWNER, a_job, a_key, an_event, an_input, moved, over, submit, together, trained
 
 EVERYTHING = JobFilter(owner=None)
@@ -181,6 +188,7 @@ def test_a_job_that_is_gone_is_not_saved_again(job_store: JobStore, with_events:
     job_store.delete(job)
     with pytest.raises(StaleRecordError):
         job_store.save(moved(job), events=[an_event("job1", 1)] if with_events else [])
+    job_store.forget("job1")
     assert job_store.get("job1") is None
     assert list(job_store.events("job1")) == []
 
@@ -256,7 +264,7 @@ def test_a_job_is_found_by_its_prediction(job_store: JobStore) -> None:
 
 
 # --- delete -------------------------------------------------------------------------------------------------------
-def test_a_removal_leaves_nothing(job_store: JobStore) -> None:
+def test_a_removal_leaves_nothing_but_the_key_that_a_late_repeat_would_use(job_store: JobStore) -> None:
     job = submit(
         job_store,
         a_job(idempotency_hash="k" * 64),
@@ -267,12 +275,28 @@ def test_a_removal_leaves_nothing(job_store: JobStore) -> None:
     job_store.save(second, events=[an_event("job1", n) for n in range(91, 171)])
     job_store.delete(second)
     assert job_store.get("job1") is None
-    assert job_store.get_input("job1") is None
-    assert list(job_store.events("job1")) == []
-    assert job_store.find_idempotency(OWNER, "k" * 64, NOW) is None
     assert job_store.list(EVERYTHING, limit=10).jobs == ()
     assert job_store.list_active().jobs == ()
+    assert list(job_store.list_deleted()) == [DeletedJob("job1", OWNER)]
     job_store.delete(second)
+    job_store.forget("job1")
+    assert job_store.get_input("job1") is None
+    assert list(job_store.events("job1")) == []
+    assert list(job_store.list_deleted()) == []
+    job_store.forget("job1")
+    assert job_store.find_idempotency(OWNER, "k" * 64, NOW) == a_key()
+    with pytest.raises(IdempotencyHitError):
+        submit(job_store, a_job("job2"), key=a_key("job2"))
+    assert job_store.find_idempotency(OWNER, "k" * 64, NOW + LIFETIME) is None
+
+
+def test_deleted_jobs_are_listed_by_id_until_they_are_forgotten(job_store: JobStore) -> None:
+    for name in ("c", "a", "b"):
+        job_store.delete(submit(job_store, a_job(name, owner=f"of-{name}")))
+    assert [(d.job_id, d.owner) for d in job_store.list_deleted()] == [("a", "of-a"), ("b", "of-b"), ("c", "of-c")]
+    assert [d.job_id for d in job_store.list_deleted(limit=1, after="a")] == ["b"]
+    job_store.forget("b")
+    assert [d.job_id for d in job_store.list_deleted()] == ["a", "c"]
 
 
 def test_a_changed_job_is_not_removed(job_store: JobStore) -> None:
@@ -284,15 +308,8 @@ def test_a_changed_job_is_not_removed(job_store: JobStore) -> None:
     assert job_store.get("job1") == second
     assert job_store.get_input("job1") is not None
     assert len(job_store.events("job1")) == 1
+    assert list(job_store.list_deleted()) == []
     assert job_store.find_idempotency(OWNER, "k" * 64, NOW) is not None
-
-
-def test_a_removal_spares_a_key_that_stands_for_a_newer_job(job_store: JobStore) -> None:
-    end = NOW + LIFETIME
-    old = submit(job_store, a_job("job1", idempotency_hash="k" * 64), key=a_key("job1"))
-    submit(job_store, a_job("job2", idempotency_hash="k" * 64), key=a_key("job2", at=end), now=end)
-    job_store.delete(old)
-    assert job_store.find_idempotency(OWNER, "k" * 64, end) == a_key("job2", at=end)
 
 
 def test_owners_with_strange_names_do_not_meet(job_store: JobStore) -> None:

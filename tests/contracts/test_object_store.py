@@ -189,6 +189,22 @@ def test_a_stream_can_be_left_unread(bucket: Bucket) -> None:
     assert stream.closed
 
 
+@pytest.mark.parametrize("key", ["", "x" * 1025, "é" * 513])
+def test_a_key_that_s3_does_not_take_is_refused_before_it_is_asked(bucket: Bucket, key: str) -> None:
+    with pytest.raises(ValueError, match="not a key"):
+        bucket.store.put(key, b"x")
+    with pytest.raises(ValueError, match="not a key"):
+        bucket.presign(key, b"x")
+
+
+def test_the_longest_key_is_taken(bucket: Bucket) -> None:
+    # In parts: the emulator's disk takes names of 255 bytes at most.
+    key = "/".join(["é" * 100] * 5) + "x" * 20
+    assert len(key.encode()) == 1024
+    bucket.store.put(key, b"x")
+    assert bucket.store.get(key) == b"x"
+
+
 def test_put_replaces(bucket: Bucket) -> None:
     bucket.store.put("k", b"one", content_type="text/plain")
     bucket.store.put("k", b"two", content_type="text/plain")

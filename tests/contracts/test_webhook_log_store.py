@@ -31,12 +31,13 @@ def test_ids_are_told_apart_by_provider_and_to_the_last_character(webhook_log: W
         assert webhook_log.remember(provider, webhook_id, now=NOW, keep=KEEP)
 
 
-def test_a_forgotten_id_counts_again(webhook_log: WebhookLog) -> None:
-    webhook_log.forget("replicate", "msg_1")
+def test_what_was_seen_is_what_is_remembered_and_asking_changes_nothing(webhook_log: WebhookLog) -> None:
+    assert not webhook_log.seen("replicate", "msg_1", now=NOW)
     assert webhook_log.remember("replicate", "msg_1", now=NOW, keep=KEEP)
-    webhook_log.forget("replicate", "msg_1")
-    assert webhook_log.remember("replicate", "msg_1", now=NOW, keep=KEEP)
-    assert not webhook_log.remember("replicate", "msg_1", now=NOW, keep=KEEP)
+    assert webhook_log.seen("replicate", "msg_1", now=NOW)
+    assert webhook_log.seen("replicate", "msg_1", now=NOW + KEEP - TICK)
+    assert not webhook_log.seen("replicate", "msg_1", now=NOW + KEEP)
+    assert not webhook_log.seen("replicate", "msg_2", now=NOW)
 
 
 def test_of_parallel_deliveries_one_counts(webhook_log: WebhookLog) -> None:

@@ -14,7 +14,7 @@ import pytest
 from chalicelib.aws.ambient import SystemClock, UlidSource
 from chalicelib.aws.clients import AccessKey, Clients
 from chalicelib.aws.runner import StepFunctionsRunner, execution_arn
-from chalicelib.domain.ports import WorkflowRunner
+from chalicelib.domain.ports import ExecutionState, WorkflowRunner
 from tests.fakes.clock import FakeClock
 from tests.fakes.machine import VirtualMachine
 from tests.support.emulator import Emulator
@@ -156,10 +156,10 @@ def job_id() -> str:
 
 
 def test_a_started_execution_runs_under_its_name(stage: Stage, job_id: str) -> None:
-    assert not stage.runner.is_running(job_id, 1)
+    assert stage.runner.state(job_id, 1) is ExecutionState.UNKNOWN
     stage.runner.start(job_id, 1)
-    assert stage.runner.is_running(job_id, 1)
-    assert not stage.runner.is_running(job_id, 2)
+    assert stage.runner.state(job_id, 1) is ExecutionState.RUNNING
+    assert stage.runner.state(job_id, 2) is ExecutionState.UNKNOWN
     assert stage.executions(job_id) == [f"{job_id}-1"]
     assert stage.token(job_id, 1)
 
@@ -180,11 +180,11 @@ def test_an_execution_that_is_over_is_not_started_again(stage: Stage, job_id: st
     stage.runner.start(job_id, 1)
     stage.token(job_id, 1)
     stage.fail(job_id, 1)
-    until(lambda: not stage.runner.is_running(job_id, 1))
+    until(lambda: stage.runner.state(job_id, 1) is ExecutionState.OVER)
     stage.runner.start(job_id, 1)
-    assert not stage.runner.is_running(job_id, 1)
+    assert stage.runner.state(job_id, 1) is ExecutionState.OVER
     stage.runner.start(job_id, 2)
-    assert stage.runner.is_running(job_id, 2)
+    assert stage.runner.state(job_id, 2) is ExecutionState.RUNNING
     assert stage.executions(job_id) == [f"{job_id}-1", f"{job_id}-2"]
 
 
@@ -208,7 +208,7 @@ def test_waking_one_job_leaves_the_other_asleep(stage: Stage, job_id: str) -> No
     assert mine != theirs
     assert stage.runner.wake(mine)
     until(lambda: not stage.runner.wake(mine))
-    assert stage.runner.is_running(other, 1)
+    assert stage.runner.state(other, 1) is ExecutionState.RUNNING
     assert stage.runner.wake(theirs)
 
 
@@ -218,7 +218,7 @@ def test_waking_one_job_leaves_the_other_asleep(stage: Stage, job_id: str) -> No
 def test_a_woken_execution_goes_on_to_its_end(step_functions: StepFunctionsStage, job_id: str) -> None:
     step_functions.runner.start(job_id, 1)
     assert step_functions.runner.wake(step_functions.token(job_id, 1))
-    until(lambda: not step_functions.runner.is_running(job_id, 1))
+    until(lambda: step_functions.runner.state(job_id, 1) is ExecutionState.OVER)
     found = step_functions._states.describe_execution(executionArn=execution_arn(step_functions.arn, f"{job_id}-1"))
     assert found["status"] == "SUCCEEDED"
     assert json.loads(found["output"]) == {"job_id": job_id, "attempt": 1}

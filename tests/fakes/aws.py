@@ -13,7 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 from urllib.parse import quote
 
-from chalicelib.domain.ports import ObjectInfo, PresignedPut, TemporaryCredentials
+from chalicelib.domain.failures import FaultKind, ProviderFault
+from chalicelib.domain.ports import MAX_KEY_BYTES, ObjectInfo, PresignedPut, TemporaryCredentials
+
+MAX_POLICY_CHARS = 2048
 
 
 class UploadRefused(Exception):
@@ -26,6 +29,12 @@ def to_base64(sha256_hex: str) -> str:
     if len(digest) != 32 or digest.hex() != sha256_hex:
         raise ValueError("a SHA-256 is 64 lower-case hex digits")
     return base64.b64encode(digest).decode()
+
+
+def _checked(key: str) -> str:
+    if not 0 < len(key.encode()) <= MAX_KEY_BYTES:
+        raise ValueError(f"not a key: {key[:100]!r} has {len(key.encode())} bytes")
+    return key
 
 
 class InMemoryObjectStore:
@@ -43,6 +52,7 @@ class InMemoryObjectStore:
 
     def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
         checksum = to_base64(sha256)
+        key = _checked(key)
         url = f"fake://{self._bucket}/{quote(key)}?put={next(self._serial)}"
         self._puts[url] = (key, size, sha256, now + expires)
         return PresignedPut(url=url, headers={"x-amz-checksum-sha256": checksum}, expires_at=now + expires)
@@ -83,7 +93,7 @@ class InMemoryObjectStore:
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
         with self._lock:
-            self._objects[key] = (data, self.modified_at, hashlib.sha256(data).hexdigest())
+            self._objects[_checked(key)] = (data, self.modified_at, hashlib.sha256(data).hexdigest())
 
     def list(self, prefix: str, *, start_after: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
         with self._lock:
@@ -124,6 +134,7 @@ class FakeBroker:
         write_prefix: str,
         duration: timedelta,
     ) -> TemporaryCredentials:
+        self.check(read_prefixes=read_prefixes, scratch_prefix=scratch_prefix, write_prefix=write_prefix)
         for prefix in (*read_prefixes, scratch_prefix, write_prefix):
             if not prefix.endswith("/") or "*" in prefix:
                 raise ValueError(f"not a key prefix to give access to: {prefix!r}")
@@ -139,6 +150,11 @@ class FakeBroker:
             }
         )
         return TemporaryCredentials("AKFAKE", "secret", "session", self.now + duration)
+
+    def check(self, *, read_prefixes: Sequence[str], scratch_prefix: str, write_prefix: str) -> None:
+        # About what a session policy has: each prefix twice, and the words around them.
+        if 900 + sum(2 * len(prefix) + 60 for prefix in read_prefixes) > MAX_POLICY_CHARS:
+            raise ProviderFault("too many datasets", kind=FaultKind.USER, code="too_many_datasets", sent=False)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.lifecycle import JobGoneError
+from chalicelib.domain.ports import ExecutionState
 from chalicelib.workflow import delivery, steps
 from chalicelib.workflow.launch import launch
 from chalicelib.workflow.outcome import WAITS, Next, Outcome
@@ -70,9 +71,11 @@ class VirtualMachine:
         execution = Execution(job_id, attempt, due=self._clock.now())
         self.executions.setdefault(execution.name, execution)
 
-    def is_running(self, job_id: str, attempt: int) -> bool:
+    def state(self, job_id: str, attempt: int) -> ExecutionState:
         found = self.executions.get(f"{job_id}-{attempt}")
-        return found is not None and found.status == "RUNNING"
+        if found is None:
+            return ExecutionState.UNKNOWN
+        return ExecutionState.RUNNING if found.status == "RUNNING" else ExecutionState.OVER
 
     def wake(self, task_token: str) -> bool:
         for execution in self.executions.values():

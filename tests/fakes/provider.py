@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -75,6 +76,7 @@ class FakeProvider:
     max_live: dict[str, int] = field(default_factory=dict)
     name: str = "replicate"
     secret: str = SECRET
+    shows_webhooks: bool = True
 
     @property
     def profiles(self) -> Mapping[str, HardwareProfile]:
@@ -177,8 +179,9 @@ class FakeProvider:
             error=life.error if status is PredictionStatus.FAILED else None,
             output="Training complete" if status is PredictionStatus.SUCCEEDED else None,
             deadline=record.created_at + timedelta(seconds=record.request.max_run_seconds),
-            webhook_url=url,
+            webhook_url=url if self.shows_webhooks else None,
             tags=frozenset(parse_qs(urlsplit(url).query).get("job", [])),
+            buckets=frozenset(_buckets(record.request)),
         )
 
     @staticmethod
@@ -194,3 +197,8 @@ class FakeProvider:
         if ran >= life.run:
             lines.append(life.log_tail or "[CHECKPOINT] Checkpoint saved")
         return "\n".join(lines) + "\n"
+
+
+def _buckets(request: LaunchRequest) -> list[str]:
+    config = json.loads(request.inputs.get("config_json", "{}"))
+    return [target["bucket"] for target in config.get("publishing_config", [])]

@@ -14,6 +14,8 @@ from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
 from chalicelib.domain.ports import (
+    DatasetGoneError,
+    DeletedJob,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
@@ -37,8 +39,12 @@ def _sort_key(job: Job) -> str:
 
 
 class InMemoryJobStore:
-    def __init__(self) -> None:
+    """``datasets`` is the store in the same database, whose versions a submit looks at."""
+
+    def __init__(self, datasets: InMemoryDatasetStore | None = None) -> None:
         self._lock = threading.RLock()
+        self._datasets = datasets or InMemoryDatasetStore()
+        self._deleted: dict[str, DeletedJob] = {}
         self._jobs: dict[str, Job] = {}
         self._inputs: dict[str, JobInput] = {}
         self._events: dict[str, list[JobEvent]] = {}
@@ -48,7 +54,7 @@ class InMemoryJobStore:
 
     def backup(self) -> Callable[[], None]:
         """What is stored now; calling the answer brings it back, as a restored backup or a killed emulator does."""
-        parts = ("_jobs", "_inputs", "_events", "_keys", "_slots", "_budgets")
+        parts = ("_jobs", "_inputs", "_events", "_keys", "_slots", "_budgets", "_deleted")
         with self._lock:
             kept = copy.deepcopy({name: getattr(self, name) for name in parts})
 
@@ -69,7 +75,8 @@ class InMemoryJobStore:
         budget: BudgetHold | None = None,
     ) -> None:
         hold = checked_hold(job, budget)
-        with self._lock:
+        # One lock for both stores, as one transaction covers both: versions don't change while this one is held.
+        with self._lock, self._datasets.lock:
             if idempotency is not None:
                 known = self.find_idempotency(idempotency.owner, idempotency.key_hash, now)
                 if known is not None:
@@ -79,6 +86,10 @@ class InMemoryJobStore:
             holders = self._slots.setdefault(job.owner, set())
             if len(holders) >= slot_limit:
                 raise SlotsFullError(job.owner)
+            for wanted in job.datasets:
+                version = self._datasets.get_version(job.owner, wanted.dataset_id, wanted.version_id)
+                if version is None or version.status is not VersionStatus.READY:
+                    raise DatasetGoneError(job.job_id)
             if job.job_id in self._jobs:
                 raise StaleRecordError(job.job_id)
             holders.add(job.job_id)
@@ -158,12 +169,18 @@ class InMemoryJobStore:
             if current is not None and current.version != job.version:
                 raise StaleRecordError(job.job_id)
             self._jobs.pop(job.job_id, None)
-            self._inputs.pop(job.job_id, None)
-            self._events.pop(job.job_id, None)
-            if job.idempotency_hash is not None:
-                record = self._keys.get((job.owner, job.idempotency_hash))
-                if record is not None and record.job_id == job.job_id:
-                    del self._keys[job.owner, job.idempotency_hash]
+            self._deleted[job.job_id] = DeletedJob(job.job_id, job.owner)
+
+    def list_deleted(self, *, limit: int = 100, after: str | None = None) -> Sequence[DeletedJob]:
+        with self._lock:
+            found = sorted(job_id for job_id in self._deleted if after is None or job_id > after)
+            return [self._deleted[job_id] for job_id in found[:limit]]
+
+    def forget(self, job_id: str) -> None:
+        with self._lock:
+            self._inputs.pop(job_id, None)
+            self._events.pop(job_id, None)
+            self._deleted.pop(job_id, None)
 
     def slot_holders(self, owner: str) -> frozenset[str]:
         with self._lock:
@@ -180,12 +197,16 @@ class InMemoryJobStore:
 
 class InMemoryDatasetStore:
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._datasets: dict[tuple[str, str], Dataset] = {}
         self._versions: dict[tuple[str, str, str], DatasetVersion] = {}
 
     def put_dataset(self, dataset: Dataset) -> None:
-        self._datasets[dataset.owner, dataset.dataset_id] = dataset
+        key = (dataset.owner, dataset.dataset_id)
+        with self.lock:
+            if not _follows(self._datasets.get(key), dataset):
+                raise StaleRecordError(dataset.dataset_id)
+            self._datasets[key] = dataset
 
     def get_dataset(self, owner: str, dataset_id: str) -> Dataset | None:
         return self._datasets.get((owner, dataset_id))
@@ -206,22 +227,25 @@ class InMemoryDatasetStore:
         found = [d for d in datasets if (d.owner, d.source_path) == (owner, source_path)]
         return max(found, key=lambda d: d.updated_at, default=None)
 
-    def delete_dataset(self, owner: str, dataset_id: str) -> None:
-        self._datasets.pop((owner, dataset_id), None)
+    def delete_dataset(self, dataset: Dataset) -> None:
+        key = (dataset.owner, dataset.dataset_id)
+        with self.lock:
+            current = self._datasets.get(key)
+            if current is not None and (current.revision, current.created_at) != (dataset.revision, dataset.created_at):
+                raise StaleRecordError(dataset.dataset_id)
+            self._datasets.pop(key, None)
 
     def create_version(self, version: DatasetVersion) -> DatasetVersion:
-        return self._versions.setdefault((version.owner, version.dataset_id, version.version_id), version)
+        with self.lock:
+            return self._versions.setdefault((version.owner, version.dataset_id, version.version_id), version)
 
     def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None:
         return self._versions.get((owner, dataset_id, version_id))
 
     def update_version(self, version: DatasetVersion) -> None:
         key = (version.owner, version.dataset_id, version.version_id)
-        with self._lock:
-            current = self._versions.get(key)
-            if current is None:
-                raise StaleRecordError(version.version_id)
-            if current.status is VersionStatus.READY and version.status is not VersionStatus.READY:
+        with self.lock:
+            if key not in self._versions or not _follows(self._versions[key], version):
                 raise StaleRecordError(version.version_id)
             self._versions[key] = version
 
@@ -230,8 +254,23 @@ class InMemoryDatasetStore:
         found = [v for v in versions if (v.owner, v.dataset_id) == (owner, dataset_id)]
         return sorted(found, key=lambda v: (v.created_at, v.version_id), reverse=True)[:1000]
 
-    def delete_version(self, owner: str, dataset_id: str, version_id: str) -> None:
-        self._versions.pop((owner, dataset_id, version_id), None)
+    def delete_version(self, owner: str, dataset_id: str, version_id: str, *, revision: int | None = None) -> None:
+        with self.lock:
+            current = self._versions.get((owner, dataset_id, version_id))
+            if current is not None and revision is not None and current.revision != revision:
+                raise StaleRecordError(version_id)
+            self._versions.pop((owner, dataset_id, version_id), None)
+
+    def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
+        versions = list(self._versions.values())
+        found = [v for v in versions if v.status is not VersionStatus.READY and v.created_at < created_before]
+        return sorted(found, key=lambda v: v.created_at)[:limit]
+
+
+def _follows(current: Dataset | DatasetVersion | None, new: Dataset | DatasetVersion) -> bool:
+    if current is None:
+        return new.revision == 1
+    return (current.revision, current.created_at) == (new.revision - 1, new.created_at)
 
 
 class InMemoryConfigStore:
@@ -274,6 +313,11 @@ class InMemoryWebhookLog:
         self._lock = threading.RLock()
         self._seen: dict[tuple[str, str], datetime] = {}
 
+    def seen(self, provider: str, webhook_id: str, *, now: datetime) -> bool:
+        with self._lock:
+            until = self._seen.get((provider, webhook_id))
+            return until is not None and until > now
+
     def remember(self, provider: str, webhook_id: str, *, now: datetime, keep: timedelta) -> bool:
         with self._lock:
             until = self._seen.get((provider, webhook_id))
@@ -281,6 +325,3 @@ class InMemoryWebhookLog:
                 return False
             self._seen[provider, webhook_id] = now + keep
             return True
-
-    def forget(self, provider: str, webhook_id: str) -> None:
-        self._seen.pop((provider, webhook_id), None)

@@ -77,7 +77,8 @@ class World:
     def __post_init__(self) -> None:
         self.machine = VirtualMachine(self.clock)
         self.provider = FakeProvider(self.clock, publish=self._publish)
-        self.jobs = InMemoryJobStore()
+        datasets = InMemoryDatasetStore()
+        self.jobs = InMemoryJobStore(datasets)
         self.outputs = InMemoryObjectStore("outputs")
         self.dataset_files = InMemoryObjectStore("datasets")
         self.broker = FakeBroker()
@@ -85,7 +86,7 @@ class World:
         self.weights: bytes | None = safetensors()
         self.ports = Ports(
             jobs=self.jobs,
-            datasets=InMemoryDatasetStore(),
+            datasets=datasets,
             configs=InMemoryConfigStore(),
             webhooks=InMemoryWebhookLog(),
             dataset_files=self.dataset_files,

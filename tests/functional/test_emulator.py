@@ -182,7 +182,7 @@ def test_workers_share_one_read_only_copy_of_the_code(aws: Emulator, role: str) 
     assert seen["mode"] == 0o444
 
 
-def test_binary_answers_come_through_api_gateway(aws: Emulator, role: str) -> None:
+def test_binary_answers_and_the_gateways_own_come_as_the_template_says(aws: Emulator, role: str) -> None:
     function = make_function(aws, "image", role, "image")
     uri = f"arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/{function}/invocations"
     operation = {
@@ -193,6 +193,13 @@ def test_binary_answers_come_through_api_gateway(aws: Emulator, role: str) -> No
         "swagger": "2.0",
         "info": {"title": "pictures", "version": "1"},
         "x-amazon-apigateway-binary-media-types": ["image/png"],
+        "x-amazon-apigateway-gateway-responses": {
+            "MISSING_AUTHENTICATION_TOKEN": {
+                "statusCode": "404",
+                "responseParameters": {"gatewayresponse.header.Content-Type": "'application/problem+json'"},
+                "responseTemplates": {"application/json": '{"code":"route_not_found","id":"$context.requestId"}'},
+            }
+        },
         "paths": {"/picture": {"get": operation}},
     }
     permit = {"FunctionName": function, "Action": "lambda:InvokeFunction", "Principal": "apigateway.amazonaws.com"}
@@ -212,6 +219,11 @@ def test_binary_answers_come_through_api_gateway(aws: Emulator, role: str) -> No
     address = f"{aws.url}/_aws/execute-api/{api}/api/picture"
     with urllib.request.urlopen(urllib.request.Request(address, headers={"Accept": "image/png"}), timeout=20) as answer:
         assert answer.read() == b"\x89PNG"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{address}s", timeout=20)
+    with refused.value as unknown:
+        assert (unknown.code, unknown.headers["Content-Type"]) == (404, "application/problem+json")
+        assert json.loads(unknown.read())["code"] == "route_not_found"
 
 
 def test_a_schedule_fires_under_iam_and_over_a_restart(tmp_path: Path) -> None:
@@ -251,6 +263,8 @@ def _make_rules_an_hour_old(state: Path) -> None:
         ("/", {"Host": "evil.example"}),
         ("/", {"Origin": "https://evil.example"}),
         ("/", {"Origin": "null"}),
+        ("/", {"Sec-Fetch-Site": "cross-site"}),
+        ("/?Action=DeleteUser&UserName=somebody", {}),
         ("/_ministack/reset", {}),
     ],
 )

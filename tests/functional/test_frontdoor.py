@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from local.frontdoor.__main__ import listen
 from local.frontdoor.rules import MAX_BODY_BYTES
 from tests.support.emulator import ROOT, free_port, kill_group
 
@@ -346,3 +347,13 @@ def test_a_taken_port_is_named_without_a_traceback(door: Door, tmp_path: Path) -
     assert ended.returncode == 2
     assert f"port {door.port}" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_answers_leave_at_once() -> None:
+    """asyncio sets TCP_NODELAY on sockets that name their protocol alone; without it every answer waits for 40 ms."""
+    sockets = listen(0)
+    try:
+        assert {made.proto for made in sockets} == {socket.IPPROTO_TCP}
+    finally:
+        for made in sockets:
+            made.close()

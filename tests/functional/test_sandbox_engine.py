@@ -239,6 +239,65 @@ def test_after_a_crash_running_ones_have_failed_and_waiting_ones_wait(world: Wor
     assert again.next_ordinal == 4
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+def test_the_time_a_server_was_down_is_nobodys_run_time(world: World, stopped: bool) -> None:
+    p = world.create()
+    for _ in range(61):
+        world.tick()
+    if stopped:
+        world.now += timedelta(seconds=0.5)
+        world.engine.stop()
+    world.now += timedelta(hours=9)
+    again = world.start()
+    again.recover()
+    (found,) = again.all()
+    assert found.metrics()["predict_time"] == (60.5 if stopped else 60.0)
+    assert found.completed_at == p.created_at + timedelta(seconds=61.5 if stopped else 61.0)
+    again.tick()
+    assert not found.data_removed, "nobody could fetch it meanwhile"
+    world.now += timedelta(hours=1)
+    again.tick()
+    assert found.data_removed
+
+
+@pytest.mark.parametrize("left", [None, "", "soon", "2020-01-01T00:00:00.000000Z", "2030-01-01T00:00:00.000000Z"])
+def test_without_a_useful_sign_of_life_a_run_ends_between_its_start_and_now(world: World, left: str | None) -> None:
+    world.create()
+    world.tick()
+    heartbeat = world.root / "heartbeat"
+    heartbeat.unlink()
+    if left is not None:
+        heartbeat.write_text(left)
+    world.now += timedelta(minutes=5)
+    again = world.start()
+    again.recover()
+    assert again.all()[0].metrics()["predict_time"] == (300.0 if left and left.startswith("2030") else 0.0)
+
+
+def test_signs_of_life_are_left_once_a_second_and_only_by_what_runs(world: World) -> None:
+    heartbeat = world.root / "heartbeat"
+    world.tick()
+    assert not heartbeat.exists()
+    world.create()
+    signs = set()
+    for _ in range(40):
+        world.tick(0.1)
+        signs.add(heartbeat.read_text())
+    assert 4 <= len(signs) <= 5
+
+
+def test_a_disk_that_takes_no_sign_of_life_does_not_stop_anything(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    (world.root / "heartbeat").mkdir()
+    p = world.create()
+    world.tick()
+    assert "No sign of life" in caplog.text
+    world.launcher.runs[p.id].result = DONE
+    world.tick()
+    assert p.status is Status.SUCCEEDED
+
+
 def test_a_terminal_webhook_nobody_got_is_sent_again_with_its_id(world: World) -> None:
     p = world.create()
     world.engine.cancel(p)

@@ -16,7 +16,7 @@ from chalicelib.domain.predictions import LaunchRequest, Prediction, PredictionS
 from chalicelib.domain.webhook_signing import verify
 from chalicelib.providers.access import ProviderAccess
 from chalicelib.providers.replicate import ReplicateProvider
-from chalicelib.workflow.launch import find_tagged
+from chalicelib.workflow.adoption import find_tagged
 from local.sandbox.process import Result
 from tests.functional.sandbox_server import (
     TOKEN,
@@ -131,7 +131,7 @@ def test_a_create_that_fails_says_whether_it_may_have_happened(
         provider.create(launch(provider))
     assert (caught.value.kind, caught.value.sent) == (kind, sent)
     assert TOKEN not in str(caught.value)
-    assert len(find_tagged(provider, "job_1", before)) == made, "what did happen is found by its tag"
+    assert len(find_tagged(provider, "job_1", before).found) == made, "what did happen is found by its tag"
 
 
 @pytest.mark.parametrize("kind", ["api_500", "api_close"])

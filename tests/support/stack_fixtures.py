@@ -10,7 +10,9 @@ from tests.support.stack import Stack, running_stack
 
 
 @pytest.fixture(scope="session")
-def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def whole_stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    if hasattr(request.config, "workerinput"):
+        pytest.fail("These tests share one stack, which every worker would start anew: run them without -n.")
     with running_stack(tmp_path_factory.mktemp("whole-stack")) as stack:
         yield stack
 

@@ -8,7 +8,9 @@ import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { CONFIG, createJobs, DATASETS } from "./mock-data.mjs";
+import { DATASETS } from "./mock-datasets.mjs";
+import { createJobs } from "./mock-jobs.mjs";
+import * as parts from "./mock-parts.mjs";
 import { samplePng } from "./png.mjs";
 
 const DESCRIPTION = new URL("../../docs/openapi.json", import.meta.url);
@@ -37,11 +39,11 @@ const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",
-  "connect-src 'self'",
   `img-src 'self' ${s3Origin}`,
+  "connect-src 'self'",
   "base-uri 'none'",
-  "frame-ancestors 'none'",
   "form-action 'none'",
+  "frame-ancestors 'none'",
   "require-trusted-types-for 'script'",
   "trusted-types 'none'",
 ].join("; ");
@@ -74,8 +76,6 @@ function api(request, response, url) {
   if (path === "/api/cloud/health") return json(response, health());
   if (path === "/api/openapi.json") return json(response, JSON.parse(readFileSync(DESCRIPTION, "utf8")));
   if (path === "/api/cloud/jobs") return jobPage(response, url);
-  if (path === "/api/configs/flux-lora" && url.searchParams.get("version") === "3")
-    return json(response, CONFIG);
   if (path === "/api/cloud/datasets") {
     return json(response, { datasets: datasets.map(({ versions, ...row }) => row), next: null });
   }
@@ -143,13 +143,17 @@ function jobRoute(request, response, url, [, rawId, part]) {
   if (scenario === "partial" && ["logs", "events", "outputs"].includes(part)) {
     return problem(response, 503, "unavailable", "The storage does not answer. Try again in a minute.");
   }
+  if (part === "config" && job.job_type === "local") {
+    return problem(response, 404, "config_not_found", `The config of job ${id} is gone.`);
+  }
   const answers = {
     undefined: () => ({ job: seen(job) }),
     cancel: () => jobs.cancel(id),
-    "inline-progress": () => jobs.progress(id),
-    logs: () => jobs.logs(id, url.searchParams),
-    events: () => jobs.events(id, Number(url.searchParams.get("after") ?? 0)),
-    outputs: () => jobs.outputs(id, s3Origin),
+    "inline-progress": () => parts.progress(job),
+    logs: () => parts.logs(job, url.searchParams),
+    events: () => parts.events(job, Number(url.searchParams.get("after") ?? 0)),
+    config: () => parts.config(job),
+    outputs: () => parts.outputs(job, s3Origin, url.searchParams.get("after")),
   };
   const answer = answers[part];
   return answer ? json(response, answer()) : problem(response, 404, "not_found", "There is no such route.");

@@ -1,6 +1,7 @@
 // What every page must hold: nothing that axe finds, nothing the Content-Security-Policy blocks, no request to a third
 // party, no error in the console, no sideways scrolling, no inline style or script.
 import { readFileSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -15,6 +16,8 @@ export class Watch {
   expected = new Set();
   /** While true, an uncaught error is what the walk wants to see handled. */
   allowCrash = false;
+  /** While a download starts, a link may lead to the storage. */
+  mayLeave = false;
 
   constructor(page, origin) {
     this.page = page;
@@ -25,8 +28,9 @@ export class Watch {
     page.on("request", (request) => {
       const url = new URL(request.url());
       const foreign = url.protocol.startsWith("http") && url.origin !== origin;
-      // Sample images come from presigned links of the stack's own bucket.
-      if (foreign && request.resourceType() !== "image") this.report(`request to ${url.origin}`);
+      // Sample images and downloads come from presigned links of the stack's own bucket.
+      const wanted = request.resourceType() === "image" || (this.mayLeave && request.isNavigationRequest());
+      if (foreign && !wanted) this.report(`request to ${url.origin}`);
     });
   }
 
@@ -40,6 +44,24 @@ export class Watch {
 
   expect(condition, text) {
     if (!condition) this.report(text);
+  }
+
+  /** Click on what gives a file: the file arrives, has a name and is not empty, and the page stays. */
+  async download(link, name) {
+    const before = this.page.url();
+    this.mayLeave = true;
+    const [file] = await Promise.all([this.page.waitForEvent("download"), link.click()]);
+    const path = await file.path().catch(() => null);
+    this.mayLeave = false;
+    const size = path === null ? 0 : (await stat(path)).size;
+    this.expect(size > 0 && file.suggestedFilename() !== "", `${name}: ${file.url()} came with ${size} bytes`);
+    this.expect(this.page.url() === before, `${name}: a download left the page`);
+  }
+
+  /** The image has arrived and has a size. */
+  async drawn(image, what) {
+    await image.evaluate((element) => element.decode().catch(() => undefined));
+    this.expect(await image.evaluate((element) => element.naturalWidth > 0), `${what} is not drawn`);
   }
 
   /** Check the page as it stands and take its picture. */
@@ -66,7 +88,8 @@ export class Watch {
     await this.page.evaluate(AXE);
     const found = await this.page.evaluate(
       (tags) =>
-        window.axe.run(document, { runOnly: tags }).then((result) =>
+        // A long log is thousands of lines of one kind: the newest block stands for all.
+        window.axe.run({ exclude: [".log-block:not(:last-child)"] }, { runOnly: tags, resultTypes: ["violations"] }).then((result) =>
           result.violations.map((rule) => {
             const nodes = rule.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} [${node.failureSummary}]`);
             return `${rule.id}: ${rule.help}\n      ${nodes.join("\n      ")}`;

@@ -13,7 +13,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { launch } from "./browser.mjs";
 import { recordViolations, Watch } from "./checks.mjs";
-import { walkStates } from "./states.mjs";
+import { ACTIONS, STATES, walkStates } from "./states.mjs";
 import { walk } from "./walks.mjs";
 
 const WIDTHS = {
@@ -23,13 +23,12 @@ const WIDTHS = {
   tablet: { width: 820, height: 1180 },
   desktop: { width: 1440, height: 900 },
 };
+/** Every language, theme and size, not every combination. The first two walk further than the others. */
 const VARIANTS = [
   { language: "en", theme: "light", size: "desktop" },
-  { language: "en", theme: "dark", size: "desktop" },
-  { language: "en", theme: "light", size: "tablet" },
-  { language: "en", theme: "light", size: "tiny" },
   { language: "ja", theme: "dark", size: "phone" },
-  { language: "ja", theme: "light", size: "desktop" },
+  { language: "en", theme: "dark", size: "tablet" },
+  { language: "ja", theme: "light", size: "tiny" },
 ];
 const STEP_TIMEOUT_MS = 20_000;
 const MOCK_START_MS = 10_000;
@@ -42,9 +41,15 @@ const base = new URL(given ?? mock.url).origin;
 const browser = await launch();
 const problems = [];
 try {
-  for (const variant of VARIANTS) problems.push(...(await inVariant(variant, walk)));
-  if (mock) problems.push(...(await inVariant(VARIANTS[0], walkStates)));
-  if (mock) problems.push(...(await inVariant(VARIANTS[4], walkStates)));
+  for (const [index, variant] of VARIANTS.entries()) {
+    // On the stand-in server the walks through its states see every job.
+    const thorough = !mock && index < 2;
+    problems.push(...(await inVariant(variant, (tools) => walk({ ...tools, thorough }))));
+  }
+  if (mock) {
+    problems.push(...(await inVariant(VARIANTS[0], (tools) => walkStates(tools, [...STATES, ...ACTIONS]))));
+    problems.push(...(await inVariant(VARIANTS[1], (tools) => walkStates(tools, STATES))));
+  }
 } finally {
   await browser.close();
   mock?.child.kill();

@@ -1,11 +1,10 @@
 // The states that only the stand-in server shows on request, and walks that change something.
 import { settled, walkJob } from "./walks.mjs";
 
-/** All of them, one after the other; each starts over with a scenario of its own. */
-export async function walkStates(tools) {
+/** One after the other; each starts over with a scenario of its own. */
+export async function walkStates(tools, steps) {
   const { page, base } = tools;
   const scene = (scenario) => fetch(`${base}/__mock`, { method: "POST", body: JSON.stringify({ scenario }) });
-  const steps = [everyJob, paging, empty, trouble, partial, silent, offline, locked, broken, deletion, cancel, longLog, keyboard];
   try {
     for (const step of steps) await step({ ...tools, scene });
   } finally {
@@ -14,16 +13,24 @@ export async function walkStates(tools) {
   }
 }
 
+/** What a page can look like. */
+export const STATES = [everyJob, empty, trouble, partial, silent, offline, locked, broken];
+/** What a reader does: the same in every language and at every size. */
+export const ACTIONS = [paging, deletion, cancel, cancelledElsewhere, longLog, keyboard];
+
 const rows = (page) => page.locator("main table tbody tr");
 
-async function everyJob({ page, watch, base, scene }) {
+async function everyJob({ page, watch, base, language, scene }) {
   await scene("busy");
   watch.expected.add("404"); // one job's configuration has been deleted since
   await page.goto(`${base}/`);
-  for (const name of await page.locator("main table .row-link").allTextContents()) {
+  await page.locator("main table").waitFor();
+  const names = await page.locator("main table .row-link").allTextContents();
+  watch.expect(names.length === 6, `${names.length} jobs are listed instead of 6`);
+  for (const name of names) {
     await page.goto(`${base}/`);
     await page.locator("main table .row-link", { hasText: name }).click();
-    await walkJob(page, watch, `job ${name.slice(0, 24)}`);
+    await walkJob(page, watch, `job ${name.slice(0, 24)}`, language === "en");
   }
   watch.expected.delete("404");
   await page.goto(`${base}/?status=uploading`);
@@ -178,6 +185,18 @@ async function cancel({ page, watch, base, scene }) {
   await watch.check("cancelled");
 }
 
+/** Somebody else's cancellation shows within a round, without a reload. */
+async function cancelledElsewhere({ page, watch, base, scene }) {
+  await scene("busy");
+  await page.goto(`${base}/`);
+  await page.locator("tr:has(.badge-running) .row-link").click();
+  await settled(page);
+  const id = new URL(page.url()).pathname.split("/").at(-1);
+  await fetch(`${base}/api/cloud/jobs/${id}/cancel`, { method: "POST" });
+  await page.locator(".page-actions > .button[aria-disabled=true]").waitFor({ timeout: 3_000 });
+  watch.expect(await page.locator(".job-state .badge-cancelled").count(), "the badge does not say that it is cancelling");
+}
+
 const MOST_NODES = 3_000;
 const LONGEST_FRAME_MS = 500;
 
@@ -187,8 +206,8 @@ async function longLog({ page, watch, base, scene }) {
   await page.goto(`${base}/`);
   await page.locator("main table .row-link", { hasText: "long-log" }).click();
   await settled(page);
-  await page.locator(".log .log-block").nth(400).waitFor();
-  const seen = await page.locator(".log").evaluate(async (log) => {
+  await page.locator(".log[role=log] .log-block").nth(400).waitFor();
+  const seen = await page.locator(".log[role=log]").evaluate(async (log) => {
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
     let longest = 0;
     let last = performance.now();
@@ -206,7 +225,7 @@ async function longLog({ page, watch, base, scene }) {
   watch.expect(!seen.colours, "terminal colours are shown as text");
   await page.locator(".log-foot .button").click();
   await page.waitForFunction(() => {
-    const log = document.querySelector(".log");
+    const log = document.querySelector(".log[role=log]");
     return log.scrollHeight - log.scrollTop - log.clientHeight < 30;
   });
   await watch.check("long log");

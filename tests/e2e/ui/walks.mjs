@@ -5,8 +5,8 @@ export const WORDS = {
   ja: { jobs: "ジョブ", datasets: "データセット", api: "API" },
 };
 
-/** Jobs → Job → Datasets → API → not found. */
-export async function walk({ page, watch, base, language }) {
+/** Jobs → Job → Datasets → API → not found. `thorough`: a job of every status, and what it offers for download. */
+export async function walk({ page, watch, base, language, thorough }) {
   const words = WORDS[language];
   const health = await (await fetch(`${base}/api/cloud/health`)).json();
 
@@ -21,10 +21,12 @@ export async function walk({ page, watch, base, language }) {
   await page.evaluate(() => document.activeElement?.blur());
   await watch.check("jobs");
 
-  const first = page.locator("main table .row-link").first();
-  if (await first.count()) {
-    await first.click();
-    await walkJob(page, watch);
+  for (const status of await shownStatuses(page, thorough)) {
+    await page.locator(`tr:has(.badge-${status}) .row-link`).first().click();
+    await walkJob(page, watch, `job ${status}`, thorough);
+    await askAndKeep(page, watch, `job ${status}`);
+    await page.goto(`${base}/`);
+    await page.locator("main table").waitFor();
   }
 
   await page.locator('nav a[href="/datasets"]').click();
@@ -51,15 +53,27 @@ export async function walk({ page, watch, base, language }) {
   watch.expected.delete("404");
 }
 
-/** The job page, from wherever it was opened. */
-export async function walkJob(page, watch, name = "job") {
+/** One status of every kind the list shows, or the first row's alone. */
+async function shownStatuses(page, all) {
+  const shown = await page.locator("main table .badge").evaluateAll((badges) =>
+    badges.map((badge) => [...badge.classList].find((name) => name.startsWith("badge-")).slice("badge-".length)),
+  );
+  return all ? new Set(shown) : shown.slice(0, 1);
+}
+
+/** The job page, from wherever it was opened. `thorough`: with what it offers for download. */
+export async function walkJob(page, watch, name, thorough) {
   await page.locator(".phases").waitFor();
   watch.expect(await page.evaluate(() => document.activeElement?.tagName === "H1"), "focus is not on the heading");
   await settled(page);
-  await page.waitForLoadState("networkidle", { timeout: 3_000 }).catch(() => undefined); // a live job never is
   for (const file of await page.locator(".json-file summary").all()) await file.click();
+  await samplesShow(page, watch, name, thorough);
   await watch.check(name);
+  if (thorough) await keep(page, watch, name);
+}
 
+/** Cancel or Delete asks first, from the safe button; Esc leaves everything as it was. */
+async function askAndKeep(page, watch, name) {
   const action = page.locator(".page-actions > .button");
   if ((await action.getAttribute("aria-disabled")) === "true") return;
   await action.click();
@@ -70,6 +84,37 @@ export async function walkJob(page, watch, name = "job") {
   await page.keyboard.press("Escape");
   await page.locator("dialog").waitFor({ state: "detached" });
   watch.expect(await action.evaluate((button) => button === document.activeElement), "focus does not return from the dialog");
+}
+
+/** Sample images come from the storage's own origin: each must be drawn, in the list and enlarged. */
+async function samplesShow(page, watch, name, thorough) {
+  const samples = page.locator(".sample");
+  if ((await samples.count()) === 0) return;
+  for (const image of await samples.locator("img").all()) {
+    await image.scrollIntoViewIfNeeded();
+    await watch.drawn(image, `${name}: a sample image`);
+  }
+  const first = samples.first();
+  await first.click();
+  const large = page.locator(".dialog-image[open]");
+  await large.waitFor();
+  await watch.drawn(large.locator("img"), `${name}: the enlarged image`);
+  if (thorough) await watch.check(`${name} sample`);
+  await page.keyboard.press("Escape");
+  await large.waitFor({ state: "detached" });
+  watch.expect(await first.evaluate((button) => button === document.activeElement), "focus does not return to the sample");
+  await page.evaluate(() => {
+    document.activeElement.blur();
+    window.scrollTo(0, 0);
+  });
+}
+
+/** What can be kept arrives: an output from the storage, the log, the configuration. */
+async function keep(page, watch, name) {
+  for (const offered of [".table-outputs tbody a", ".panel-tools .button", ".json-tools .button"]) {
+    const link = page.locator(offered).first();
+    if (await link.count()) await watch.download(link, name);
+  }
 }
 
 /** Every panel of the job page has its first answer. */

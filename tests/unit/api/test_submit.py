@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.permissions import Permission
-from chalicelib.domain.ports import Limits
+from chalicelib.domain.ports import ExecutionState, Limits
 from chalicelib.domain.trainer import MAX_CONFIG_BYTES
 from chalicelib.schemas.base import SubmitProblem
 from tests.fakes.world import CONFIG, DATALOADER, World
@@ -57,7 +57,7 @@ def test_an_accepted_submit_has_the_recorded_fields(api: ApiClient, world: World
         "idempotent_hit": False,
     }
     assert body["adjustments"]
-    assert world.machine.is_running(body["job_id"], 1)
+    assert world.machine.state(body["job_id"], 1) is ExecutionState.RUNNING
 
 
 @pytest.mark.parametrize(

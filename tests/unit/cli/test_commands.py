@@ -137,7 +137,8 @@ def test_quiet_leaves_results_and_errors() -> None:
 
 def test_polling_slows_down_without_news_and_speeds_up_with_them() -> None:
     naps = Naps()
-    quiet = [ok(progress()), ok({"job": job()}), *[ok(progress()) for _ in range(9)]]
+    looks = [progress(updated_at=f"12:0{n}", last_confirmed_at=f"12:0{n}") for n in range(10)]
+    quiet = [ok(looks[0]), ok({"job": job()}), *[ok(look) for look in looks[1:]]]
     script = Script([*quiet, ok(progress(step=6)), ok(progress("completed")), ok({"job": job("completed")})])
     assert run_cli("jobs", "watch", "job1", script=script, sleep=naps).code == 0
     assert naps.taken[0] == 1

@@ -205,6 +205,20 @@ def test_the_quote_is_short_printable_and_without_secrets() -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "quote"),
+    [
+        ("Prediction failed: Prediction failed: ValueError: no", "Prediction failed: ValueError: no"),
+        ("Prediction failed: Prediction failed: Prediction failed: no", "Prediction failed: no"),
+        ("Prediction failed: prediction: no", "Prediction failed: prediction: no"),
+    ],
+)
+def test_a_beginning_that_is_said_several_times_is_quoted_once(error: str, quote: str) -> None:
+    failure = classify_failure(prediction(PredictionStatus.FAILED, error=error), now=NOW)
+    assert failure is not None
+    assert failure.message.endswith(f"It said: {quote}")
+
+
+@pytest.mark.parametrize(
     ("facts", "code"),
     [
         ({"deadline": NOW - timedelta(hours=1), "completed_at": NOW}, "cancelled_by_provider_deadline"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 
-from chalicelib.domain.redaction import MIN_SECRET_CHARS, Masker, redact, secret_values
+from chalicelib.domain.redaction import MIN_SECRET_CHARS, Masker, redact, redact_log, secret_values, spellings
 
 KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
@@ -107,3 +109,26 @@ def test_a_secret_cut_by_the_end_is_masked_as_far_as_it_is_there(cut: int) -> No
 
 def test_a_masker_does_not_show_its_secrets() -> None:
     assert KEY not in repr(Masker([KEY]))
+
+
+@pytest.mark.parametrize(
+    "print_it", [str, lambda s: quote(s, safe=""), quote, quote_plus, lambda s: json.dumps(s)[1:-1]]
+)
+def test_a_known_secret_is_masked_in_every_spelling(print_it: Callable[[str], str]) -> None:
+    secret = 'ab+/="quoted"/&x'
+    text = f"GET https://s3/x?X-Token={print_it(secret)} done"
+    masked = Masker(spellings([secret])).mask(text)
+    assert print_it(secret) not in masked
+    assert masked.startswith("GET https://s3/x?X-Token=ab")
+
+
+def test_a_log_is_redacted_by_whole_lines_so_that_it_only_grows() -> None:
+    log = f"one\ntoken={KEY}\rtwo\nsecret_key={KEY} more\n"
+    whole = redact_log(log, ended=True)
+    assert KEY not in whole
+    for end in range(len(log) + 1):
+        part = redact_log(log[:end], ended=False)
+        assert whole.startswith(part)
+        assert KEY[:12] not in part
+    assert redact_log("no line end", ended=False) == ""
+    assert redact_log("no line end", ended=True) == "no line end"

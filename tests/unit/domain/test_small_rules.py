@@ -82,7 +82,7 @@ def test_good_paths_pass(path: str) -> None:
     assert path_problem(path) is None
 
 
-@pytest.mark.parametrize(("size", "sha"), [(-1, SHA), (6 * 1024**3, SHA), (1, "A" * 64), (1, "zz")])
+@pytest.mark.parametrize(("size", "sha"), [(-1, SHA), (6 * 1024**3, SHA), (1, "A" * 64), (1, "zz"), (1, SHA + "\n")])
 def test_bad_manifest_lines_are_refused(size: int, sha: str) -> None:
     assert file_problem(ManifestFile(path="a", size=size, sha256=sha)) is not None
 
@@ -106,7 +106,8 @@ def test_files_sort_as_s3_lists_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "good"), [("my-set_1.0", True), ("", False), ("-a", False), ("a..b", False), ("a/b", False)]
+    ("name", "good"),
+    [("my-set_1.0", True), ("", False), ("-a", False), ("a..b", False), ("a/b", False), ("a\n", False)],
 )
 def test_names(name: str, good: bool) -> None:
     assert is_name(name) is good

@@ -96,10 +96,23 @@ def test_options_that_only_sound_secret_pass(fine: dict[str, Any]) -> None:
         ([ENTRY, ENTRY], "duplicate"),
         ([{**ENTRY, "id": f"d{i}"} for i in range(9)], "too_many_entries"),
         ([{"id": f"d{i}", "type": "huggingface"} for i in range(51)], "too_many_entries"),
+        ([{**ENTRY, "id": "a/b"}], "invalid"),
+        ([{**ENTRY, "id": ".."}], "invalid"),
+        ([{**ENTRY, "id": "a\n"}], "invalid"),
+        ([{**ENTRY, "id": "é" * 51}], "invalid"),
+        ([{**ENTRY, "cache_file_suffix": "x" * 101}], "invalid"),
+        ([{**ENTRY, "cache_file_suffix": 7}], "invalid"),
+        ([{**ENTRY, "type": ["local"]}], "invalid"),
+        ([{**ENTRY, "dataset_type": {"image": 1}}], "invalid"),
     ],
 )
 def test_dataloader_problems(dataloader: list[dict[str, Any]], code: str) -> None:
     assert code in codes(CONFIG, dataloader)
+
+
+def test_a_submission_without_a_dataset_names_the_command_that_saves_one() -> None:
+    (problem,) = check_submission(CONFIG, [])
+    assert "stcloud configs push NAME config.json --dataloader multidatabackend.json" in problem.message
 
 
 def test_a_huge_config_is_refused_before_it_is_read() -> None:
@@ -129,11 +142,25 @@ def test_epochs_become_zero_when_steps_are_set() -> None:
     assert any("num_train_epochs" in note for note in prepared.adjustments)
 
 
-@pytest.mark.parametrize("steps", [None, 0, "", "many", -5, 1.5, True, 10**12])
+@pytest.mark.parametrize("steps", [None, 0, "", "many", -5, 1.5, True, 10**12, 10**400, "nan", "inf", "-inf"])
 def test_steps_must_be_known(steps: object) -> None:
     prepared, problems = prepare_config({"model_family": "flux", "max_train_steps": steps})
     assert prepared is None
     assert [p.field for p in problems] == ["config.max_train_steps"]
+
+
+@pytest.mark.parametrize("key", ["checkpointing_steps", "validation_step_interval"])
+@pytest.mark.parametrize("value", ["nan", float("inf"), "often", [100], True])
+def test_an_interval_that_is_no_number_is_refused(key: str, value: object) -> None:
+    prepared, problems = prepare_config({"model_family": "flux", "max_train_steps": 100, key: value})
+    assert prepared is None
+    assert [(p.field, p.code) for p in problems] == [(f"config.{key}", "invalid")]
+
+
+def test_a_model_family_is_a_text() -> None:
+    assert [p.field for p in prepare_config({"model_family": ["flux"], "max_train_steps": 1})[1]] == [
+        "config.model_family"
+    ]
 
 
 def test_what_the_trainer_must_not_get_is_left_out_and_said() -> None:
@@ -194,3 +221,9 @@ def test_the_indices_that_the_trainer_looks_for_are_named_as_it_names_them() -> 
         "_scratch/o/j1/more/aspect_ratio_bucket_indices_v2.json",
         "_scratch/o/j1/more/aspect_ratio_bucket_metadata_v2.json",
     ]
+
+
+def test_a_location_is_shown_without_its_credentials() -> None:
+    where = S3Location("bucket", "me/photos/v-1/", "https://s3.test", "us-east-1", "AKIA1", "secret2", "token3")
+    assert "me/photos/v-1/" in repr(where)
+    assert not [word for word in ("AKIA1", "secret2", "token3") if word in repr(where)]

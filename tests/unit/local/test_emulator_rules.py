@@ -63,7 +63,61 @@ def test_changed_sources_are_refused_with_advice() -> None:
     ],
 )
 def test_who_is_served(path: str, headers: dict[str, str], served: bool) -> None:
-    assert (refusal(path, headers) is None) is served
+    assert (refusal("GET", path, "", headers) is None) is served
+
+
+SIGNED = (
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=ASIA%2F20261124%2Fus-east-1%2Fs3%2Faws4_request"
+    "&X-Amz-Date=20261124T143000Z&X-Amz-Expires=600&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "site", "served"),
+    [
+        # What the console does: links, pictures and uploads, from another port of this computer.
+        ("GET", "/bucket/a/b.png", SIGNED, "cross-site", True),
+        (
+            "GET",
+            "/bucket/a/b.png",
+            f"{SIGNED}&response-content-disposition=attachment&x-id=GetObject",
+            "same-site",
+            True,
+        ),
+        ("PUT", "/bucket/a/b.png", SIGNED, "cross-site", True),
+        ("OPTIONS", "/bucket/a/b.png", SIGNED, "same-site", True),
+        # What an address in a page of another site would do.
+        ("GET", "/", "", "cross-site", False),
+        ("GET", "/", "", "same-site", False),
+        ("GET", "/bucket/a/b.png", "", "cross-site", False),
+        ("GET", "/bucket", SIGNED, "cross-site", False),
+        ("GET", "/bucket/", SIGNED, "cross-site", False),
+        ("DELETE", "/bucket/a", SIGNED, "cross-site", False),
+        ("POST", "/bucket/a", SIGNED, "cross-site", False),
+        ("PUT", "/bucket/a", f"{SIGNED}&acl", "cross-site", False),
+        ("GET", "/bucket/a", SIGNED.replace("%2Fs3%2F", "%2Fiam%2F"), "cross-site", False),
+        ("GET", "/bucket/a", SIGNED.replace("Signature=00", "Signature="), "cross-site", False),
+        # An action in an address, also from a browser that says nothing about itself.
+        ("GET", "/", f"Action=DeleteStack&StackName=stcloud-local&{SIGNED}", "cross-site", False),
+        ("GET", "/bucket/a", f"{SIGNED}&%41ction=DeleteUser", "cross-site", False),
+        ("GET", "/", "Action=DeleteUser&UserName=x", None, False),
+        ("POST", "/", "action=DeleteUser", None, False),
+        # Programs, and people who type.
+        ("GET", "/bucket/a", "", None, True),
+        ("POST", "/", "", None, True),
+        ("GET", "/", "", "none", True),
+        ("GET", "/", "", "same-origin", True),
+    ],
+)
+def test_what_a_browser_may_reach(method: str, path: str, query: str, site: str | None, served: bool) -> None:
+    headers = {"host": "127.0.0.1:8002"} | ({"sec-fetch-site": site} if site else {})
+    assert (refusal(method, path, query, headers) is None) is served
+
+
+def test_what_the_front_door_passed_on_is_served_and_actions_are_not() -> None:
+    headers = {"host": "d1.cloudfront.net", "sec-fetch-site": "cross-site"}
+    assert refusal("GET", "/", "", headers) is None
+    assert refusal("GET", "/", "Action=DeleteStack", headers) is not None
 
 
 def test_calls_beyond_the_limit_are_throttled_after_the_wait() -> None:

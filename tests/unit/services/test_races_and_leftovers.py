@@ -92,15 +92,25 @@ def test_slots_of_jobs_that_are_over_or_gone_are_freed_when_they_are_needed() ->
 @pytest.mark.parametrize(
     "entry",
     [
-        {"id": "x" * 5000, "instance_data_dir": "/data/photos"},
-        {"id": "z", "dataset_id": ["photos"], "instance_data_dir": "/data/photos/"},
-        {"id": "z", "dataset_id": "photos"},
+        {"id": "no name!", "instance_data_dir": "/data/photos"},
+        {"id": "z", "dataset_id": None, "instance_data_dir": "/data/photos/"},
+        {"id": "z", "dataset_id": "photos", "instance_data_dir": "/elsewhere"},
         {"id": "z", "instance_data_root": "/data/photos"},
     ],
 )
 def test_a_dataset_is_found_by_a_sound_name_or_its_folder(world: World, entry: dict[str, Any]) -> None:
     job = world.submit(dataloader_config=[{"type": "local", **entry}]).job
     assert job.datasets[0].dataset_id == "photos"
+
+
+@pytest.mark.parametrize("named", ["photos-typo", ["photos"], "", 7, "../photos", "x" * 5000])
+def test_a_named_dataset_is_that_one_or_none(world: World, named: Any) -> None:
+    entry = {"id": "photos", "type": "local", "dataset_id": named, "instance_data_dir": "/data/photos"}
+    with pytest.raises(ValidationFailed) as caught:
+        world.submit(dataloader_config=[entry])
+    assert caught.value.code == "dataset_unresolved"
+    assert caught.value.errors[0].field == "dataloader_config.0.dataset_id"
+    assert len(caught.value.detail) < 600
 
 
 @pytest.mark.parametrize("path", [None, 7, "", "/" * 5000, "/elsewhere", "/data/photos/sub"])

@@ -97,10 +97,6 @@ def test_a_model_that_is_not_sound_is_a_failure_and_is_kept(world: World, weight
     outputs = world.services.jobs.outputs(ME, job_id)
     assert "validation_images/sample.png" in [f.path for f, _ in outputs.files]
     assert not outputs.verified
-    # Which file is unsound, and why, is said beside the file too; the sound ones keep their hashes.
-    problems = [f.path.split("/")[-1] for f, _ in outputs.files if f.problem]
-    assert problems == (["pytorch_lora_weights.safetensors"] if code == "model_corrupt" else [])
-    assert all(f.sha256 for f, _ in outputs.files) is (code == "model_corrupt")
 
 
 # --- at most one prediction -----------------------------------------------------------------------------------

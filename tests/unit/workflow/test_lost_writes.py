@@ -160,6 +160,16 @@ def test_a_watched_job_without_a_workflow_is_started_again_while_it_is_watched(w
     assert world.job(job_id).attempt == 2
 
 
+def test_an_execution_that_ended_is_replaced_at_once(world: World) -> None:
+    """What is over never runs again, so there is nothing to wait for; only what does not show yet may be starting."""
+    job_id = world.submit().job.job_id
+    world.run(2)
+    assert world.sweep().restarted == 0
+    world.machine.fail_all()
+    assert world.sweep().restarted == 1
+    assert world.job(job_id).attempt == 2
+
+
 def test_an_attempt_that_was_just_begun_is_given_time_to_show(world: World) -> None:
     job_id = world.submit().job.job_id
     world.run(90)
@@ -171,3 +181,18 @@ def test_an_attempt_that_was_just_begun_is_given_time_to_show(world: World) -> N
     assert world.sweep().restarted == 0
     world.run(40)
     assert world.sweep().restarted == 1
+
+
+def test_news_that_came_while_no_workflow_lived_is_not_slept_over(world: World) -> None:
+    """The training ends, and its webhook comes, between the death of one execution and the start of the next."""
+    world.provider.default_life = Life(start=5, run=120)
+    job_id = world.submit().job.job_id
+    world.run(10)
+    world.webhook(job_id, "processing", webhook_id="msg_1")
+    world.run(80)
+    world.machine.fail_all()
+    world.run(40)
+    world.webhook(job_id, "succeeded", webhook_id="msg_2")
+    assert world.sweep().restarted == 1
+    world.settle()
+    assert world.job(job_id).status is JobStatus.COMPLETED

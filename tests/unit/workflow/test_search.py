@@ -15,12 +15,14 @@ from tests.fakes.world import World
 class Lists:
     """The provider's list as it answers for a while: pages that show nothing of ours."""
 
-    def __init__(self, world: World, page: PredictionPage, times: int) -> None:
-        self._real, self._page, self.left = world.provider.list, page, times
+    def __init__(self, world: World, page: PredictionPage, times: int, *, after: int = 0) -> None:
+        self._real, self._page, self.left, self._after = world.provider.list, page, times, after
         world.provider.list = self  # type: ignore[method-assign,assignment]
 
     def __call__(self, *, created_after: datetime | None = None, cursor: str | None = None) -> PredictionPage:
-        if self.left > 0:
+        if self._after > 0:
+            self._after -= 1
+        elif self.left > 0:
             self.left -= 1
             return self._page
         return self._real(created_after=created_after, cursor=cursor)
@@ -34,25 +36,27 @@ def _with_a_lost_answer() -> World:
     return world
 
 
+@pytest.mark.parametrize("after", [0, 1])
 @pytest.mark.parametrize(
     "page",
     [PredictionPage((), None, unreadable=1), PredictionPage((), "0")],
     ids=["an entry that can't be read", "a list without an end"],
 )
-def test_a_search_that_saw_not_everything_creates_nothing(page: PredictionPage) -> None:
+def test_a_search_that_saw_not_everything_creates_nothing(page: PredictionPage, after: int) -> None:
+    """From the second look on, or already from the one before the first create."""
     world = _with_a_lost_answer()
-    blind = Lists(world, page, times=60)
+    blind = Lists(world, page, times=60, after=after)
     job_id = world.submit().job.job_id
     world.run(7200, sweep_every=60)
     assert blind.left == 0
     assert len(world.provider.records) == 1
     assert world.job(job_id).status is JobStatus.COMPLETED
-    assert "job.adopted" in world.event_types(job_id)
+    assert ("job.adopted" in world.event_types(job_id)) == (world.provider.calls.count("create") == 1)
 
 
 def test_looking_ends_when_whatever_was_created_must_be_over() -> None:
     world = _with_a_lost_answer()
-    Lists(world, PredictionPage((), None, unreadable=1), times=10**6)
+    Lists(world, PredictionPage((), None, unreadable=1), times=10**6, after=1)
     job_id = world.submit(max_run_seconds=600).job.job_id
     world.run(4 * 3600, sweep_every=300, step=30)
     job = world.job(job_id)

@@ -58,11 +58,11 @@ def test_a_dataset_deleted_after_submit_ends_the_job_before_it_costs(world: Worl
     assert world.provider.calls == []
 
 
-def test_prepare_on_a_job_that_went_on_only_says_where_it_is(world: World) -> None:
+def test_prepare_on_a_job_that_was_launched_looks_at_it_before_it_sleeps(world: World) -> None:
     job_id = world.submit().job.job_id
     world.run(60)
     version = world.job(job_id).version
-    assert steps.prepare(job_id, world.ports).next is Next.AWAIT_SHORT
+    assert steps.prepare(job_id, world.ports).next is Next.OBSERVE
     world.run(300)
     assert steps.prepare(job_id, world.ports).next is Next.DONE
     assert world.job(job_id).version >= version
@@ -195,6 +195,16 @@ def test_weights_that_change_while_they_are_read_are_no_model(
     assert failure.code == code
     assert said in failure.message
     assert world.job(job_id).delivery.verified_at is None
+
+
+def test_the_end_of_a_job_keeps_which_file_is_unsound_and_the_hashes_of_all(world: World) -> None:
+    world.weights = b"no safetensors at all"
+    job_id = world.submit().job.job_id
+    world.run(300)
+    assert world.job(job_id).status is JobStatus.FAILED
+    files = [file for file, _ in world.services.jobs.outputs(ME, job_id).files]
+    assert [file.path for file in files if file.problem] == [WEIGHTS]
+    assert all(file.sha256 for file in files)
 
 
 def test_a_file_of_another_size_than_listed_is_no_model(world: World) -> None:

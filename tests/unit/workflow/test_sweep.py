@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from chalicelib.domain.jobs import JobStatus
-from chalicelib.domain.ports import Limits
+from chalicelib.domain.ports import ExecutionState, Limits
 from chalicelib.workflow.sweep import sweep
 from tests.fakes.provider import REFUSED, Life
 from tests.fakes.world import ME, OWNER, World
@@ -68,19 +69,12 @@ def test_orphans_are_cancelled_and_others_left_alone(world: World) -> None:
     world.run(60)
     (record,) = world.provider.records.values()
     orphan = world.provider.create(record.request)  # a second one for the same job
+    elsewhere = record.request.inputs["config_json"].replace('"bucket": "outputs"', '"bucket": "another-stack"')
     foreign = world.provider.create(
-        record.request.__class__(
-            **{**record.request.__dict__, "tag": "x", "webhook_url": "https://other.test/hook?job=x"}
-        )
+        replace(record.request, tag="x", webhook_url="https://other.test/hook?job=x", inputs={"config_json": elsewhere})
     )
     ghost = world.provider.create(
-        record.request.__class__(
-            **{
-                **record.request.__dict__,
-                "tag": "gone",
-                "webhook_url": "https://cloud.test/api/webhooks/replicate?job=gone",
-            }
-        )
+        replace(record.request, tag="gone", webhook_url="https://cloud.test/api/webhooks/replicate?job=gone")
     )
     world.run(120)
     report = world.sweep()
@@ -126,13 +120,13 @@ def test_a_workflow_that_dies_again_and_again_is_given_up_and_leaves_nothing_run
 def test_a_sweep_stops_at_its_budget_and_says_so(world: World) -> None:
     for _ in range(3):
         world.submit()
-    real = world.ports.runner.is_running
+    real = world.ports.runner.state
 
-    def slow(job_id: str, attempt: int) -> bool:
+    def slow(job_id: str, attempt: int) -> ExecutionState:
         world.clock.advance(60)
         return real(job_id, attempt)
 
-    world.machine.is_running = slow  # type: ignore[method-assign]
+    world.machine.state = slow  # type: ignore[method-assign]
     world.clock.advance(600)
     report = sweep(world.ports, ["replicate"], timedelta(seconds=100))
     assert report.unfinished
@@ -166,4 +160,4 @@ def test_one_job_that_can_t_be_looked_after_does_not_keep_the_sweep_from_the_oth
     report = world.sweep()
     assert report.failed == 1
     assert report.restarted == 1
-    assert world.machine.is_running(other, world.job(other).attempt)
+    assert world.machine.state(other, world.job(other).attempt) is ExecutionState.RUNNING

@@ -4,6 +4,7 @@ import type {
   EventPage,
   InlineProgress,
   Job,
+  JobConfig,
   JobPage,
   JobStatus,
   LogPage,
@@ -24,7 +25,7 @@ export interface JobQuery {
   syncActive?: boolean;
 }
 
-export const listJobs = (query: JobQuery, signal?: AbortSignal) =>
+export const listJobs = (query: JobQuery, signal?: AbortSignal, timeoutMs?: number) =>
   request<JobPage>("GET", base, {
     query: {
       limit: query.limit,
@@ -33,6 +34,7 @@ export const listJobs = (query: JobQuery, signal?: AbortSignal) =>
       sync_active: query.syncActive || null,
     },
     ...opt(signal),
+    ...(timeoutMs ? { timeoutMs } : {}),
   });
 
 export const getJob = (jobId: string, signal?: AbortSignal) =>
@@ -48,6 +50,10 @@ export const getLogs = (jobId: string, at: { offset: number; limit?: number }, s
 
 export const getEvents = (jobId: string, after: number, signal?: AbortSignal) =>
   request<EventPage>("GET", one(jobId, "/events"), { query: { after, limit: 200 }, ...opt(signal) });
+
+/** What the job was launched with. */
+export const getJobConfig = (jobId: string, signal?: AbortSignal) =>
+  request<JobConfig>("GET", one(jobId, "/config"), opt(signal));
 
 const OUTPUT_PAGES_MAX = 50;
 

@@ -22,6 +22,6 @@ export type Dataset = Schemas["DatasetView"];
 export type DatasetDetail = Schemas["DatasetDetail"];
 export type DatasetPage = Schemas["DatasetListResponse"];
 export type DatasetVersion = Schemas["VersionView"];
-export type SavedConfig = Schemas["ConfigResponse"];
+export type JobConfig = Schemas["JobConfigResponse"];
 export type Health = Schemas["HealthResponse"];
 export type HealthComponent = Schemas["ComponentHealth"];

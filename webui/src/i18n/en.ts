@@ -24,6 +24,7 @@ export const en = {
   "tag.cloud": "Cloud",
   "tag.local": "Local",
 
+  "action.close": "Close",
   "action.retry": "Retry",
   "action.copy": "Copy",
   "action.copyNamed": "Copy: {what}",
@@ -164,10 +165,12 @@ export const en = {
   "job.fact.attempt": "Attempt",
   "job.fact.checkpoints": "Checkpoints",
   "job.section.facts": "Facts",
-  "config.title": "Configuration as submitted",
-  "config.inline":
-    "This job was submitted with a configuration of its own, not with a saved one. To keep it here next time, save it first: stcloud configs push.",
-  "config.gone": "This configuration has been deleted since.",
+  "config.title": "Configuration",
+  "config.inline": "Submitted with the job itself, not saved under a name.",
+  "config.adjusted": "Adjusted for the launch",
+  "config.settings": { one: "{n} setting", other: "{n} settings" },
+  "config.entries": { one: "{n} entry", other: "{n} entries" },
+  "config.gone": "The configuration of this job is gone.",
 
   "failure.title": "Why it failed",
   "failure.advice": "What to do",

@@ -21,6 +21,7 @@ export const ja: Catalogue = {
   "tag.cloud": "クラウド（Cloud）",
   "tag.local": "ローカル",
 
+  "action.close": "閉じる",
   "action.retry": "再試行",
   "action.copy": "コピー",
   "action.copyNamed": "コピー: {what}",
@@ -159,10 +160,12 @@ export const ja: Catalogue = {
   "job.fact.attempt": "試行",
   "job.fact.checkpoints": "チェックポイント",
   "job.section.facts": "概要",
-  "config.title": "送信した学習設定",
-  "config.inline":
-    "このジョブは保存済みでない学習設定で送信されました。次回ここに残すには、先に stcloud configs push で保存してください。",
-  "config.gone": "この学習設定はその後削除されました。",
+  "config.title": "学習設定",
+  "config.inline": "ジョブと一緒に送信された設定です（名前を付けて保存されていません）。",
+  "config.adjusted": "起動時に調整した項目",
+  "config.settings": { other: "{n} 項目" },
+  "config.entries": { other: "{n} エントリ" },
+  "config.gone": "このジョブの学習設定は残っていません。",
 
   "failure.title": "失敗の理由",
   "failure.advice": "対処",

@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import { t } from "../i18n";
 import { ErrorBox } from "./ErrorBox";
 
@@ -35,7 +35,8 @@ export function ConfirmDialog({
   const heading = useId();
   const text = useId();
 
-  useEffect(() => {
+  // Before the browser draws: Esc must work from the first moment the dialog is seen.
+  useLayoutEffect(() => {
     const element = dialog.current;
     element?.showModal();
     safe.current?.focus();

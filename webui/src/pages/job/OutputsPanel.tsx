@@ -1,3 +1,4 @@
+import { useSignal } from "@preact/signals";
 import { getOutputs } from "../../api/jobs";
 import type { Job, OutputFile, Outputs } from "../../api/types";
 import { fmt, t } from "../../i18n";
@@ -6,6 +7,7 @@ import { Command, CopyButton } from "../../ui/CopyButton";
 import { type Column, DataTable } from "../../ui/DataTable";
 import { ErrorBox } from "../../ui/ErrorBox";
 import { Icon } from "../../ui/icons";
+import { SampleDialog } from "./SampleDialog";
 
 const ACTIVE_MS = 15_000;
 /** Presigned links live for an hour: new ones are fetched before they end. */
@@ -33,7 +35,8 @@ export function OutputsPanel({ job }: { job: Job }) {
 }
 
 function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
-  const samples = outputs.files.filter((file) => file.kind === "sample" && IMAGE.test(file.path));
+  const files = outputs.files.map((file) => ({ ...file, path: withoutJob(file.path, job.job_id) }));
+  const samples = files.filter((file) => file.kind === "sample" && IMAGE.test(file.path));
   const counted = {
     files: t("job.files", { n: outputs.files.length }),
     size: fmt().bytes(outputs.total_bytes),
@@ -50,7 +53,7 @@ function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
         name="outputs"
         label={t("outputs.title")}
         columns={columns(outputs.complete)}
-        rows={outputs.files}
+        rows={byKind(files)}
         rowKey={(file) => file.path}
       />
       {outputs.complete && (
@@ -62,6 +65,16 @@ function Files({ job, outputs }: { job: Job; outputs: Outputs }) {
     </>
   );
 }
+
+/** The trainer puts everything into a folder named like the job, which says nothing on the job's own page. */
+const withoutJob = (path: string, jobId: string) =>
+  path.startsWith(`${jobId}/`) ? path.slice(jobId.length + 1) : path;
+
+const KINDS: OutputFile["kind"][] = ["weights", "checkpoint", "sample", "other"];
+
+/** What people come for first; within a kind in the order of paths. */
+const byKind = (files: OutputFile[]) =>
+  files.toSorted((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind));
 
 const columns = (ended: boolean): Column<OutputFile>[] => [
   { key: "file", header: t("outputs.col.file"), rowHeader: true, cell: (file) => <code>{file.path}</code> },
@@ -118,21 +131,33 @@ function FileState({ file, ended }: { file: OutputFile; ended: boolean }) {
 }
 
 function Samples({ files }: { files: OutputFile[] }) {
+  const open = useSignal<OutputFile | null>(null);
+  const close = () => {
+    open.value = null;
+  };
   return (
     <>
       <h3>{t("outputs.samples")}</h3>
       <ul class="samples">
         {files.map((file) => (
           <li key={file.path}>
-            <a href={file.url} target="_blank" rel="noreferrer">
+            <button
+              type="button"
+              class="sample"
+              aria-haspopup="dialog"
+              onClick={() => {
+                open.value = file;
+              }}
+            >
               <img src={file.url} alt={file.path} loading="lazy" width={160} height={160} />
               <span class="meta" aria-hidden="true">
                 {file.path.split("/").at(-1)}
               </span>
-            </a>
+            </button>
           </li>
         ))}
       </ul>
+      {open.value && <SampleDialog file={open.value} onClose={close} />}
     </>
   );
 }

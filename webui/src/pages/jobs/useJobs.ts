@@ -1,11 +1,12 @@
 import { type ReadonlySignal, useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { ApiError } from "../../api/client";
 import { getJob, listJobs } from "../../api/jobs";
 import type { Job, JobPage, JobStatus } from "../../api/types";
 import type { PollState } from "../../live/poller";
 import { usePoll } from "../../live/usePoll";
 import { activeBeyond, fromPage, type JobList, withFirstPage, withJob, withOlderPage } from "./jobList";
+import { PageReader } from "./readPage";
 
 const PAGE = 50;
 const BUSY_MS = 5_000;
@@ -32,12 +33,18 @@ export function useJobs(status: JobStatus | null): Jobs {
   const list = useSignal<JobList>({ jobs: [], next: null });
   const held = useSignal<ReadonlySet<string> | null>(null);
   const syncNext = useSignal<(() => void) | null>(null);
+  const reader = useRef<PageReader>(undefined);
+  reader.current ??= new PageReader();
+  const { current: pages } = reader;
 
   const { state, refresh } = usePoll<JobPage>(
     `jobs/${status}`,
     async (signal, previous) => {
       const synced = syncNext.peek();
-      const page = await listJobs({ limit: PAGE, status, syncActive: synced !== null }, signal);
+      const query = { limit: PAGE, status };
+      const page = synced
+        ? await listJobs({ ...query, syncActive: true }, signal)
+        : await pages.read(query, previous, Date.now(), signal);
       signal.throwIfAborted();
       if (synced) {
         syncNext.value = null;

@@ -1,0 +1,87 @@
+"""Which dataset version an entry of a dataloader stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chalicelib.domain.datasets import MAX_SOURCE_PATH, Dataset, DatasetVersion, VersionStatus, is_name
+from chalicelib.domain.jobs import DatasetRef
+from chalicelib.domain.ports import Ports
+from chalicelib.domain.trainer import ConfigProblem, needs_upload
+
+#: Characters of a value that a message repeats.
+MAX_SHOWN = 200
+
+
+def resolve(
+    ports: Ports, owner: str, dataloader: Sequence[Mapping[str, Any]]
+) -> tuple[tuple[DatasetRef, ...], list[ConfigProblem]]:
+    """The exact dataset version of each local entry: by its ``dataset_id``, or else by its id, or else by the path
+    it was pushed from. Whoever names a dataset means that one, or none."""
+    references: list[DatasetRef] = []
+    problems: list[ConfigProblem] = []
+    for i, entry in enumerate(dataloader):
+        if not needs_upload(entry):
+            continue
+        version = _find(ports, owner, entry)
+        if version is None:
+            problems.append(_unresolved(i, entry))
+            continue
+        references.append(
+            DatasetRef(
+                entry_id=str(entry.get("id")),
+                dataset_id=version.dataset_id,
+                version_id=version.version_id,
+                prefix=version.prefix,
+                files=version.files,
+                bytes=version.bytes,
+            )
+        )
+    return tuple(references), problems
+
+
+def _find(ports: Ports, owner: str, entry: Mapping[str, Any]) -> DatasetVersion | None:
+    store = ports.datasets
+    if entry.get("dataset_id") is not None:
+        return _latest(ports, owner, entry["dataset_id"])
+    version = _latest(ports, owner, entry.get("id"))
+    if version is not None:
+        return version
+    path = entry.get("instance_data_dir") or entry.get("instance_data_root")
+    if not isinstance(path, str) or not 0 < len(path) <= MAX_SOURCE_PATH:
+        return None
+    dataset = store.find_by_source(owner, path.rstrip("/") or path)
+    return _ready(ports, dataset)
+
+
+def _latest(ports: Ports, owner: str, dataset_id: object) -> DatasetVersion | None:
+    # Whatever is no name of a dataset is not looked up: it may be no text, or fit into no database key.
+    if not isinstance(dataset_id, str) or not is_name(dataset_id):
+        return None
+    return _ready(ports, ports.datasets.get_dataset(owner, dataset_id))
+
+
+def _ready(ports: Ports, dataset: Dataset | None) -> DatasetVersion | None:
+    if dataset is None or dataset.latest_version is None:
+        return None
+    version = ports.datasets.get_version(dataset.owner, dataset.dataset_id, dataset.latest_version)
+    return version if version is not None and version.status is VersionStatus.READY else None
+
+
+def _unresolved(i: int, entry: Mapping[str, Any]) -> ConfigProblem:
+    path = str(entry.get("instance_data_dir") or "<folder>")[:MAX_SHOWN]
+    named = entry.get("dataset_id")
+    if named is not None:
+        return ConfigProblem(
+            f"dataloader_config.{i}.dataset_id",
+            f"no uploaded dataset that is ready has the id '{str(named)[:MAX_SHOWN]}'. See: stcloud datasets list, or "
+            f"run: stcloud datasets push {path}",
+            "dataset_unresolved",
+        )
+    return ConfigProblem(
+        f"dataloader_config.{i}",
+        f"no uploaded dataset has the id '{str(entry.get('id'))[:MAX_SHOWN]}' or was pushed from '{path}'. Run: "
+        f"stcloud datasets push {path}",
+        "dataset_unresolved",
+    )

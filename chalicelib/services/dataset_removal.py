@@ -1,0 +1,142 @@
+"""Deleting datasets and versions, without taking one away from a job that has just been submitted.
+
+A version is marked DELETING first; from then on no submit takes it (its transaction looks at the mark). Then the jobs
+are looked at once more: one that was taken just before the mark gets the version back. Only then bytes are deleted,
+and the record last. Whoever comes to a removal that was broken off takes it over: marks it anew, and so tells the other
+one, should it still be alive, that the record is not its own any more.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from chalicelib.domain.datasets import DatasetVersion, VersionStatus
+from chalicelib.domain.ports import Ports, StaleRecordError
+from chalicelib.errors import Conflict, NotFound, Unavailable
+from chalicelib.services.dataset_records import repoint
+
+#: One call deletes for about so long, well within API Gateway's 29 seconds; repeating it goes on.
+BUDGET = timedelta(seconds=18)
+#: Pages of versions looked through in one call, 1,000 each, and tries to mark one.
+MAX_ROUNDS = 100
+
+
+class DatasetRemoval:
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    def dataset(self, owner: str, dataset_id: str) -> int:
+        """Deletes all versions, then the dataset. Returns the number of objects deleted.
+
+        Raises NotFound, Conflict (``dataset_in_use``), Unavailable (``deletion_unfinished``: repeat the call).
+        """
+        store = self._ports.datasets
+        if store.get_dataset(owner, dataset_id) is None:
+            raise NotFound(f"Dataset '{dataset_id}' not found.", code="dataset_not_found")
+        self._refuse_if_used(owner, dataset_id, None)
+        until = self._ports.clock.now() + BUDGET
+        deleted = 0
+        for _ in range(MAX_ROUNDS):
+            # The record is read before the versions: one that is pushed meanwhile changes it, and it stays.
+            dataset = store.get_dataset(owner, dataset_id)
+            versions = store.list_versions(owner, dataset_id)
+            for version in versions:
+                if self._ports.clock.now() > until:
+                    raise _unfinished(dataset_id, deleted)
+                deleted += self._remove_one_of_all(version)
+            if versions:
+                continue
+            try:
+                if dataset is not None:
+                    store.delete_dataset(dataset)
+            except StaleRecordError:
+                continue
+            return deleted
+        raise _unfinished(dataset_id, deleted)
+
+    def version(self, version: DatasetVersion) -> int:
+        """Deletes one version. Returns the number of objects deleted. Raises Conflict (``dataset_in_use``)."""
+        self._refuse_if_used(version.owner, version.dataset_id, version.version_id)
+        deleted = self._remove(version)
+        repoint(self._ports, version.owner, version.dataset_id)
+        return deleted
+
+    def unchanged_version(self, version: DatasetVersion) -> bool:
+        """Deletes the version if nobody has changed it since it was read; True when it did."""
+        doomed = version.changed(status=VersionStatus.DELETING, touched_at=self._ports.clock.now())
+        try:
+            self._ports.datasets.update_version(doomed)
+        except StaleRecordError:
+            return False
+        self._finish(version, doomed)
+        repoint(self._ports, version.owner, version.dataset_id)
+        return True
+
+    def _remove_one_of_all(self, version: DatasetVersion) -> int:
+        try:
+            return self._remove(version)
+        except Conflict:
+            # It stays, and newer ones may be gone.
+            repoint(self._ports, version.owner, version.dataset_id)
+            raise
+
+    def _remove(self, version: DatasetVersion) -> int:
+        store = self._ports.datasets
+        current: DatasetVersion | None = version
+        for _ in range(MAX_ROUNDS):
+            if current is None:
+                return 0
+            doomed = current.changed(status=VersionStatus.DELETING, touched_at=self._ports.clock.now())
+            try:
+                store.update_version(doomed)
+            except StaleRecordError:
+                current = store.get_version(version.owner, version.dataset_id, version.version_id)
+                continue
+            return self._finish(current, doomed)
+        raise _unfinished(version.dataset_id, 0)
+
+    def _finish(self, before: DatasetVersion, doomed: DatasetVersion) -> int:
+        """Deletes what is marked as ``doomed``, or gives it back as it was ``before`` when a job uses it."""
+        try:
+            self._refuse_if_used(doomed.owner, doomed.dataset_id, doomed.version_id)
+        except Conflict:
+            self._give_back(before, doomed)
+            raise
+        deleted = self._ports.dataset_files.delete_prefix(doomed.prefix)
+        deleted += self._ports.dataset_files.delete([doomed.manifest_key])
+        try:
+            self._ports.datasets.delete_version(
+                doomed.owner, doomed.dataset_id, doomed.version_id, revision=doomed.revision
+            )
+        except StaleRecordError:
+            return deleted  # another removal took over and ends it
+        return deleted
+
+    def _give_back(self, before: DatasetVersion, doomed: DatasetVersion) -> None:
+        if before.status is VersionStatus.DELETING:
+            return  # nobody knows how far the removal before this one came
+        try:
+            self._ports.datasets.update_version(doomed.changed(status=before.status, touched_at=before.touched_at))
+        except StaleRecordError:
+            return  # another removal took over and has looked at the jobs itself
+
+    def _refuse_if_used(self, owner: str, dataset_id: str, version_id: str | None) -> None:
+        """A version in use by an active job stays. The owner's slots name every active job, strongly consistent."""
+        for job_id in self._ports.jobs.slot_holders(owner):
+            job = self._ports.jobs.get(job_id)
+            if job is None or job.is_terminal:
+                continue
+            if any(d.dataset_id == dataset_id and version_id in {None, d.version_id} for d in job.datasets):
+                raise Conflict(
+                    f"Job {job_id} is using this dataset. Wait for it to end, or cancel it first.",
+                    code="dataset_in_use",
+                    extra={"job_id": job_id},
+                )
+
+
+def _unfinished(dataset_id: str, deleted: int) -> Unavailable:
+    return Unavailable(
+        f"Dataset '{dataset_id}' is large: {deleted} objects are deleted so far. Repeat the request to go on.",
+        code="deletion_unfinished",
+        retry_after=1,
+    )
