@@ -10,13 +10,14 @@ import typer
 
 from stcloud import datasets as pushing
 from stcloud.hashing import HashCache, hash_files
+from stcloud.helptext import Group
 from stcloud.models import Version
 from stcloud.render import MAX_SHOWN, TransferBar, count_text, size_text, some, time_text
 from stcloud.scan import Scan, scan
 from stcloud.session import Session, command
 from stcloud.upload import Uploader
 
-app = typer.Typer(no_args_is_help=True, help="Folders of images and captions, kept as immutable versions.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Folders of images and captions, kept as immutable versions.")
 
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
@@ -25,13 +26,15 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 @command(app, "push")
 def push(
     session: Session,
-    folder: Annotated[Path, typer.Argument(help="The folder; subfolders are included.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder; subfolders are included.")],
     dataset_id: Annotated[
         str | None, typer.Option("--id", help="The dataset's id. [default: the folder's name]", metavar="NAME")
     ] = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; contact nobody.")] = False,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=32, help="Parallel uploads.")] = 8,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, max=32, metavar="N", help="Parallel uploads.")
+    ] = 8,
 ) -> None:
     """Upload a folder. Only files the server lacks are sent, and an interrupted push goes on where it stopped.
 

@@ -29,7 +29,7 @@ def pull(
     session: Session,
     job: JobId,
     to: Annotated[
-        Path | None, typer.Option(help="Where to. [default: ~/.simpletuner/cloud_outputs/JOB]", metavar="DIR")
+        Path | None, typer.Option(help="Where to. [default: ~/.simpletuner/cloud_outputs/JOB]", metavar="FOLDER")
     ] = None,
     kind: Annotated[Kind, typer.Option(help="The final weights, or everything the job published.")] = Kind.WEIGHTS,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other files that are in the way.")] = False,
