@@ -64,10 +64,11 @@ def leftovers(world: World) -> LeftoversReport:
 def test_a_job_taken_right_before_the_mark_gets_its_dataset_back(world: World) -> None:
     version_id = latest(world)
     assert version_id is not None
-    for delete in (
+    deletions: list[Callable[[DatasetService], int]] = [
         lambda service: service.delete_version(OWNER, "photos", version_id),
         lambda service: service.delete(OWNER, "photos"),
-    ):
+    ]
+    for delete in deletions:
         with pytest.raises(Conflict) as caught:
             delete(with_datasets(world, "update_version", lambda: world.submit().job))
         assert caught.value.code == "dataset_in_use"
