@@ -6,7 +6,7 @@ VENV := .local/venv/bin
 PYTEST := $(VENV)/python -m pytest
 STACK := $(VENV)/python -m local.stack
 export PORT
-READY := test -x $(VENV)/python || { echo "Nothing is set up here yet. make run does it." >&2; exit 1; }
+WHEN_SET_UP := test -x $(VENV)/python || { echo "Nothing is set up here yet. make run does it."; exit 0; };
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev setup-python setup-browser run up stop reset status logs deploy destroy \
@@ -27,20 +27,17 @@ up: ## the same in the background, without the demo
 	@$(STACK) up
 
 stop: ## end it; jobs are kept
-	@$(READY)
-	@$(STACK) stop
+	@$(WHEN_SET_UP) $(STACK) stop
 
 # make would turn its exit code 3 (not up) into a 2 with an error of its own. Scripts ask as it does here.
 status: ## what runs (scripts: .local/venv/bin/python -m local.stack status; exit code 3: not up)
-	@$(READY) && $(STACK) status || true
+	@$(WHEN_SET_UP) $(STACK) status || true
 
 logs: ## what the programs and the Lambdas write; follows while the stack is up
-	@$(READY)
-	@$(STACK) logs
+	@$(WHEN_SET_UP) $(STACK) logs
 
 reset: ## remove all local jobs, datasets and the demo's models (YES=1: don't ask)
-	@$(READY)
-	@$(STACK) reset $(if $(filter 1 yes true,$(YES)),--yes)
+	@$(WHEN_SET_UP) $(STACK) reset $(if $(filter 1 yes true,$(YES)),--yes)
 
 setup: ## environments, Node.js packages, built console: what running needs
 	@$(PYTHON) -m local.setup
