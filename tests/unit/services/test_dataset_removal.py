@@ -166,6 +166,21 @@ def test_of_two_deletions_at_once_the_one_that_took_over_ends_it(world: World) -
     assert world.submit().job.datasets[0].version_id == version_id
 
 
+def test_whoever_lost_a_deletion_to_another_leaves_the_record_to_it(world: World) -> None:
+    version_id = latest(world) or ""
+    marked: list[DatasetVersion] = []
+
+    def taken_over() -> None:
+        version = stored(world, version_id)
+        assert version is not None
+        marked.append(version.changed(touched_at=world.clock.now()))
+        world.ports.datasets.update_version(marked[0])
+
+    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "delete_prefix", taken_over))
+    DatasetService(ports).delete_version(OWNER, "photos", version_id)
+    assert stored(world, version_id) == marked[0]
+
+
 def test_a_completion_does_not_undo_a_deletion(world: World) -> None:
     version, _ = world.services.datasets.create_version(OWNER, a_body("q"))
     world.dataset_files.put(version.prefix + "q", b"cat")
