@@ -1,4 +1,4 @@
-"""How ``--help`` shows parameters: nothing behind a flag, since it takes no value; no braces around what must be given."""
+"""How ``--help`` shows parameters: nothing behind a flag, since it takes no value; no braces around an argument."""
 
 from __future__ import annotations
 

@@ -62,10 +62,17 @@ def pull(
     session.output.note(
         f"{count_text(fresh, 'file')} fetched, {len(fetched) - fresh} there already, {size_text(total)} in {root}"
     )
+    others = [] if kind is Kind.ALL else [f for f in outputs["files"] if f["kind"] != Kind.WEIGHTS]
+    if others:
+        session.output.note(
+            f"{count_text(len(others), 'other file')} ({size_text(sum(f['size'] for f in others))}: samples, "
+            f"checkpoints and the like) not fetched. All of them: stcloud jobs pull {job} --kind all"
+        )
     data = {
         "job_id": job,
         "folder": str(root),
         "verified": outputs["verified"],
+        "not_fetched": len(others),
         "files": [
             {"path": str(there.path), "size": f["size"], "sha256": f["sha256"], "kind": f["kind"], "fresh": there.fresh}
             for f, there in zip(wanted, fetched, strict=True)

@@ -187,3 +187,38 @@ def test_a_config_without_a_dataloader_is_saved_with_a_warning(tmp_path: Path) -
     fine = run_cli("configs", "push", "mine", str(config), script=script)
     assert "Warning" not in fine.err
     assert json.loads(script.asked[0].content)["dataloader_config"] == DATALOADER
+
+
+def test_a_push_warns_of_what_ends_the_training(tmp_path: Path) -> None:
+    for name in ("bare.jpg", "captioned.jpg"):
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff")
+    for name in ("captioned.txt", "empty.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "notes.docx").write_bytes(b"x")
+    ran = run_cli("datasets", "push", str(tmp_path), "--id", "d", "--dry-run", "--json")
+    assert ran.code == 0
+    warned = [line for line in ran.err.splitlines() if line.startswith("Warning: ")]
+    assert [w for w in warned if "empty.png" in w and "would end the training" in w]
+    assert [w for w in warned if "bare.jpg" in w and 'caption_strategy "textfile" this ends the training' in w]
+    assert [w for w in warned if "captioned.txt" in w and "without text" in w]
+    assert [w for w in warned if "notes.docx" in w and "no kind" in w]
+    assert len(warned) == 4
+    data = json.loads(ran.out)
+    assert data["excluded"] == [{"path": "empty.png", "reason": "empty (0 bytes)"}]
+    assert (data["empty_captions"], data["unknown_files"]) == (["captioned.txt"], ["notes.docx"])
+
+
+def test_pull_says_what_it_did_not_fetch(tmp_path: Path) -> None:
+    def file(path: str, kind: str, size: int) -> dict[str, Any]:
+        url = "http://x/f"
+        return {"path": path, "size": size, "sha256": None, "kind": kind, "url": url, "verified": True, "problem": None}
+
+    files = [file("w", "weights", 7), file("a.png", "sample", 1000), file("b.png", "sample", 500)]
+    outputs = {"job_id": "job1", "files": files, "verified": True, "complete": True}
+    for also, told in (([], True), (["--kind", "all"], False)):
+        answers = [httpx.Response(200, content=bytes(f["size"])) for f in files]
+        script = Script([ok(outputs), *answers])
+        ran = run_cli("jobs", "pull", "job1", "--to", str(tmp_path), *also, script=script)
+        assert ran.code == 0, ran.err
+        assert ("2 other files (1.5 kB" in ran.err) is told
+        assert ("stcloud jobs pull job1 --kind all" in ran.err) is told
