@@ -6,10 +6,10 @@ VENV := .local/venv/bin
 PYTEST := $(VENV)/python -m pytest
 STACK := $(VENV)/python -m local.stack
 export PORT
-READY := test -x $(VENV)/python || { echo "Nothing is set up here yet. make run does it." >&2; exit 1; }
+WHEN_SET_UP := test -x $(VENV)/python || { echo "Nothing is set up here yet. make run does it."; exit 0; };
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-python setup-browser run up stop reset status logs deploy destroy \
+.PHONY: help setup setup-dev setup-python setup-browser run up stop reset status logs deploy destroy \
 	test test-unit test-contracts test-functional test-stack test-e2e test-web e2e \
 	check lint format types imports sizes openapi openapi-check clean
 
@@ -18,36 +18,38 @@ help: ## this list
 
 # Running
 
-run: setup ## bring the stack up, run a demo job, stay until Ctrl-C
+run: ## bring the stack up, run a demo job, stay until Ctrl-C
+	@$(PYTHON) -m local.setup --start "make run"
 	@$(STACK) run
 
-up: setup ## the same in the background, without the demo
+up: ## the same in the background, without the demo
+	@$(PYTHON) -m local.setup --start "make up"
 	@$(STACK) up
 
 stop: ## end it; jobs are kept
-	@$(READY)
-	@$(STACK) stop
+	@$(WHEN_SET_UP) $(STACK) stop
 
-status: ## what runs
-	@$(READY)
-	@$(STACK) status || true
+# make would turn its exit code 3 (not up) into a 2 with an error of its own. Scripts ask as it does here.
+status: ## what runs (scripts: .local/venv/bin/python -m local.stack status; exit code 3: not up)
+	@$(WHEN_SET_UP) $(STACK) status || true
 
-logs: ## what the programs and the Lambdas write
-	@$(READY)
-	@$(STACK) logs
+logs: ## what the programs and the Lambdas write; follows while the stack is up
+	@$(WHEN_SET_UP) $(STACK) logs
 
-reset: ## remove all local jobs, datasets and models (YES=1: don't ask)
-	@$(READY)
-	@$(STACK) reset $(if $(filter 1 yes true,$(YES)),--yes)
+reset: ## remove all local jobs, datasets and the demo's models (YES=1: don't ask)
+	@$(WHEN_SET_UP) $(STACK) reset $(if $(filter 1 yes true,$(YES)),--yes)
 
-setup: ## environments, Node.js packages, built console (run by all that need it)
+setup: ## environments, Node.js packages, built console: what running needs
 	@$(PYTHON) -m local.setup
 
-setup-python: ## the Python environments alone
-	@$(PYTHON) -m local.setup --python
+setup-dev: ## the same, with the packages of tests and checks
+	@$(PYTHON) -m local.setup --dev
 
-setup-browser: ## the same, with the packages of the browser tests
-	@$(PYTHON) -m local.setup --browser
+setup-python: ## the Python environments alone, with those packages
+	@$(PYTHON) -m local.setup --dev --python
+
+setup-browser: ## all of it, with the packages of the browser tests
+	@$(PYTHON) -m local.setup --dev --browser
 
 deploy: setup ## deploy to your AWS account (STAGE=prod, ARGS="--profile me")
 	@$(VENV)/python -m infra.deploy --stage $(or $(STAGE),prod) $(ARGS)
@@ -74,7 +76,7 @@ test-contracts: setup-python ## the same suite against fakes and real adapters
 test-functional: setup-python ## servers on loopback
 	@$(PYTEST) tests/functional $(ARGS)
 
-test-stack: setup ## the deployed stack over HTTP
+test-stack: setup-dev ## the deployed stack over HTTP
 	@$(PYTEST) tests/stack $(ARGS)
 
 test-e2e e2e: setup-browser ## a user's walks through command line and browser

@@ -37,7 +37,10 @@ def read_body(request: Request) -> bytes:
         raise ValidationFailed("The body can't be read: send it as UTF-8.", code="unreadable_body") from None
     data = raw.encode() if isinstance(raw, str) else raw
     if len(data) > MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"The body has {len(data)} bytes; {MAX_BODY_BYTES} is the limit.")
+        raise PayloadTooLarge(
+            f"The body has {len(data)} bytes; {MAX_BODY_BYTES} is the limit. When it is a dataset's list of files: "
+            "shorten the files' paths, or split the dataset in two."
+        )
     return data
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
-from stcloud.client import Client
+from stcloud.client import Client, shaped
 from stcloud.errors import ApiError, Conflict
-from stcloud.models import Job, OutputFile, Outputs, Progress, Upload, Version
+from stcloud.models import Job, OutputFile, Outputs, Progress, Submitted, Upload, Version
 
 PAGE = 200
 #: More pages than any list of this product has; a server that goes on forever is broken.
 MAX_PAGES = 10_000
+# What the commands show of answers that have no class in ``models``.
+_HEALTH = ("status", "version", "stage", "sandbox", "components")
+_DATASET = ("dataset_id", "latest_version", "source_path", "updated_at")
+_CONFIG = ("name", "version", "model_family", "model_type", "modified_at", "description")
+_LOGS = ("logs", "truncated", "complete", "next_offset", "size")
+_EVENT = ("at", "type", "message")
 
 
 def _quoted(name: str) -> str:
@@ -30,12 +36,12 @@ class Api:
         return self._client.url
 
     def health(self) -> dict[str, Any]:
-        return self._client.call("GET", "/cloud/health")
+        return self._client.call("GET", "/cloud/health", needs=_HEALTH)
 
     # --- datasets ---------------------------------------------------------------------------------------------
     def create_version(self, dataset_id: str, source_path: str, files: list[dict[str, Any]]) -> Version:
         body = {"dataset_id": dataset_id, "source_path": source_path, "files": files}
-        return cast(Version, self._client.call("POST", "/cloud/datasets", json=body))
+        return cast(Version, self._client.call("POST", "/cloud/datasets", json=body, needs=Version.__required_keys__))
 
     def uploads(self, dataset_id: str, version_id: str) -> Iterator[Upload]:
         """Presigned PUTs of every file that is not there yet, fetched as they are needed."""
@@ -43,7 +49,7 @@ class Api:
         after: str | None = None
         for _ in range(MAX_PAGES):
             body = {"limit": PAGE} if after is None else {"limit": PAGE, "after": after}
-            answer = self._client.call("POST", path, json=body)
+            answer = self._client.call("POST", path, json=body, needs=("uploads", "next"))
             yield from cast(list[Upload], answer["uploads"])
             after = answer["next"]
             if after is None:
@@ -52,66 +58,73 @@ class Api:
 
     def complete(self, dataset_id: str, version_id: str) -> Version:
         path = f"/cloud/datasets/{_quoted(dataset_id)}/versions/{_quoted(version_id)}/complete"
-        return cast(Version, self._client.call("POST", path))
+        return cast(Version, self._client.call("POST", path, needs=Version.__required_keys__))
 
     def datasets(self) -> Iterator[dict[str, Any]]:
-        return self._pages("/cloud/datasets", "datasets", {})
+        return self._pages("/cloud/datasets", "datasets", {}, _DATASET)
 
     def dataset(self, dataset_id: str) -> dict[str, Any]:
-        return self._client.call("GET", f"/cloud/datasets/{_quoted(dataset_id)}")
+        return self._client.call("GET", f"/cloud/datasets/{_quoted(dataset_id)}", needs=(*_DATASET, "versions"))
 
     def delete_dataset(self, dataset_id: str) -> dict[str, Any]:
         return self._client.call("DELETE", f"/cloud/datasets/{_quoted(dataset_id)}")
 
     # --- configs ----------------------------------------------------------------------------------------------
     def save_config(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._client.call("PUT", f"/configs/{_quoted(name)}", json=body)
+        return self._client.call("PUT", f"/configs/{_quoted(name)}", json=body, needs=("name", "version"))
 
     def configs(self) -> Iterator[dict[str, Any]]:
-        return self._pages("/configs", "configs", {})
+        return self._pages("/configs", "configs", {}, _CONFIG)
 
     def config(self, name: str, version: int | None = None) -> dict[str, Any]:
-        return self._client.call("GET", f"/configs/{_quoted(name)}", query={"version": version})
+        needs = ("name", "version", "versions", "config", "dataloader_config")
+        return self._client.call("GET", f"/configs/{_quoted(name)}", query={"version": version}, needs=needs)
 
     def delete_config(self, name: str) -> dict[str, Any]:
         return self._client.call("DELETE", f"/configs/{_quoted(name)}")
 
     # --- jobs -------------------------------------------------------------------------------------------------
-    def submit(self, body: Mapping[str, Any], *, provider: str, idempotency_key: str) -> dict[str, Any]:
-        return self._client.call(
+    def submit(self, body: Mapping[str, Any], *, provider: str, idempotency_key: str) -> Submitted:
+        done = self._client.call(
             "POST",
             "/cloud/jobs/submit",
             json=body,
             query={"provider": provider},
             headers={"Idempotency-Key": idempotency_key},
             limits_are_final=True,
+            needs=Submitted.__required_keys__,
         )
+        shaped(done["job"], Job.__required_keys__, self.url)
+        return cast(Submitted, done)
 
     def jobs(self, *, status: str | None = None, sync: bool = False, limit: int) -> Iterator[Job]:
         """The newest ``limit`` jobs."""
         query = {"status": status, "sync_active": "true" if sync else None, "limit": min(limit, PAGE)}
-        for count, job in enumerate(self._pages("/cloud/jobs", "jobs", query)):
+        for count, job in enumerate(self._pages("/cloud/jobs", "jobs", query, Job.__required_keys__)):
             if count >= limit:
                 return
             yield cast(Job, job)
 
     def job(self, job_id: str) -> Job:
-        return cast(Job, self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}")["job"])
+        answer = self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}", needs=("job",))
+        return cast(Job, shaped(answer["job"], Job.__required_keys__, self.url))
 
     def progress(self, job_id: str) -> Progress:
         """One look, not repeated: whoever polls looks again anyway."""
-        return cast(Progress, self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}/inline-progress", attempts=1))
+        path = f"/cloud/jobs/{_quoted(job_id)}/inline-progress"
+        return cast(Progress, self._client.call("GET", path, attempts=1, needs=Progress.__required_keys__))
 
     def logs(self, job_id: str, *, offset: int | None = None) -> dict[str, Any]:
-        return self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}/logs", query={"offset": offset})
+        return self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}/logs", query={"offset": offset}, needs=_LOGS)
 
     def events(self, job_id: str) -> Iterator[dict[str, Any]]:
         after = 0
         for _ in range(MAX_PAGES):
-            answer = self._client.call(
-                "GET", f"/cloud/jobs/{_quoted(job_id)}/events", query={"after": after, "limit": PAGE}
-            )
-            yield from answer["events"]
+            query = {"after": after, "limit": PAGE}
+            path = f"/cloud/jobs/{_quoted(job_id)}/events"
+            answer = self._client.call("GET", path, query=query, needs=("events", "next"))
+            for event in answer["events"]:
+                yield shaped(event, _EVENT, self.url)
             if answer["next"] is None:
                 return
             after = answer["next"]
@@ -123,7 +136,7 @@ class Api:
         files: list[OutputFile] = []
         after: str | None = None
         for _ in range(MAX_PAGES):
-            answer = self._client.call("GET", path, query={"after": after})
+            answer = self._client.call("GET", path, query={"after": after}, needs=Outputs.__required_keys__)
             files += cast(list[OutputFile], answer["files"])
             after = answer.get("next")
             if after is None:
@@ -131,23 +144,31 @@ class Api:
         raise _endless()
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """Asks for the end of a job. A job that is cancelled already is what was wanted."""
+        """Asks for the end of a job. A job that is cancelled already is what was wanted.
+
+        Raises Conflict (``invalid_job_state``) when it is over otherwise.
+        """
         try:
             return self._client.call("POST", f"/cloud/jobs/{_quoted(job_id)}/cancel")
         except Conflict as conflict:
             details = conflict.extra.get("details")
-            if isinstance(details, dict) and details.get("current_state") == "cancelled":
+            state = details.get("current_state") if isinstance(details, dict) else None
+            if state == "cancelled":
                 return {"success": True, "job_id": job_id, "status": "cancelled", "cancel_requested": True}
+            if conflict.code == "invalid_job_state":
+                # The server's words are SimpleTuner's, made for programs.
+                raise conflict.said(f"The job is over ({state}); nothing to cancel.") from None
             raise
 
     def delete_job(self, job_id: str) -> dict[str, Any]:
         return self._client.call("DELETE", f"/cloud/jobs/{_quoted(job_id)}")
 
-    def _pages(self, path: str, key: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, key: str, query: Mapping[str, Any], needs: Collection[str]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            answer = self._client.call("GET", path, query={"limit": PAGE, **query, "cursor": cursor})
-            yield from answer[key]
+            answer = self._client.call("GET", path, query={"limit": PAGE, **query, "cursor": cursor}, needs=(key,))
+            for entry in answer[key]:
+                yield shaped(entry, needs, self.url)
             cursor = answer.get("next")
             if cursor is None:
                 return

@@ -7,7 +7,7 @@ its id is made from its content, a submit because it carries an idempotency key.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +22,8 @@ API_TIMEOUT = httpx.Timeout(35.0, connect=5.0)
 STORAGE_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _NOT_SENT_AGAIN = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+#: Statuses that our server, its gateway and what stands before them give with a reason, always.
+_NOT_OURS = frozenset({400, 404, 405, 406, 422, 501})
 _ADVICE = {
     401: "Put the stack's deploy token into STCLOUD_TOKEN.",
     403: "Ask the owner of the stack for a token with this permission.",
@@ -99,8 +101,12 @@ class Client:
         headers: Mapping[str, str] | None = None,
         attempts: int | None = None,
         limits_are_final: bool = False,
+        needs: Collection[str] = (),
     ) -> dict[str, Any]:
         """The JSON object that answers. ``path`` begins behind ``/api``; None in ``query`` is left out.
+
+        ``needs``: members our API's answer always has; an answer without them is another program's (ApiError,
+        ``not_the_api``).
 
         ``limits_are_final``: a 429 that names a limit of the user (a problem document with a code) is no throttling,
         and waiting would not help; it is raised at once.
@@ -120,7 +126,7 @@ class Client:
             except httpx.RequestError as error:
                 raise self._unreachable(error) from error
             if response.is_success:
-                return _json_object(response, self.url)
+                return shaped(_json_object(response, self.url), needs, self.url)
             error_found = read_error(response, self.url)
             final = limits_are_final and response.status_code == 429 and error_found.code != "http_429"
             if last or final or response.status_code not in TRANSIENT:
@@ -172,6 +178,8 @@ def read_error(response: httpx.Response, url: str) -> ApiError:
     if response.is_redirect:
         detail = f"{url} sends us to {response.headers.get('location', 'another place')}"
         advice = "Use that address as STCLOUD_URL."
+    elif status in _NOT_OURS and "code" not in document and "message" not in document:
+        return not_the_api(url, f"It answered {status} {response.reason_phrase}, not as the API does.", status)
     elif not document:
         detail = f"{url} answered {status} {response.reason_phrase} without a reason."
         advice = advice or "Is this the URL of a SimpleTuner Cloud? Look at STCLOUD_URL (or --url)."
@@ -194,14 +202,30 @@ def _json_object(response: httpx.Response, url: str) -> dict[str, Any]:
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        raise ApiError(
-            response.status_code,
-            "Not an API answer",
-            f"{url} answered, but not as a SimpleTuner Cloud does.",
-            code="not_the_api",
-            advice="Look at STCLOUD_URL (or --url).",
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        raise not_the_api(
+            url, f"It answered with {kind or 'something'} instead of a JSON object.", response.status_code
         )
     return data
+
+
+def shaped(data: Any, needs: Collection[str], url: str) -> dict[str, Any]:
+    """``data`` if it is an object with these members. Raises ApiError (``not_the_api``)."""
+    missing = sorted(set(needs) - set(data)) if isinstance(data, dict) else sorted(needs)
+    if not isinstance(data, dict) or missing:
+        raise not_the_api(url, f"Its answer lacks {', '.join(missing[:3])}.", 200)
+    return data
+
+
+def not_the_api(url: str, reason: str, status: int) -> ApiError:
+    """The error for an answer that no server of ours gives."""
+    return api_error_class(status)(
+        status,
+        "Wrong server",
+        f"{url} does not look like a SimpleTuner Cloud. {reason}",
+        code="not_the_api",
+        advice="Look at STCLOUD_URL (or --url). A server that is older than this stcloud may answer so, too.",
+    )
 
 
 def _is_certificate_problem(error: BaseException) -> bool:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class ExitCode(IntEnum):
@@ -121,6 +121,20 @@ class ApiError(StcloudError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.extra = extra or {}
+
+    def said(self, message: str) -> Self:
+        """The same error in other words."""
+        return type(self)(
+            self.status,
+            self.title,
+            message,
+            code=self.code,
+            errors=self.errors,
+            request_id=self.request_id,
+            advice=self.advice,
+            retry_after=self.retry_after,
+            extra=self.extra,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {

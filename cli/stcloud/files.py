@@ -14,6 +14,8 @@ from stcloud.errors import UsageError
 DATALOADER_NAME = "multidatabackend.json"
 MAX_BYTES = 5_000_000
 _DURATION = re.compile(r"^(\d{1,7})([smhd]?)$")
+#: What the API takes, in seconds.
+MIN_RUN, MAX_RUN = 300, 34 * 3600
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -66,6 +68,14 @@ def parse_duration(text: str) -> int:
     if match is None:
         raise UsageError(f"'{text}' is no duration.", advice="Write 90m, 6h, 1d or seconds.")
     return int(match.group(1)) * _UNITS[match.group(2)]
+
+
+def max_run_seconds(text: str) -> int:
+    """The value of ``--max-run`` in seconds. Raises UsageError when it is no duration or the API would refuse it."""
+    seconds = parse_duration(text)
+    if not MIN_RUN <= seconds <= MAX_RUN:
+        raise UsageError(f"--max-run {text}: a run may take at least 5m and at most 34h.")
+    return seconds
 
 
 def _read_json(path: Path) -> Any:

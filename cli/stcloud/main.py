@@ -12,6 +12,7 @@ import typer
 from stcloud import __version__
 from stcloud.commands import configs, datasets, jobs, pull
 from stcloud.errors import ExitCode
+from stcloud.helptext import Group
 from stcloud.session import JsonOption, QuietOption, Session, TokenOption, UrlOption, command, runtime_of
 
 EPILOG = """\
@@ -24,6 +25,7 @@ should be; 5 the server can't be reached; 130 interrupted.
 
 app = typer.Typer(
     name="stcloud",
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,

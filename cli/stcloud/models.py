@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
+
+#: In the order a job passes them.
+JOB_STATUSES = ("pending", "uploading", "queued", "running", "completed", "failed", "cancelled")
+
+
+class DatasetUse(TypedDict):
+    entry_id: str
+    dataset_id: str
+    version_id: str
+    files: int
+    bytes: int
 
 
 class Progress(TypedDict):
@@ -62,9 +73,16 @@ class Job(TypedDict):
     cancel_requested: bool
     attempt: int
     progress: JobProgress
-    datasets: list[dict[str, Any]]
+    datasets: list[DatasetUse]
     failure: Failure | None
     delivery: Delivery
+
+
+class Submitted(TypedDict):
+    job_id: str
+    job: Job
+    idempotent_hit: bool
+    adjustments: list[str]
 
 
 class Version(TypedDict):

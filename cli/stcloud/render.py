@@ -15,8 +15,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 from rich.text import Text
 
-from stcloud.errors import ApiError, StcloudError
+from stcloud.errors import ApiError, Interrupted, StcloudError
 from stcloud.models import Job
+from stcloud.wording import headline
 
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
 STATUS_STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
@@ -180,12 +181,15 @@ class Output:
         self.complaint(error)
 
     def complaint(self, error: StcloudError) -> None:
-        """The error for people."""
+        """The error for people. What the user stopped is no error."""
+        message, fields = headline(error)
         title = f"{error.title}: " if isinstance(error, ApiError) and error.title else "Error: "
-        self.err.print(Text.assemble((clean(title), "bold red"), clean(error.message)))
-        if isinstance(error, ApiError):
-            for problem in error.errors:
-                self.err.print(Text(f"  {clean(problem.field)}: {clean(problem.message)}"))
+        if isinstance(error, Interrupted):
+            self.err.print(Text(clean(message)))
+        else:
+            self.err.print(Text.assemble((clean(title), "bold red"), clean(message)))
+        for field in fields:
+            self.err.print(Text(f"  {clean(field)}"))
         if error.advice:
             self.err.print(Text(f"  → {clean(error.advice)}"))
         if isinstance(error, ApiError) and error.request_id:
@@ -277,7 +281,7 @@ def job_text(job: Job) -> str:
         ("limit", duration_text(job["max_run_seconds"])),
         ("cost", money_text(job["cost_usd"])),
     ]
-    lines += [("dataset", f"{d.get('dataset_id')} {d.get('version_id')}") for d in job["datasets"]]
+    lines += [("dataset", f"{d['dataset_id']} {d['version_id']}") for d in job["datasets"]]
     if job["failure"]:
         lines += [("problem", job["failure"]["message"]), ("advice", job["failure"]["advice"])]
     if job["delivery"]["verified_at"]:

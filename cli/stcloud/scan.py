@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from stcloud.errors import UsageError
+from stcloud.heads import is_image
 
 MAX_FILES = 20_000
 MAX_FILE_BYTES = 5 * 1024**3
@@ -22,7 +23,13 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".jxl"}
 )
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
+AUDIO_SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"})
 CAPTION_SUFFIX = ".txt"
+#: Lists of captions and the like; the trainer's own caches are JSON too.
+METADATA_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".parquet"})
+_KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | AUDIO_SUFFIXES | METADATA_SUFFIXES | {CAPTION_SUFFIX}
+EMPTY = "empty (0 bytes)"
+NO_IMAGE = "not an image (its content is of no image format)"
 
 #: Compared in lower case, files and folders alike.
 _SECRETS = (
@@ -82,6 +89,10 @@ class Scan:
         return [f.path for f in self.files if _suffix(f.path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
 
     @property
+    def audio(self) -> list[str]:
+        return [f.path for f in self.files if _suffix(f.path) in AUDIO_SUFFIXES]
+
+    @property
     def captions(self) -> list[str]:
         return [f.path for f in self.files if _suffix(f.path) == CAPTION_SUFFIX]
 
@@ -93,17 +104,32 @@ class Scan:
 
     @property
     def without_image(self) -> list[str]:
-        """Captions that have no image or video of the same name beside them."""
-        stems = {_stem(p) for p in self.images}
+        """Captions that have no image, video or audio of the same name beside them."""
+        stems = {_stem(p) for p in (*self.images, *self.audio)}
         return [p for p in self.captions if _stem(p) not in stems]
+
+    @property
+    def empty_captions(self) -> list[str]:
+        return [f.path for f in self.files if _suffix(f.path) == CAPTION_SUFFIX and f.size == 0]
+
+    @property
+    def unknown(self) -> list[str]:
+        """Files that are neither image, video, audio, caption nor metadata."""
+        return [f.path for f in self.files if _suffix(f.path) not in _KNOWN_SUFFIXES]
+
+    @property
+    def broken(self) -> list[str]:
+        """Images and the like that were left out because no trainer could read them."""
+        return [e.path for e in self.excluded if e.reason in (EMPTY, NO_IMAGE)]
 
 
 def scan(folder: Path) -> Scan:
-    """Walks ``folder``. Reads names and sizes only.
+    """Walks ``folder``. Reads names, sizes and the first bytes of images.
 
     Left out: what may hold secrets, hidden and system files, links that leave the folder, links to folders, special
-    files, what can't be read, and names that can't be stored. Raises UsageError when ``folder`` is no readable folder,
-    when nothing is left, or when there are more than 20,000 files.
+    files, what can't be read, empty images, videos and audio, images that are none, and names that can't be
+    stored. Raises UsageError when ``folder`` is no readable folder, when nothing is left, or when there are more than
+    20,000 files.
     """
     if not folder.is_dir():
         raise UsageError(f"'{folder}' is not a folder.", advice="Give the folder that holds your images and captions.")
@@ -206,12 +232,32 @@ def _take(found: Scan, entry: os.DirEntry[str], path: PurePosixPath) -> None:
     elif not os.access(source, os.R_OK):
         found.excluded.append(Excluded(str(path), "can't be read: no permission"))
     else:
-        found.files.append(FoundFile(str(path), source, status.st_size))
+        reason = _content_problem(source, str(path), status.st_size)
+        if reason:
+            found.excluded.append(Excluded(str(path), reason))
+        else:
+            found.files.append(FoundFile(str(path), source, status.st_size))
+
+
+def _content_problem(source: Path, path: str, size: int) -> str | None:
+    """Why the trainer could not read the file; one such file would end the training."""
+    suffix = _suffix(path)
+    if size == 0:
+        return EMPTY if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES | AUDIO_SUFFIXES else None
+    if suffix not in IMAGE_SUFFIXES:
+        return None
+    try:
+        return None if is_image(source) else NO_IMAGE
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
 
 
 def _check_whole(found: Scan) -> None:
     if not found.files:
-        left_out = f" ({len(found.excluded)} entries were left out)" if found.excluded else ""
+        left_out = ""
+        if found.excluded:
+            example = found.excluded[0]
+            left_out = f" ({len(found.excluded)} entries were left out, like {example.path}: {example.reason})"
         raise UsageError(
             f"'{found.root}' holds no files for a dataset{left_out}.",
             advice="Put images and a .txt caption of the same name beside each into it.",

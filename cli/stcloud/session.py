@@ -19,6 +19,7 @@ import typer
 from stcloud.api import Api
 from stcloud.client import Client, storage_client
 from stcloud.errors import Interrupted, LocalError, StcloudError, UsageError
+from stcloud.helptext import Command
 from stcloud.render import Output
 from stcloud.retry import Retry
 
@@ -157,7 +158,7 @@ def command(
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         # Typer asks get_type_hints() too, which must not find the hint of the Session.
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        app.command(name, epilog=epilog)(run)
+        app.command(name, cls=Command, epilog=epilog)(run)
         return function
 
     return register

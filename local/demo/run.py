@@ -91,14 +91,14 @@ def run_demo(
     ).strip()
     if not job_id:
         raise DemoError("The submit printed no job id.")
-    job = json_of(shell.run("jobs", "get", job_id, "--json", seconds=OTHER_SECONDS))["job"]
+    job = json_of(shell.run("jobs", "get", job_id, "--json", seconds=OTHER_SECONDS, echo=False))["job"]
     folder = downloads / job_id
     pulled = json_of(shell.run("jobs", "pull", job_id, "--to", str(folder), "--json", seconds=OTHER_SECONDS))
     return Report(job, _checked(pulled, job_id), folder)
 
 
 def _check_stack(shell: Shell, *, pay: bool, say: Callable[[str], None]) -> None:
-    health = json_of(shell.run("status", "--json", "--quiet", seconds=OTHER_SECONDS))
+    health = json_of(shell.run("status", "--json", "--quiet", seconds=OTHER_SECONDS, echo=False))
     if health["status"] == "unhealthy":
         raise DemoError("The stack is not well. See: stcloud status", 4)
     if health["sandbox"]:
@@ -133,8 +133,7 @@ def summary(report: Report) -> list[str]:
     cost = job.get("cost_usd")
     lines = [
         "",
-        f"Job {job['job_id']}: {job['status']} after {job['duration_seconds'] or 0:.0f} s, "
-        f"{progress.get('step')} of {progress.get('total_steps')} steps"
+        f"Job {job['job_id']}: {progress.get('step')} of {progress.get('total_steps')} steps"
         + (f", last loss {loss:.4f}" if loss is not None else ""),
     ]
     if cost is not None:
@@ -150,4 +149,5 @@ def summary(report: Report) -> list[str]:
         ]
     if job["sandbox"]:
         lines.append("The weights are real safetensors of a toy model: they show the way, and make no pictures.")
+    lines.append(f"The other files (samples, checkpoints): stcloud jobs pull {job['job_id']} --kind all")
     return lines

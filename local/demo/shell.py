@@ -25,8 +25,9 @@ _MEANINGS = {
 
 
 class Shell(Protocol):
-    def run(self, *arguments: str, seconds: float) -> str:
-        """Echoes and runs ``stcloud`` with these arguments; returns its stdout. Raises DemoError."""
+    def run(self, *arguments: str, seconds: float, echo: bool = True) -> str:
+        """Runs ``stcloud`` with these arguments; returns its stdout. ``echo``: shows the command first, as a user would
+        type it (without ``--json``, whose output nobody sees here). Raises DemoError."""
         ...
 
 
@@ -38,9 +39,10 @@ class StcloudShell:
         self._say = say
         self._program = list(program) if program else _installed()
 
-    def run(self, *arguments: str, seconds: float) -> str:
-        line = f"stcloud {shlex.join(arguments)}"
-        self._say(f"$ {line}")
+    def run(self, *arguments: str, seconds: float, echo: bool = True) -> str:
+        line = f"stcloud {shlex.join(argument for argument in arguments if argument != '--json')}"
+        if echo:
+            self._say(f"$ {line}")
         try:
             done = subprocess.run(
                 [*self._program, *arguments],

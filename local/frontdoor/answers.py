@@ -6,7 +6,7 @@ import html
 import json
 from pathlib import Path
 
-from local.frontdoor.rules import Headers, Refusal
+from local.frontdoor.rules import SAFE_METHODS, Headers, Refusal
 
 RETRY_SECONDS = 2
 _PAGE = """<!doctype html>
@@ -48,16 +48,17 @@ def starting(now: str) -> Refusal:
 
 
 def broken_off(method: str) -> Refusal:
-    again = "Try again." if method == "GET" else "It may have been carried out: look before you repeat it."
+    again = "Try again." if method in SAFE_METHODS else "It may have been carried out: look before you repeat it."
     return Refusal(502, "stack_broke_off", "Bad gateway", f"The stack stopped while it answered. {again}")
 
 
-def timed_out(seconds: float) -> Refusal:
+def timed_out(method: str, seconds: float) -> Refusal:
+    again = "" if method in SAFE_METHODS else " It may have been carried out: look before you repeat it."
     return Refusal(
         504,
         "stack_timeout",
         "Gateway timeout",
-        f"The stack did not answer within {seconds:.0f} seconds. `make logs` says why.",
+        f"The stack did not answer within {seconds:.0f} seconds.{again} `make logs` says why.",
     )
 
 

@@ -106,7 +106,7 @@ class FrontDoor:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             await self._refuse(exchange, answers.starting(self._status.line()))
         except httpx.ReadTimeout:
-            await self._refuse(exchange, answers.timed_out(READ_SECONDS))
+            await self._refuse(exchange, answers.timed_out(exchange.method, READ_SECONDS))
         except httpx.TransportError as error:
             logger.warning("%s %s broke off: %r", exchange.method, exchange.scope["path"], error)
             await self._refuse(exchange, answers.broken_off(exchange.method))

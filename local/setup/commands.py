@@ -19,6 +19,7 @@ _UNWANTED = (
     "PIP_USER",
     "PIP_REQUIREMENT",
     "__PYVENV_LAUNCHER__",
+    "FORCE_COLOR",
 )
 _KEPT_BYTES = 20_000
 
@@ -77,4 +78,4 @@ class Commands:
         kept = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
         if path is not None:
             kept["PATH"] = os.pathsep.join(p for p in (str(path), kept.get("PATH", "")) if p)
-        return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "CI": "1", **env}
+        return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "CI": "1", "NO_COLOR": "1", **env}

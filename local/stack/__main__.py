@@ -11,7 +11,8 @@ import os
 import sys
 
 from local.setup.console import Console
-from local.stack import commands
+from local.setup.failures import explain_os_error
+from local.stack import commands, down, look
 from local.stack.errors import StackError
 from local.stack.layout import DEFAULT_PORT, Layout, Ports
 from local.stack.ports import parse_port
@@ -51,23 +52,24 @@ def dispatch(args: argparse.Namespace) -> int:
         case "serve":
             return commands.serve(layout, Ports(parse_port(args.port)), console, args.parent)
         case "stop":
-            return commands.stop_stack(layout, console)
+            return down.stop_stack(layout, console)
         case "status":
-            return commands.status(layout, console)
+            return look.status(layout, console)
         case "reset":
-            return commands.reset(layout, console, yes=args.yes)
+            return down.reset(layout, console, yes=args.yes)
         case _:
-            return commands.logs(layout, console, follow=not args.no_follow, lines=max(0, args.lines))
+            return look.logs(layout, console, follow=not args.no_follow, lines=max(0, args.lines))
 
 
 def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
     try:
-        return dispatch(parse(argv))
+        return dispatch(args)
     except StackError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"\n{error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        print(f"\n{explain_os_error(f'`make {args.action}`', error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

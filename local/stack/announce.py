@@ -7,8 +7,9 @@ from local.stack.layout import DEFAULT_PORT, Ports
 STCLOUD = ".local/venv/bin/stcloud"
 
 
-def announcement(ports: Ports, *, detached: bool) -> str:
-    """Shown when the stack is up."""
+def announcement(ports: Ports, *, detached: bool, elsewhere: bool = False) -> str:
+    """Shown when the stack is up: in the background (``detached``), or in a terminal, which may be another one than
+    this (``elsewhere``)."""
     url = ports.public_url
     lines = [
         "",
@@ -26,12 +27,17 @@ def announcement(ports: Ports, *, detached: bool) -> str:
         f"  {STCLOUD} jobs list",
         f"  {STCLOUD} datasets push ./my-images",
         "",
-        *_endings(detached),
+        *_endings(detached, elsewhere),
     ]
     return "\n".join(lines)
 
 
-def _endings(detached: bool) -> list[str]:
+def _endings(detached: bool, elsewhere: bool) -> list[str]:
     if detached:
         return ["`make stop` ends it and keeps your jobs, `make logs` shows what it does, `make reset` begins anew."]
+    if elsewhere:
+        return [
+            "It belongs to the terminal it was started in: Ctrl-C there ends it and keeps your jobs, and so does "
+            "`make stop` here."
+        ]
     return ["Ctrl-C ends it and keeps your jobs. In another terminal: `make logs`, `make status`, `make reset`."]

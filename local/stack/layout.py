@@ -42,7 +42,8 @@ class Ports:
 
 @dataclass(frozen=True)
 class Layout:
-    """Files of one checkout. ``run`` and ``state`` go at a reset; the environments and the logs stay.
+    """Files of one checkout. ``run``, ``state`` and the demo's models go at a reset; the environments, the demo's
+    photographs and the logs stay.
 
     ``data`` holds what runs: state, logs, records. It is ``.local`` unless another folder is given, so that a second
     stack of the same checkout shares nothing with the first but code and environments.
@@ -84,6 +85,19 @@ class Layout:
     @property
     def state(self) -> Path:
         return self.data / "state"
+
+    @property
+    def demo(self) -> Path:
+        return self.data / "demo"
+
+    @property
+    def demo_models(self) -> Path:
+        return self.demo / "models"
+
+    @property
+    def reset_mark(self) -> Path:
+        """There while a reset is under way, and after one that was cut off."""
+        return self.data / "reset-unfinished"
 
     @property
     def emulator_state(self) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from local.stack.emulated import client
 
 LAMBDA_PREFIX = "/aws/lambda/"
 #: Lines of the Lambda service itself, about every call.
@@ -73,18 +74,8 @@ class LambdaFollower:
 
 
 def emulator_logs(url: str) -> Any:
-    """A CloudWatch Logs client of the emulator, whatever AWS settings the caller has."""
-    import boto3
-    import botocore.session
-    from botocore.config import Config
-
-    nowhere = (None, None, os.devnull, None)
-    variables = {"profile": (None, None, None, None), "config_file": nowhere, "credentials_file": nowhere}
-    base = botocore.session.Session(session_vars=variables)
-    root = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    session = boto3.Session(botocore_session=base, **root)
-    config = Config(connect_timeout=2, read_timeout=10, retries={"max_attempts": 1}, proxies={})
-    return session.client("logs", endpoint_url=url, config=config)
+    """A CloudWatch Logs client of the emulator."""
+    return client("logs", url)
 
 
 def emulator_url(stack_file: Path) -> str | None:

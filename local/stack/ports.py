@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,24 +25,34 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
-def check_ports(ports: Ports) -> None:
-    """Raises StackError, naming what is in the way, unless all three can be listened on."""
-    uses = {
-        ports.front_door: "the front door",
-        ports.emulator: "the AWS emulator",
-        ports.sandbox: "the sandbox provider",
-    }
-    taken = [port for port in uses if not is_free(port)]
-    if not taken:
-        return
-    lines = [f"Port {port} (for {uses[port]}) is in use by {holder(port) or 'another program'}." for port in taken]
-    lines.append(f"Stop it, or choose other ports: PORT={suggestion(ports.front_door)} make run")
-    raise StackError("\n".join(lines))
+def check_same_port(running: int, ports: Ports) -> None:
+    """Raises StackError unless ``ports`` are those of the stack that runs, whose first is ``running``."""
+    if running != ports.front_door:
+        raise StackError(
+            f"The stack of this folder is up on port {running}, not {ports.front_door}. End it first (make stop), or "
+            f"use it as it is: PORT={running}."
+        )
 
 
 def is_free(port: int) -> bool:
     """Whether both loopback addresses can be listened on (IPv6: if there is any)."""
     return all(_can_bind(family, host, port) for family, host in _LOOPBACK)
+
+
+def check_ports(ports: Ports, command: str = "make run", free: Callable[[int], bool] = is_free) -> None:
+    """Raises StackError, naming what is in the way, unless all three are ``free``. ``command`` is what the user typed,
+    for the advice."""
+    uses = {
+        ports.front_door: "the front door",
+        ports.emulator: "the AWS emulator",
+        ports.sandbox: "the sandbox provider",
+    }
+    taken = [port for port in uses if not free(port)]
+    if not taken:
+        return
+    lines = [f"Port {port} (for {uses[port]}) is in use by {holder(port) or 'another program'}." for port in taken]
+    lines.append(f"Stop it, or choose other ports: PORT={suggestion(ports.front_door, free)} {command}")
+    raise StackError("\n".join(lines))
 
 
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
@@ -57,10 +68,10 @@ def _can_bind(family: socket.AddressFamily, host: str, port: int) -> bool:
     return True
 
 
-def suggestion(port: int) -> int:
+def suggestion(port: int, free: Callable[[int], bool] = is_free) -> int:
     """The next ten's port with three free ones, or simply the next ten's."""
     for candidate in range(port + 10, min(port + 200, HIGHEST), 10):
-        if all(is_free(candidate + offset) for offset in range(3)):
+        if all(free(candidate + offset) for offset in range(3)):
             return candidate
     return port + 10 if port + 10 <= HIGHEST else 8011
 

@@ -23,11 +23,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Record:
-    """What the supervisor last said of itself. ``failure`` ends a start that did not succeed."""
+    """What the supervisor last said of itself. ``failure`` ends a start that did not succeed; ``detached`` tells one in
+    the background from one in somebody's terminal."""
 
     pid: int
     started: str
     port: int
+    detached: bool = False
     ready: bool = False
     phase: str = ""
     failure: str = ""

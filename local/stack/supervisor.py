@@ -20,6 +20,7 @@ from local.stack.ports import check_ports
 from local.stack.processes import Program, identity, spawn, stop, stop_foreign, tail
 from local.stack.record import Member, Record
 from local.stack.restarts import Restarts
+from local.stack.sweeping import sweep_soon
 
 POLL_SECONDS = 0.2
 EMULATOR = "AWS emulator"
@@ -63,11 +64,15 @@ class Child:
 class Supervisor:
     """One per checkout (see ``record.holding``). All methods belong to one thread."""
 
-    def __init__(self, layout: Layout, ports: Ports, console: Console, interrupts: Interrupts) -> None:
+    def __init__(
+        self, layout: Layout, ports: Ports, console: Console, interrupts: Interrupts, *, detached: bool = False
+    ) -> None:
         self._layout, self._ports, self._console, self._interrupts = layout, ports, console, interrupts
         self._children: dict[str, Child] = {}
         self._deploying: subprocess.Popen[bytes] | None = None
-        self._record = Record(pid=os.getpid(), started=identity(os.getpid()) or "", port=ports.front_door)
+        self._record = Record(
+            pid=os.getpid(), started=identity(os.getpid()) or "", port=ports.front_door, detached=detached
+        )
 
     # Up
 
@@ -75,7 +80,7 @@ class Supervisor:
         """Returns when the whole stack answers. Raises StackError (nothing of it goes on then, after ``shut_down``) or
         Stopped."""
         remove_leftovers(self._layout)
-        check_ports(self._ports)
+        check_ports(self._ports, "make up" if self._record.detached else "make run")
         self._save()
         layout, ports = self._layout, self._ports
         with self._phase("Front door"):
@@ -89,6 +94,13 @@ class Supervisor:
         with self._phase("First answers"):
             self._wait("The stack", lambda: programs.stack_answers(ports), ANSWER_SECONDS)
         self._ready(True)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """What was interrupted ends now, not with the next scheduled sweep."""
+        problem = sweep_soon(self._ports)
+        if problem:
+            self._console.say(f"  ! {problem}")
 
     def _restored(self) -> bool:
         """Whether what was deployed yesterday came back with the emulator's state."""
@@ -201,6 +213,7 @@ class Supervisor:
             return
         self._console.say(f"  ✓ The {name} is back")
         self._ready(True)
+        self._sweep()
 
     # Down
 

@@ -150,7 +150,7 @@ def test_what_would_not_fit_is_known_without_asking(broker: CredentialsBroker, c
     too_much = [f"alice/{'d' * length}{i:02}/v-{i:020x}/" for i in range(count)]
     for call, rest in ((broker.check, {}), (broker.scoped, {"name": JOB, "duration": timedelta(hours=1)})):
         with pytest.raises(ProviderFault) as caught:
-            call(**asked | {"read_prefixes": too_much} | rest)  # type: ignore[operator]
+            call(**asked | {"read_prefixes": too_much} | rest)
         assert (caught.value.code, caught.value.kind) == ("too_many_datasets", FaultKind.USER)
         assert caught.value.sent is False
 

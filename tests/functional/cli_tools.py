@@ -13,11 +13,11 @@ from stcloud.session import Runtime
 from typer.testing import CliRunner
 
 PICTURES = {
-    "one.jpg": b"\xff\xd8 one picture",
+    "one.jpg": b"\xff\xd8\xff\xe0 one picture",
     "one.txt": b"a red cup",
-    "two.png": b"\x89PNG another",
+    "two.png": b"\x89PNG\r\n\x1a\n another",
     "two.txt": b"a cat",
-    "more/drei \u00e4.webp": b"RIFF third",
+    "more/drei \u00e4.webp": b"RIFF\x04\x00\x00\x00WEBP third",
     "more/drei \u00e4.txt": b"a bicycle",
 }
 CONFIG = {

@@ -64,6 +64,7 @@ def test_the_whole_way(server: CliServer, tmp_path: Path, images: Path) -> None:
         "Weights: 1 tensors, 4 numbers (F32), rank 1",
     ):
         assert line in ran.stdout
+    assert "--json" not in ran.stdout
     here = next(line for line in ran.stdout.splitlines() if line.startswith("Here:"))
     assert Path(here.removeprefix("Here:").strip()).read_bytes() == server.world.weights
     assert re.search(r"running · training .*step \d+/200", ran.stderr)

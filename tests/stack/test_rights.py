@@ -131,7 +131,7 @@ MAY: dict[str, set[str]] = {
     "finish": _COMMON | _OUTPUTS | {"remove scratch space"},
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
-        "start a job", "wake a job",
+        "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
     },
 }  # fmt: skip
 

@@ -31,19 +31,8 @@ STOP_SECONDS = 90.0
 POLL_SECONDS = 0.1
 #: Short names of the parts; the record has those shown to people.
 PARTS = {"emulator": "AWS emulator", "sandbox": "sandbox provider", "front door": "front door"}
-_PAST = frozenset(
-    [
-        "created_at",
-        "updated_at",
-        "attempt_at",
-        "launched_at",
-        "last_confirmed_at",
-        "wait_until",
-        "intended_at",
-        "lease_until",
-        "ambiguous_since",
-    ]
-)
+#: How the record's fields with a time are named; the provider's deadline is not ours to move.
+_TIMES = ("_at", "_until", "_since")
 OVER = frozenset({"completed", "failed", "cancelled"})
 Job = dict[str, Any]
 _T = TypeVar("_T")
@@ -317,7 +306,7 @@ class Stack:
             item = dynamodb.get_item(TableName=self.facts["jobs_table"], Key=key, ConsistentRead=True)["Item"]
             document = json.loads(item["document"]["S"])
             for part in (document, document.get("launch") or {}):
-                for name in _PAST & {k for k, v in part.items() if v is not None}:
+                for name in [k for k, v in part.items() if k.endswith(_TIMES) and v is not None]:
                     moment = datetime.fromisoformat(part[name]) - timedelta(seconds=seconds)
                     part[name] = moment.isoformat().replace("+00:00", "Z")
             try:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from stcloud.datasets import check_name
-from stcloud.files import absolute_folders, find_dataloader, read_config, read_dataloader
+from stcloud.files import DATALOADER_NAME, absolute_folders, find_dataloader, read_config, read_dataloader
+from stcloud.helptext import Group
 from stcloud.render import time_text
 from stcloud.session import Session, command
 
-app = typer.Typer(no_args_is_help=True, help="Training configs, kept by name and version.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Training configs, kept by name and version.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The config's name.")]
+DataloaderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--dataloader",
+        metavar="FILE",
+        help="multidatabackend.json. [default: the one the config names, or the one beside it]",
+    ),
+]
 
 
 def load_dataloader(
@@ -37,11 +47,8 @@ def push(
     session: Session,
     name: Name,
     config: Annotated[Path, typer.Argument(metavar="CONFIG.JSON", help="SimpleTuner's config.json.")],
-    dataloader: Annotated[
-        Path | None,
-        typer.Option(help="multidatabackend.json. [default: the one the config names, or the one beside it]"),
-    ] = None,
-    description: Annotated[str | None, typer.Option(help="For people.")] = None,
+    dataloader: DataloaderOption = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="For people.")] = None,
 ) -> None:
     """Save a config under a name. A new version is made when it differs from the latest."""
     check_name(name, "config")
@@ -50,6 +57,12 @@ def push(
     entries = load_dataloader(session, config, content, dataloader)
     if entries is not None:
         body["dataloader_config"] = entries
+    else:
+        session.output.warn(
+            f"There is no {DATALOADER_NAME} beside '{config}', so this config names no dataset and can't be submitted "
+            f"by its name alone. Save it with one: "
+            f"stcloud configs push {name} {shlex.quote(str(config))} --dataloader {DATALOADER_NAME}"
+        )
     if description is not None:
         body["description"] = description
     saved = session.api.save_config(name, body)
@@ -84,7 +97,7 @@ def list_configs(session: Session) -> None:
 def show(
     session: Session,
     name: Name,
-    version: Annotated[int | None, typer.Option(min=1, help="[default: the latest]")] = None,
+    version: Annotated[int | None, typer.Option(min=1, metavar="N", help="[default: the latest]")] = None,
 ) -> None:
     """Show a config and its dataloader, as JSON."""
     found = session.api.config(name, version)

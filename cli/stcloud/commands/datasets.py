@@ -10,13 +10,14 @@ import typer
 
 from stcloud import datasets as pushing
 from stcloud.hashing import HashCache, hash_files
+from stcloud.helptext import Group
 from stcloud.models import Version
 from stcloud.render import MAX_SHOWN, TransferBar, count_text, size_text, some, time_text
 from stcloud.scan import Scan, scan
 from stcloud.session import Session, command
 from stcloud.upload import Uploader
 
-app = typer.Typer(no_args_is_help=True, help="Folders of images and captions, kept as immutable versions.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Folders of images and captions, kept as immutable versions.")
 
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
@@ -25,18 +26,21 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 @command(app, "push")
 def push(
     session: Session,
-    folder: Annotated[Path, typer.Argument(help="The folder; subfolders are included.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder; subfolders are included.")],
     dataset_id: Annotated[
         str | None, typer.Option("--id", help="The dataset's id. [default: the folder's name]", metavar="NAME")
     ] = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; contact nobody.")] = False,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=32, help="Parallel uploads.")] = 8,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, max=32, metavar="N", help="Parallel uploads.")
+    ] = 8,
 ) -> None:
-    """Upload a folder. Only files the server lacks are sent, and an interrupted push goes on where it stopped.
+    """Upload a folder as a version of a dataset. An interrupted push goes on where it stopped, and an unchanged folder
+    sends nothing; a changed one becomes a new version, whose files are all sent.
 
-    Files that may hold secrets (.env, keys, credentials), hidden and system files, and links that leave the folder
-    stay on this computer.
+    Empty images and images that are none would end the training and are left out. Files that may hold secrets (.env,
+    keys, credentials), hidden and system files, and links that leave the folder stay on this computer.
     """
     output = session.output
     name = pushing.check_name(dataset_id, "dataset") if dataset_id else pushing.dataset_id_of(folder)
@@ -148,11 +152,26 @@ def _describe(session: Session, found: Scan, name: str) -> None:
     unreadable = [e.path for e in found.excluded if e.reason.startswith("can't be read")]
     if unreadable:
         output.warn(f"{count_text(len(unreadable), 'entry', 'entries')} can't be read: {some(unreadable)}")
-    if not found.images:
-        output.warn("There are no images or videos among the files.")
+    if found.broken:
+        output.warn(
+            f"{count_text(len(found.broken), 'file')} left out that would end the training: {some(found.broken)}. "
+            "Replace or delete what is empty or not an image."
+        )
+    if not found.images and not found.audio:
+        output.warn("There are no images, videos or audio among the files.")
     if found.without_caption:
         missing = found.without_caption
-        output.warn(f"{count_text(len(missing), 'image')} without a .txt caption: {some(missing)}")
+        output.warn(
+            f"{count_text(len(missing), 'image')} without a .txt caption: {some(missing)}. With caption_strategy "
+            '"textfile" this ends the training: give each a caption, or use "filename" or "instanceprompt".'
+        )
+    if found.empty_captions:
+        output.warn(f"{count_text(len(found.empty_captions), 'caption')} without text: {some(found.empty_captions)}")
+    if found.unknown:
+        output.warn(
+            f"{count_text(len(found.unknown), 'file')} of no kind the trainer knows (image, video, audio, .txt, "
+            f"metadata): {some(found.unknown)}. They are sent all the same."
+        )
     if found.without_image:
         output.warn(f"{count_text(len(found.without_image), 'caption')} without an image: {some(found.without_image)}")
 
@@ -165,6 +184,8 @@ def _scan_json(found: Scan, *, listing: bool = False) -> dict[str, Any]:
         "captions": len(found.captions),
         "images_without_caption": found.without_caption,
         "captions_without_image": found.without_image,
+        "empty_captions": found.empty_captions,
+        "unknown_files": found.unknown,
         "excluded": [{"path": e.path, "reason": e.reason} for e in found.excluded],
     }
     if listing:

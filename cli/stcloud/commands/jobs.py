@@ -9,15 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
-from stcloud.commands.configs import load_dataloader
+from stcloud.commands.configs import DataloaderOption, load_dataloader
 from stcloud.errors import Interrupted, NetworkError, StcloudError, UsageError
-from stcloud.files import absolute_folders, parse_duration, read_config, read_dataloader
-from stcloud.models import Job
-from stcloud.render import JOB_COLUMNS, duration_text, job_rows, job_text, money_text, time_text
+from stcloud.files import absolute_folders, max_run_seconds, read_config, read_dataloader
+from stcloud.helptext import Group
+from stcloud.models import JOB_STATUSES, Job
+from stcloud.render import (
+    JOB_COLUMNS,
+    count_text,
+    duration_text,
+    job_rows,
+    job_text,
+    money_text,
+    size_text,
+    time_text,
+)
 from stcloud.session import Session, command
 from stcloud.watch import Watcher, display_for, exit_code
 
-app = typer.Typer(no_args_is_help=True, help="Trainings.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Trainings.")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
@@ -33,19 +43,26 @@ def submit(
     config: Annotated[
         Path | None, typer.Argument(metavar="CONFIG.JSON", help="SimpleTuner's config.json.", show_default=False)
     ] = None,
-    config_name: Annotated[str | None, typer.Option("--config-name", help="A saved config instead of a file.")] = None,
-    config_version: Annotated[int | None, typer.Option(min=1, help="Of the saved config. [default: latest]")] = None,
-    dataloader: Annotated[
-        Path | None,
-        typer.Option(help="multidatabackend.json. [default: the one the config names, or the one beside it]"),
+    config_name: Annotated[
+        str | None, typer.Option("--config-name", metavar="NAME", help="A saved config instead of a file.")
     ] = None,
-    provider: Annotated[str, typer.Option(help="The GPU provider.")] = "replicate",
-    hardware: Annotated[str | None, typer.Option(help="A hardware profile of the provider.")] = None,
-    run_name: Annotated[str | None, typer.Option(help="How the run is called.")] = None,
+    config_version: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of the saved config. [default: latest]")
+    ] = None,
+    dataloader: DataloaderOption = None,
+    provider: Annotated[str, typer.Option(metavar="NAME", help="The GPU provider.")] = "replicate",
+    hardware: Annotated[
+        str | None, typer.Option(metavar="PROFILE", help="A hardware profile of the provider. [default: its first]")
+    ] = None,
+    run_name: Annotated[str | None, typer.Option(metavar="NAME", help="How the run is called.")] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="The same key within 24 hours gives the same job. [default: a new one]")
+        str | None,
+        typer.Option(metavar="KEY", help="The same key within 24 hours gives the same job. [default: a new one]"),
     ] = None,
-    max_run: Annotated[str | None, typer.Option(help="Longest run, like 90m or 6h; ends the job.")] = None,
+    max_run: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Longest run, like 90m or 6h (5m to 34h); ends the job."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it is over.")] = False,
 ) -> int | None:
     """Submit a training. Repeating it after a lost connection never makes a second job.
@@ -58,7 +75,7 @@ def submit(
         for name, value in (
             ("tracker_run_name", run_name),
             ("hardware_profile", hardware),
-            ("max_run_seconds", parse_duration(max_run) if max_run else None),
+            ("max_run_seconds", max_run_seconds(max_run) if max_run is not None else None),
         )
         if value is not None
     }
@@ -70,11 +87,16 @@ def submit(
         raise NetworkError(error.message, advice=unknown) from error
     except KeyboardInterrupt:
         raise Interrupted("Stopped while submitting.", advice=unknown) from None
-    job: Job = done["job"]
+    job = done["job"]
     if done["idempotent_hit"]:
         session.output.note("This idempotency key has a job already; this is it.")
     for adjustment in done["adjustments"]:
         session.output.note(f"Adjusted: {adjustment}")
+    for use in job["datasets"]:
+        session.output.note(
+            f"Dataset {use['entry_id']}: {use['dataset_id']} {use['version_id']} "
+            f"({count_text(use['files'], 'file')}, {size_text(use['bytes'])})"
+        )
     if job["sandbox"]:
         session.output.note("Sandbox: trained on this computer's CPU with a toy model, not on a GPU.")
     if not watch:
@@ -91,11 +113,15 @@ def submit(
 @command(app, "list")
 def list_jobs(
     session: Session,
-    status: Annotated[str | None, typer.Option(help="Only jobs in this status.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 20,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help=f"Only jobs in this status: {', '.join(JOB_STATUSES)}.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, metavar="N", help="How many.")] = 20,
     sync: Annotated[bool, typer.Option("--sync", help="Ask the provider about active jobs first.")] = False,
 ) -> None:
     """List jobs, newest first."""
+    if status is not None and status not in JOB_STATUSES:
+        raise UsageError(f"'{status}' is no status of a job.", advice=f"Use one of: {', '.join(JOB_STATUSES)}.")
     found = list(session.api.jobs(status=status, sync=sync, limit=limit))
     empty = "No jobs match." if status else "No jobs yet. Submit one: stcloud jobs submit config.json"
     session.output.table(JOB_COLUMNS, job_rows(found), data={"jobs": found}, empty=empty)

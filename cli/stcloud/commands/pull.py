@@ -29,7 +29,7 @@ def pull(
     session: Session,
     job: JobId,
     to: Annotated[
-        Path | None, typer.Option(help="Where to. [default: ~/.simpletuner/cloud_outputs/JOB]", metavar="DIR")
+        Path | None, typer.Option(help="Where to. [default: ~/.simpletuner/cloud_outputs/JOB]", metavar="FOLDER")
     ] = None,
     kind: Annotated[Kind, typer.Option(help="The final weights, or everything the job published.")] = Kind.WEIGHTS,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other files that are in the way.")] = False,
@@ -62,10 +62,17 @@ def pull(
     session.output.note(
         f"{count_text(fresh, 'file')} fetched, {len(fetched) - fresh} there already, {size_text(total)} in {root}"
     )
+    others = [] if kind is Kind.ALL else [f for f in outputs["files"] if f["kind"] != Kind.WEIGHTS]
+    if others:
+        session.output.note(
+            f"{count_text(len(others), 'other file')} ({size_text(sum(f['size'] for f in others))}: samples, "
+            f"checkpoints and the like) not fetched. All of them: stcloud jobs pull {job} --kind all"
+        )
     data = {
         "job_id": job,
         "folder": str(root),
         "verified": outputs["verified"],
+        "not_fetched": len(others),
         "files": [
             {"path": str(there.path), "size": f["size"], "sha256": f["sha256"], "kind": f["kind"], "fresh": there.fresh}
             for f, there in zip(wanted, fetched, strict=True)

@@ -253,6 +253,7 @@ def test_a_body_beyond_the_limit(api: ApiClient, endpoint: Endpoint) -> None:
     answer = api.request(endpoint.method, concrete(endpoint), b" " * (MAX_BODY_BYTES + 1))
     assert (answer.status, code(answer)) == (413, "payload_too_large")
     assert str(MAX_BODY_BYTES) in answer.json()["detail"]
+    assert "shorten the files' paths, or split the dataset" in answer.json()["detail"]
 
 
 def test_an_answer_about_many_errors_stays_small(api: ApiClient) -> None:

@@ -15,7 +15,7 @@ def fill(folder: Path, *names: str) -> Path:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode("utf-8", "surrogateescape"))
+        path.write_bytes(b"\xff\xd8\xff" + name.encode("utf-8", "surrogateescape"))
     return folder
 
 
@@ -124,6 +124,65 @@ def test_images_and_captions_are_paired_by_name_and_folder(tmp_path: Path) -> No
     assert found.images == ["a.jpg", "b.PNG", "x/a.webp", "x/d.mp4"]
     assert found.without_caption == ["b.PNG", "x/a.webp"]
     assert found.without_image == ["c.txt"]
+
+
+HEADS = {
+    "jpeg": b"\xff\xd8\xff\xe0",
+    "png": b"\x89PNG\r\n\x1a\n",
+    "webp": b"RIFF\x24\x00\x00\x00WEBPVP8 ",
+    "gif": b"GIF89a",
+    "bmp": b"BM\x00",
+    "tiff": b"II*\x00",
+    "avif": b"\x00\x00\x00\x20ftypavif",
+    "heic": b"\x00\x00\x00\x18ftypheic",
+    "jxl": b"\xff\x0a\x00",
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_images_are_known_by_their_content_whatever_their_name(tmp_path: Path, kind: str) -> None:
+    for name in (f"own.{kind}", "other.jpg"):
+        (tmp_path / name).write_bytes(HEADS[kind] + bytes(20))
+    assert scan(tmp_path).broken == []
+
+
+def test_empty_images_and_images_that_are_none_are_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, "good.jpg", "a.txt", "lost.mp4")
+    for name in ("empty.jpg", "empty.MP4", "empty.wav", "empty.txt", "empty.json"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "page.png").write_bytes(b"<!DOCTYPE html><html>")
+    (tmp_path / "sound.webp").write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt ")
+    (tmp_path / "short.jpg").write_bytes(b"\xff")
+    found = scan(tmp_path)
+    no_image = "not an image (its content is of no image format)"
+    assert {e.path: e.reason for e in found.excluded} == {
+        "empty.jpg": "empty (0 bytes)",
+        "empty.MP4": "empty (0 bytes)",
+        "empty.wav": "empty (0 bytes)",
+        "page.png": no_image,
+        "sound.webp": no_image,
+        "short.jpg": no_image,
+    }
+    assert sorted(found.broken) == sorted(e.path for e in found.excluded)
+    assert found.empty_captions == ["empty.txt"]
+
+
+def test_only_broken_files_are_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"a\.jpg: empty \(0 bytes\)"):
+        scan(tmp_path)
+
+
+def test_files_of_no_known_kind_are_named(tmp_path: Path) -> None:
+    fill(
+        tmp_path, "a.jpg", "a.txt", "b.mp4", "c.FLAC", "meta.json", "captions.csv", "x.parquet", "notes.docx", "README"
+    )
+    assert scan(tmp_path).unknown == ["README", "notes.docx"]
+
+
+def test_a_caption_of_audio_is_not_alone(tmp_path: Path) -> None:
+    found = scan(fill(tmp_path, "song.flac", "song.txt"))
+    assert (found.audio, found.without_image) == (["song.flac"], [])
 
 
 def test_nothing_to_send_is_refused(tmp_path: Path) -> None:

@@ -38,9 +38,12 @@ class FakeShell:
     named: str | None = None
     health: str = "healthy"
     ran: list[tuple[str, ...]] = field(default_factory=list)
+    shown: list[tuple[str, ...]] = field(default_factory=list)
 
-    def run(self, *arguments: str, seconds: float) -> str:
+    def run(self, *arguments: str, seconds: float, echo: bool = True) -> str:
         self.ran.append(arguments)
+        if echo:
+            self.shown.append(arguments[:2])
         command = arguments[:2]
         if arguments[0] == "status":
             return json.dumps({"status": self.health, "sandbox": self.sandbox})
@@ -90,7 +93,10 @@ def test_it_does_what_a_user_does_and_reports_what_came_back(tmp_path: Path) -> 
         ("jobs", "get"),
         ("jobs", "pull"),
     ]
+    assert shell.shown == [("datasets", "push"), ("configs", "push"), ("jobs", "submit"), ("jobs", "pull")]
     assert "1 tensors, 2 numbers (F32), rank 1" in lines
+    assert "stcloud jobs pull job1 --kind all" in lines
+    assert "completed after" not in lines, "the watch said so already"
     assert hashlib.sha256(shell.weights).hexdigest()[:16] in lines
     assert str(tmp_path / "models" / "job1" / "pytorch_lora_weights.safetensors") in lines
     assert "toy model" in said[0]

@@ -223,6 +223,13 @@ def test_the_api_is_never_cached_and_keeps_its_own_host() -> None:
     assert set(api["AllowedMethods"]) >= {"GET", "POST", "PUT", "DELETE"}
 
 
+def test_a_gateways_timeout_does_not_invite_to_pay_twice() -> None:
+    responses = RESOURCES["RestAPI"]["Properties"]["GatewayResponses"]
+    detail = json.loads(responses["DEFAULT_5XX"]["ResponseTemplates"]["application/json"])["detail"]
+    assert "may have done it all the same" in detail
+    assert "same Idempotency-Key" in detail
+
+
 @pytest.mark.parametrize("name", list(RESOURCES["RestAPI"]["Properties"]["GatewayResponses"]))
 def test_what_the_gateway_answers_by_itself_is_a_problem_like_the_others(name: str) -> None:
     response = RESOURCES["RestAPI"]["Properties"]["GatewayResponses"][name]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.frontdoor.answers import as_page, as_problem, starting
+from local.frontdoor.answers import as_page, as_problem, broken_off, starting, timed_out
 from local.frontdoor.rules import MAX_BODY_BYTES, Headers, host_name, refusal, to_client, to_upstream, wants_page
 from local.frontdoor.stackfile import StackFile
 
@@ -110,3 +110,10 @@ def test_the_stack_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
 def test_a_stack_file_that_is_not_whole_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "stack.json").write_text(text)
     assert StackFile(tmp_path / "stack.json").upstream() is None
+
+
+def test_whoever_sent_a_change_is_told_that_it_may_have_been_carried_out() -> None:
+    for answer in (broken_off("POST"), timed_out("POST", 35)):
+        assert "may have been carried out: look before you repeat it" in answer.detail
+    for answer in (broken_off("GET"), timed_out("GET", 35)):
+        assert "carried out" not in answer.detail

@@ -173,6 +173,8 @@ def test_the_announcement_names_every_address(port: int) -> None:
         assert address in text
     assert ("export STCLOUD_URL" in text) == (port != 8001)
     assert "make stop" in announcement(Ports(port), detached=True)
+    assert "terminal it was started in" in announcement(Ports(port), detached=False, elsewhere=True)
+    assert "terminal it was started in" not in announcement(Ports(port), detached=True, elsewhere=True)
 
 
 def test_a_log_is_followed_over_its_replacement(tmp_path: Path) -> None:
