@@ -17,7 +17,7 @@ from rich.text import Text
 
 from stcloud.errors import ApiError, Interrupted, StcloudError
 from stcloud.models import Job
-from stcloud.wording import headline
+from stcloud.wording import headline, in_options
 
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
 STATUS_STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
@@ -191,7 +191,7 @@ class Output:
         for field in fields:
             self.err.print(Text(f"  {clean(field)}"))
         if error.advice:
-            self.err.print(Text(f"  → {clean(error.advice)}"))
+            self.err.print(Text(f"  → {clean(in_options(error.advice))}"))
         if isinstance(error, ApiError) and error.request_id:
             self.err.print(Text(f"  request id {clean(error.request_id)}", style="dim"))
 
@@ -283,7 +283,7 @@ def job_text(job: Job) -> str:
     ]
     lines += [("dataset", f"{d['dataset_id']} {d['version_id']}") for d in job["datasets"]]
     if job["failure"]:
-        lines += [("problem", job["failure"]["message"]), ("advice", job["failure"]["advice"])]
+        lines += [("problem", job["failure"]["message"]), ("advice", in_options(job["failure"]["advice"]))]
     if job["delivery"]["verified_at"]:
         delivery = job["delivery"]
         lines.append(("model", f"{delivery['verified_files']} files verified, {size_text(delivery['bytes'])}"))

@@ -20,6 +20,11 @@ OPTIONS = {
 _LIMIT = re.compile(r"(greater|less) than or equal to (\d{1,9})$")
 
 
+def in_options(text: str) -> str:
+    """Advice of the server with our options instead of the API's fields."""
+    return re.sub(r"\b(?:max_run_seconds|hardware_profile)\b", lambda found: OPTIONS[found.group()], text)
+
+
 def headline(error: StcloudError) -> tuple[str, list[str]]:
     """The message of an error, and a line for each wrong field that the message does not tell already.
 

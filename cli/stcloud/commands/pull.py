@@ -63,7 +63,7 @@ def pull(
         f"{count_text(fresh, 'file')} fetched, {len(fetched) - fresh} there already, {size_text(total)} in {root}"
     )
     others = [] if kind is Kind.ALL else [f for f in outputs["files"] if f["kind"] != Kind.WEIGHTS]
-    if others:
+    if others and not session.output.json_mode:
         session.output.note(
             f"{count_text(len(others), 'other file')} ({size_text(sum(f['size'] for f in others))}: samples, "
             f"checkpoints and the like) not fetched. All of them: stcloud jobs pull {job} --kind all"

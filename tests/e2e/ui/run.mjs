@@ -23,7 +23,10 @@ const WIDTHS = {
   tablet: { width: 820, height: 1180 },
   desktop: { width: 1440, height: 900 },
 };
-/** Every language, theme and size, not every combination. The first two walk further than the others. */
+/**
+ * Every language, theme and size, not every combination. The first two are walked on a stack, job by job; what else a
+ * size or a theme can spoil shows on the stand-in server.
+ */
 const VARIANTS = [
   { language: "en", theme: "light", size: "desktop" },
   { language: "ja", theme: "dark", size: "phone" },
@@ -38,13 +41,13 @@ if (process.env.STC_UI_SCREENSHOTS) mkdirSync(process.env.STC_UI_SCREENSHOTS, { 
 const given = process.argv[2];
 const mock = given ? null : await startMock();
 const base = new URL(given ?? mock.url).origin;
+const variants = mock ? VARIANTS : VARIANTS.slice(0, 2);
 const browser = await launch();
 const problems = [];
 try {
-  for (const [index, variant] of VARIANTS.entries()) {
+  for (const variant of variants) {
     // On the stand-in server the walks through its states see every job.
-    const thorough = !mock && index < 2;
-    problems.push(...(await inVariant(variant, (tools) => walk({ ...tools, thorough }))));
+    problems.push(...(await inVariant(variant, (tools) => walk({ ...tools, thorough: !mock }))));
   }
   if (mock) {
     problems.push(...(await inVariant(VARIANTS[0], (tools) => walkStates(tools, [...STATES, ...ACTIONS]))));
@@ -55,7 +58,7 @@ try {
   mock?.child.kill();
 }
 for (const problem of problems) console.error(`✗ ${problem}`);
-console.log(problems.length ? `${problems.length} problems` : `✓ ${VARIANTS.length} variants, nothing found`);
+console.log(problems.length ? `${problems.length} problems` : `✓ ${variants.length} variants, nothing found`);
 process.exitCode = problems.length ? 1 : 0;
 
 async function inVariant({ language, theme, size }, steps) {

@@ -64,6 +64,15 @@ def test_limits_of_the_server_name_our_options(field: str, message: str, shown: 
     assert f"Validation failed: {shown}" in refused_submit((field, message)).err
 
 
+def test_advice_names_our_options() -> None:
+    failure = {"code": "x", "kind": "limit", "message": "Too long.", "advice": "Use a longer max_run_seconds."}
+    for args in (["jobs", "watch", "job1"], ["jobs", "get", "job1"]):
+        over = {"job": job("failed", failure=failure)}
+        script = Script([ok(progress("failed")), ok(over)] if "watch" in args else [ok(over)])
+        ran = run_cli(*args, script=script)
+        assert "Use a longer --max-run." in ran.out + ran.err
+
+
 @pytest.mark.parametrize(("given", "code"), [("1m", 2), ("35h", 2), ("299", 2), ("5m", 0), ("34h", 0)])
 def test_the_longest_run_is_checked_before_anything_is_sent(given: str, code: int) -> None:
     script = Script([ok({"job_id": "job1", "job": job(), "idempotent_hit": False, "adjustments": []})])

@@ -7,8 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.datasets import ManifestFile
 from chalicelib.domain.jobs import JobStatus
 from chalicelib.domain.ports import ExecutionState, Limits
+from chalicelib.schemas.datasets import NewVersionBody
 from chalicelib.workflow.sweep import sweep
 from tests.fakes.provider import REFUSED, Life
 from tests.fakes.world import ME, OWNER, World
@@ -161,3 +163,15 @@ def test_one_job_that_can_t_be_looked_after_does_not_keep_the_sweep_from_the_oth
     assert report.failed == 1
     assert report.restarted == 1
     assert world.machine.state(other, world.job(other).attempt) is ExecutionState.RUNNING
+
+
+def test_a_sweep_removes_uploads_that_were_given_up(world: World) -> None:
+    files = [ManifestFile(path="a.jpg", size=1, sha256="0" * 64)]
+    service = world.services.datasets
+    version, _ = service.create_version(OWNER, NewVersionBody(dataset_id="given-up", source_path=None, files=files))
+    world.clock.advance(timedelta(days=6))
+    assert world.sweep().leftovers_removed == 0
+    world.clock.advance(timedelta(days=2))
+    assert world.sweep().leftovers_removed == 1
+    assert world.ports.datasets.get_version(OWNER, "given-up", version.version_id) is None
+    assert world.dataset_files.get(version.manifest_key) is None

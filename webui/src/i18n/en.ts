@@ -246,7 +246,7 @@ export const en = {
   "datasets.col.state": "State",
   "datasets.empty.title": "No datasets yet",
   "datasets.empty.lead":
-    "Push a folder of pictures with captions beside them. An unchanged file is never sent twice.",
+    "Push a folder of pictures with captions beside them. An interrupted push goes on where it stopped; an unchanged folder sends nothing.",
   "datasets.push": "Add a dataset",
   "datasets.noneReady": "None ready yet",
   "datasets.versions": "Versions of {name}",

@@ -238,7 +238,7 @@ export const ja: Catalogue = {
   "datasets.col.state": "状態",
   "datasets.empty.title": "データセットはまだありません",
   "datasets.empty.lead":
-    "画像とキャプションを並べたフォルダーを送ってください。変わっていないファイルは再送されません。",
+    "画像とキャプションを並べたフォルダーを送ってください。中断しても続きから再開でき、変わっていないフォルダーは何も送りません。",
   "datasets.push": "データセットを追加",
   "datasets.noneReady": "利用可能なものはまだありません",
   "datasets.versions": "{name} のバージョン",
