@@ -1,4 +1,4 @@
-"""The operating system's keyring, asked in a process of its own: ``python -m stcloud.keyring_process``.
+"""The operating system's keyring, asked in a process of its own that runs this very file.
 
 A keyring may hang (no desktop behind the bus) or want to ask something on the terminal; a process can be given up and
 killed, a call can't. It reads one JSON object from stdin (``do``: get, set or delete; ``service``, ``name``, and

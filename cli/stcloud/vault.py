@@ -96,8 +96,8 @@ class ProcessKeyring:
     """The keyring behind ``keyring_process``. Secrets travel over pipes, never in arguments or the environment."""
 
     def __init__(self, *, seconds: float = KEYRING_SECONDS, environ: Mapping[str, str] | None = None) -> None:
-        # -P: a module of the working directory must not be taken for ours.
-        self._command: Sequence[str] = (sys.executable, "-P", "-m", "stcloud.keyring_process")
+        # -P: a module that lies in the working directory, or beside the script, must not be taken for another.
+        self._command: Sequence[str] = (sys.executable, "-P", str(Path(__file__).with_name("keyring_process.py")))
         self._seconds = seconds
         self._environ = environ
 
