@@ -1,7 +1,8 @@
 """HTTP to the server: one place for timeouts, retries and errors.
 
 Every call the product makes may be repeated without harm: reads, PUT and DELETE by nature, a dataset version because
-its id is made from its content, a submit because it carries an idempotency key. So every call is retried.
+its id is made from its content, a submit because it carries an idempotency key. So every call is retried, but for those
+that say ``attempts=1`` (a second API key would be one too many).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _NOT_SENT_AGAIN = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 #: Statuses that our server, its gateway and what stands before them give with a reason, always.
 _NOT_OURS = frozenset({400, 404, 405, 406, 422, 501})
 _ADVICE = {
-    401: "Put the stack's deploy token into STCLOUD_TOKEN.",
-    403: "Ask the owner of the stack for a token with this permission.",
+    401: "Sign in: stcloud login. A machine puts an API key into STCLOUD_TOKEN.",
+    403: "Ask an admin for this permission. What you may do: stcloud whoami",
     429: "Wait a little, then repeat the command.",
     500: "Try again; if it stays, look for the request id in the server's log.",
 }
@@ -49,19 +50,25 @@ def normalize_url(url: str) -> str:
 
 def check_token(url: str, token: str) -> None:
     """Refuses to send a token where others could read it. Raises UsageError."""
+    require_private(url, "The token")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError("The token holds characters that can't be in a token.", advice="Copy it again.")
+
+
+def require_private(url: str, what: str) -> None:
+    """Refuses to send ``what`` over plain http to another computer. Raises UsageError."""
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise UsageError(
-            f"The token is not sent to {url}: plain http can be read on the way.", advice="Use the https URL."
+            f"{what} is not sent to {url}: plain http can be read on the way.", advice="Use the https URL."
         )
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError("The token holds characters that can't be in a token.", advice="Copy it again.")
 
 
 class Client:
     """JSON over HTTP to one server. Use as a context manager.
 
-    ``on_retry(message)`` is told before each repeated try. Raises ApiError, NetworkError.
+    ``on_retry(message)`` is told before each repeated try. ``renew()`` is asked for another token when the server
+    answers 401, once a call; None means that there is none. Raises ApiError, NetworkError.
     """
 
     def __init__(
@@ -72,12 +79,13 @@ class Client:
         retry: Retry | None = None,
         transport: httpx.BaseTransport | None = None,
         on_retry: Callable[[str], None] | None = None,
+        renew: Callable[[], str | None] | None = None,
     ) -> None:
         self.url = normalize_url(url)
         headers = {"User-Agent": f"stcloud/{__version__}", "Accept": "application/json"}
         if token:
-            check_token(self.url, token)
-            headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = self._bearer(token)
+        self._renew = renew
         self._retry = retry or Retry()
         self._on_retry = on_retry or (lambda _message: None)
         self._http = httpx.Client(base_url=f"{self.url}/api", headers=headers, timeout=API_TIMEOUT, transport=transport)
@@ -108,15 +116,37 @@ class Client:
         ``needs``: members our API's answer always has; an answer without them is another program's (ApiError,
         ``not_the_api``).
 
-        ``limits_are_final``: a 429 that names a limit of the user (a problem document with a code) is no throttling,
-        and waiting would not help; it is raised at once.
+        ``attempts=1``: not repeated, for what must not be done twice. ``limits_are_final``: a 429 that names a limit of
+        the user (a problem document with a code) is no throttling, and waiting would not help; it is raised at once.
         """
+        response = self._answer(method, path, json, query, headers, attempts, limits_are_final)
+        return {} if response is None else shaped(_json(response, self.url, "object"), needs, self.url)
+
+    def call_list(
+        self, path: str, *, query: Mapping[str, Any] | None = None, needs: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
+        """The JSON list of objects that answers a GET; each has the members ``needs``."""
+        response = self._answer("GET", path, None, query, None, None, False)
+        entries = [] if response is None else _json(response, self.url, "list")
+        return [shaped(entry, needs, self.url) for entry in entries]
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        json: Any,
+        query: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        attempts: int | None,
+        limits_are_final: bool,
+    ) -> httpx.Response | None:
+        """The answer that is a success; None for a repeated DELETE that finds nothing."""
         tries = attempts or self._retry.attempts
         params = {k: v for k, v in (query or {}).items() if v is not None}
         for attempt in range(tries):
             last = attempt + 1 == tries
             try:
-                response = self._http.request(method, path, json=json, params=params, headers=headers)
+                response = self._send(method, path, json, params, headers)
             except httpx.TransportError as error:
                 if last or isinstance(error, _NOT_SENT_AGAIN) or _is_certificate_problem(error):
                     raise self._unreachable(error) from error
@@ -126,17 +156,32 @@ class Client:
             except httpx.RequestError as error:
                 raise self._unreachable(error) from error
             if response.is_success:
-                return shaped(_json_object(response, self.url), needs, self.url)
+                return response
             error_found = read_error(response, self.url)
             final = limits_are_final and response.status_code == 429 and error_found.code != "http_429"
             if last or final or response.status_code not in TRANSIENT:
                 # The first DELETE may have worked and its answer been lost.
                 if method == "DELETE" and attempt > 0 and response.status_code == 404:
-                    return {}
+                    return None
                 raise error_found
             self._on_retry(f"{self.url} answered {response.status_code}, trying again.")
             self._retry.wait(attempt, error_found.retry_after)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _send(
+        self, method: str, path: str, json: Any, params: Mapping[str, Any], headers: Mapping[str, str] | None
+    ) -> httpx.Response:
+        response = self._http.request(method, path, json=json, params=params, headers=headers)
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._renew is not None:
+            token = self._renew()
+            if token is not None:
+                self._http.headers["Authorization"] = self._bearer(token)
+                response = self._http.request(method, path, json=json, params=params, headers=headers)
+        return response
+
+    def _bearer(self, token: str) -> str:
+        check_token(self.url, token)
+        return f"Bearer {token}"
 
     def _unreachable(self, error: httpx.RequestError) -> StcloudError:
         reason = "it took too long to answer" if isinstance(error, httpx.TimeoutException) else str(error)
@@ -196,15 +241,16 @@ def read_error(response: httpx.Response, url: str) -> ApiError:
     )
 
 
-def _json_object(response: httpx.Response, url: str) -> dict[str, Any]:
+def _json(response: httpx.Response, url: str, name: str) -> Any:
+    """The JSON ``object`` or ``list``, whichever ``name`` says, that answers. Raises ApiError (``not_the_api``)."""
     try:
         data = response.json()
     except ValueError:
         data = None
-    if not isinstance(data, dict):
+    if not isinstance(data, {"object": dict, "list": list}[name]):
         kind = response.headers.get("content-type", "").partition(";")[0]
         raise not_the_api(
-            url, f"It answered with {kind or 'something'} instead of a JSON object.", response.status_code
+            url, f"It answered with {kind or 'something'} instead of a JSON {name}.", response.status_code
         )
     return data
 

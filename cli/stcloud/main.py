@@ -10,13 +10,23 @@ from typing import Annotated
 import typer
 
 from stcloud import __version__
-from stcloud.commands import configs, datasets, jobs, pull
+from stcloud.commands import account, audit, configs, datasets, jobs, keys, profiles, pull, users
 from stcloud.errors import ExitCode
 from stcloud.helptext import Group
-from stcloud.session import JsonOption, QuietOption, Session, TokenOption, UrlOption, command, runtime_of
+from stcloud.session import (
+    JsonOption,
+    ProfileOption,
+    QuietOption,
+    Session,
+    TokenOption,
+    UrlOption,
+    command,
+    runtime_of,
+)
 
 EPILOG = """\
-**Environment:** STCLOUD_URL (the server), STCLOUD_TOKEN (the token of a hosted stack).
+**Environment:** STCLOUD_URL (the server), STCLOUD_TOKEN (an API key, for machines), STCLOUD_PROFILE (a server by its
+profile), STCLOUD_KEYRING=off (keep tokens in a file).
 
 **Exit codes:** 0 done, and the watched job completed; 1 the watched job failed, or this computer could not do its
 part; 2 wrong usage or local file; 3 the watched job was cancelled; 4 the server refused, or a file is not what it
@@ -35,6 +45,11 @@ app = typer.Typer(
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(configs.app, name="configs")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(account.app)
+app.add_typer(keys.app, name="keys")
+app.add_typer(users.app, name="users")
+app.add_typer(audit.app, name="audit")
+app.add_typer(profiles.app, name="profiles")
 #: Its module registers `jobs pull`.
 _PULL = pull
 
@@ -52,12 +67,13 @@ def root(
     token: TokenOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    profile: ProfileOption = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     # No docstring: it would replace the help text above.
-    runtime_of(ctx).options.merge(url, token, as_json, quiet)
+    runtime_of(ctx).options.merge(url, token, as_json, quiet, profile)
 
 
 @command(app, "status")

@@ -8,29 +8,38 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 
+from stcloud.access_api import AccessApi
 from stcloud.api import Api
-from stcloud.client import Client, storage_client
+from stcloud.client import Client, require_private, storage_client
 from stcloud.errors import Interrupted, LocalError, StcloudError, UsageError
 from stcloud.helptext import Command
+from stcloud.profiles import ProfileFile
 from stcloud.render import Output
+from stcloud.renewal import Renewal
 from stcloud.retry import Retry
-
-DEFAULT_URL = "http://localhost:8001"
+from stcloud.target import DEFAULT_URL, Target, resolve
+from stcloud.vault import Keyring, Vault, system_keyring
 
 UrlOption = Annotated[
     str | None, typer.Option("--url", help=f"The server. [env: STCLOUD_URL, default: {DEFAULT_URL}]", metavar="URL")
 ]
 TokenOption = Annotated[
     str | None,
-    typer.Option("--token", help="The stack's token; better put it into STCLOUD_TOKEN.", metavar="TOKEN"),
+    typer.Option("--token", help="An API key; better put it into STCLOUD_TOKEN.", metavar="TOKEN"),
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="A server by its profile. [env: STCLOUD_PROFILE]", metavar="NAME")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, everything else on stderr.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Results, warnings and errors only.")]
@@ -44,9 +53,13 @@ class Options:
     token: str | None = None
     json_mode: bool = False
     quiet: bool = False
+    profile: str | None = None
 
-    def merge(self, url: str | None, token: str | None, json_mode: bool, quiet: bool) -> None:
+    def merge(
+        self, url: str | None, token: str | None, json_mode: bool, quiet: bool, profile: str | None = None
+    ) -> None:
         self.url = url or self.url
+        self.profile = profile or self.profile
         self.token = token or self.token
         self.json_mode = json_mode or self.json_mode
         self.quiet = quiet or self.quiet
@@ -58,6 +71,12 @@ def _cache_dir(environ: Mapping[str, str], platform: str, home: Path) -> Path:
     if platform == "darwin":
         return home / "Library" / "Caches" / "stcloud"
     return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "stcloud"
+
+
+def _config_dir(environ: Mapping[str, str], platform: str, home: Path) -> Path:
+    if platform == "win32":
+        return Path(environ.get("APPDATA") or home / "AppData" / "Roaming") / "stcloud"
+    return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "stcloud"
 
 
 @dataclass
@@ -72,11 +91,25 @@ class Runtime:
     home: Path = field(default_factory=Path.home)
     platform: str = sys.platform
     is_interactive: Callable[[], bool] = lambda: sys.stdin.isatty() and sys.stderr.isatty()
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    keyring: Keyring | None = None
     options: Options = field(default_factory=Options)
 
     @property
     def cache_dir(self) -> Path:
         return _cache_dir(self.environ, self.platform, self.home)
+
+    @property
+    def config_dir(self) -> Path:
+        return _config_dir(self.environ, self.platform, self.home)
+
+    @cached_property
+    def profile_file(self) -> ProfileFile:
+        return ProfileFile(self.config_dir)
+
+    @cached_property
+    def vault(self) -> Vault:
+        return Vault(self.config_dir, self.keyring or system_keyring(self.environ))
 
     @property
     def retry(self) -> Retry:
@@ -90,21 +123,67 @@ class Session:
         options = runtime.options
         self.runtime = runtime
         self.output = Output(json_mode=options.json_mode, quiet=options.quiet)
-        self.url = options.url or runtime.environ.get("STCLOUD_URL") or DEFAULT_URL
-        self._token = options.token or runtime.environ.get("STCLOUD_TOKEN") or None
         self._client: Client | None = None
+
+    @cached_property
+    def target(self) -> Target:
+        """Raises UsageError, LocalError."""
+        return self.find_target(may_be_new=False)
+
+    def find_target(self, *, may_be_new: bool) -> Target:
+        options, runtime = self.runtime.options, self.runtime
+        return resolve(
+            runtime.profile_file.read(),
+            runtime.environ,
+            url=options.url,
+            token=options.token,
+            profile=options.profile,
+            may_be_new=may_be_new,
+        )
+
+    @property
+    def url(self) -> str:
+        return self.target.url
 
     @property
     def api(self) -> Api:
+        return Api(self._signed_in())
+
+    @property
+    def access(self) -> AccessApi:
+        """As the caller that commands have."""
+        return AccessApi(self._signed_in())
+
+    @contextmanager
+    def stranger(self, url: str, token: str | None = None) -> Iterator[AccessApi]:
+        """As nobody yet (or with ``token``). What is sent holds secrets: raises UsageError for plain http elsewhere."""
+        with self._connect(url, token) as client:
+            require_private(client.url, "A password")
+            yield AccessApi(client)
+
+    def _signed_in(self) -> Client:
         if self._client is None:
-            self._client = Client(
-                self.url,
-                self._token.strip() if self._token else None,
-                retry=self.runtime.retry,
-                transport=self.runtime.transport,
-                on_retry=self.output.note,
-            )
-        return Api(self._client)
+            target = self.target
+            renewal = None
+            if target.token is None and target.profile is not None:
+                renewal = Renewal.of(target.profile, self.runtime.vault, self._refreshed, self.output.warn)
+            token = target.token or (renewal.token if renewal else None)
+            self._client = self._connect(target.url, token, renewal)
+        return self._client
+
+    def _connect(self, url: str, token: str | None, renew: Callable[[], str | None] | None = None) -> Client:
+        return Client(
+            url,
+            token,
+            retry=self.runtime.retry,
+            transport=self.runtime.transport,
+            on_retry=self.output.note,
+            renew=renew,
+        )
+
+    def _refreshed(self, url: str, refresh_token: str) -> dict[str, Any]:
+        with self.stranger(url) as access:
+            return access.refresh(refresh_token)
 
     def storage(self, connections: int) -> httpx.Client:
         return storage_client(connections=connections, transport=self.runtime.transport)
@@ -112,6 +191,16 @@ class Session:
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
+
+    def ask(self, question: str, *, hidden: bool = False, twice: bool = False) -> str:
+        """What the user types. Raises UsageError where there is nobody to ask."""
+        if not self.runtime.is_interactive():
+            raise UsageError(
+                f"There is nobody to ask for: {question.lower()}.",
+                advice="Run it in a terminal. Machines use an API key: in STCLOUD_TOKEN, or stcloud login --with-key.",
+            )
+        answer: str = typer.prompt(question, hide_input=hidden, confirmation_prompt=twice, err=True)
+        return answer
 
     def confirm(self, question: str, *, yes: bool, needs_yes: bool) -> None:
         """Goes on when the user agrees. Without a terminal there is nobody to ask: then ``needs_yes`` demands --yes.
@@ -143,7 +232,7 @@ def command(
         @functools.wraps(function)
         def run(ctx: typer.Context, **values: Any) -> None:
             runtime = runtime_of(ctx)
-            runtime.options.merge(*(values.pop(n) for n in ("url", "token", "as_json", "quiet")))
+            runtime.options.merge(*(values.pop(n) for n in ("url", "token", "as_json", "quiet", "profile")))
             raise typer.Exit(execute(Session(runtime), lambda session: function(session, **values)))
 
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -152,6 +241,7 @@ def command(
             inspect.Parameter("token", keyword, default=None, annotation=TokenOption),
             inspect.Parameter("as_json", keyword, default=False, annotation=JsonOption),
             inspect.Parameter("quiet", keyword, default=False, annotation=QuietOption),
+            inspect.Parameter("profile", keyword, default=None, annotation=ProfileOption),
         ]
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         parameters = [context, *(p.replace(kind=keyword) for p in own), *common]

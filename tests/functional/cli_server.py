@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote, unquote, urlsplit
 
@@ -17,7 +17,9 @@ from chalice.config import Config
 from chalice.local import LocalChalice, LocalGateway, LocalGatewayException
 
 from chalicelib.api.application import mount
+from chalicelib.api.auth import Caller, authenticate
 from chalicelib.domain.permissions import administrator
+from chalicelib.settings import AuthMode
 from tests.fakes.aws import InMemoryObjectStore, UploadRefused
 from tests.fakes.world import OWNER, World
 
@@ -44,9 +46,12 @@ class Fault:
 
 
 class CliServer:
-    """``url`` is the server's address, ``requests`` are the lines of what was asked, in order."""
+    """``url`` is the server's address, ``requests`` are the lines of what was asked, in order.
 
-    def __init__(self, world: World, port: int) -> None:
+    ``mode`` None: whoever calls is an admin, and credentials are not looked at.
+    """
+
+    def __init__(self, world: World, port: int, mode: AuthMode | None = None) -> None:
         self.world = world
         self.url = f"http://127.0.0.1:{port}"
         self.requests: list[str] = []
@@ -56,7 +61,12 @@ class CliServer:
         self.seconds_per_look: float = 20
         self.lock = threading.RLock()
         app = LocalChalice(app_name="test")
-        mount(app, lambda: world.services, lambda _services, _headers: administrator(OWNER))
+        if mode is None:
+            mount(app, lambda: world.services, lambda _services, _facts: Caller(administrator(OWNER)))
+        else:
+            settings = world.services.settings.model_copy(update={"auth_mode": mode})
+            services = replace(world.services, settings=settings)
+            mount(app, lambda: services, authenticate)
         self._gateway = LocalGateway(app, Config.create())
 
     def count(self, pattern: str) -> int:
@@ -154,7 +164,7 @@ def _handler(server: CliServer) -> type[BaseHTTPRequestHandler]:
             if cut is not None:
                 self.close_connection = True
 
-        do_GET = do_POST = do_PUT = do_DELETE = _handle
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
     return Handler
 
@@ -168,10 +178,10 @@ class _Listener(ThreadingHTTPServer):
 
 
 @contextmanager
-def cli_server(world: World | None = None) -> Iterator[CliServer]:
+def cli_server(world: World | None = None, mode: AuthMode | None = None) -> Iterator[CliServer]:
     """A server on a free loopback port."""
     listener = _Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    server = CliServer(world or World(), listener.server_address[1])
+    server = CliServer(world or World(), listener.server_address[1], mode)
     listener.RequestHandlerClass = _handler(server)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

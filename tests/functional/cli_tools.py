@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stcloud.main import app
 from stcloud.session import Runtime
+from stcloud.vault import NoKeyring
 from typer.testing import CliRunner
 
 PICTURES = {
@@ -46,15 +47,19 @@ class Ran:
 
 @dataclass
 class Cli:
-    """``slept`` collects what the command would have waited; nothing really waits."""
+    """``slept`` collects what the command would have waited; nothing really waits. ``environ`` adds to the environment;
+    an empty value takes a variable out of it."""
 
     url: str
     home: Path
     slept: list[float]
+    environ: dict[str, str] = field(default_factory=dict)
 
     def run(self, *args: str, interactive: bool = False, answer: str = "", **runtime: Any) -> Ran:
+        environ = {"STCLOUD_URL": self.url, "XDG_CACHE_HOME": str(self.home / "cache"), **self.environ}
+        runtime.setdefault("keyring", NoKeyring("this is a test"))
         world = Runtime(
-            environ={"STCLOUD_URL": self.url, "XDG_CACHE_HOME": str(self.home / "cache")},
+            environ={name: value for name, value in environ.items() if value},
             sleep=self.slept.append,
             rng=random.Random(1),
             home=self.home,

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import httpx
 from stcloud.main import app
 from stcloud.retry import Retry
 from stcloud.session import Runtime
+from stcloud.vault import Keyring, NoKeyring
 from typer.testing import CliRunner
 
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 
@@ -81,10 +84,21 @@ def run_cli(
     answer: str = "",
     sleep: Callable[[float], None] | None = None,
     monotonic: Callable[[], float] | None = None,
+    keyring: Keyring | None = None,
 ) -> Ran:
-    """Runs ``stcloud`` with these arguments against ``script``."""
+    """Runs ``stcloud`` with these arguments against ``script``. An empty value takes a variable out of ``environ``."""
     runtime = Runtime(
-        environ={"STCLOUD_URL": "http://localhost:8001", "XDG_CACHE_HOME": str(home / "cache"), **(environ or {})},
+        environ={
+            name: value
+            for name, value in {
+                "STCLOUD_URL": "http://localhost:8001",
+                "XDG_CACHE_HOME": str(home / "cache"),
+                **(environ or {}),
+            }.items()
+            if value
+        },
+        keyring=keyring or NoKeyring("this is a test"),
+        now=lambda: NOW,
         transport=(script or Script([httpx.ConnectError("nobody there")])).transport,
         sleep=sleep or Naps(),
         monotonic=monotonic or (lambda: 0.0),

@@ -151,6 +151,12 @@ NOT_OURS = [
         ["jobs", "submit", "--config-name", "x"],
         ["datasets", "list"],
         ["configs", "show", "x"],
+        ["whoami"],
+        ["keys", "list"],
+        ["keys", "create", "ci"],
+        ["users", "list"],
+        ["audit", "list"],
+        ["audit", "verify"],
     ],
 )
 def test_another_server_is_called_one(args: list[str], answer: httpx.Response) -> None:

@@ -1,0 +1,106 @@
+"""``stcloud users …``"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from stcloud.helptext import Group
+from stcloud.people import find_user
+from stcloud.render import time_text
+from stcloud.session import Session, command
+from stcloud.signin import with_new_password
+
+app = typer.Typer(cls=Group, no_args_is_help=True, help="People, for admins.")
+
+User = Annotated[str, typer.Argument(metavar="USER", help="A user name, mail address or id.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    LEAD = "lead"
+    RESEARCHER = "researcher"
+    VIEWER = "viewer"
+
+
+ROLES = "admin, lead, researcher or viewer."
+
+
+@command(app, "list")
+def list_users(session: Session) -> None:
+    """List people by name."""
+    found = list(session.access.users())
+    rows = [
+        [
+            u["username"],
+            u["role"] or "",
+            "active" if u["is_active"] else "deactivated",
+            u["email"],
+            time_text(u["last_login_at"]) if u["last_login_at"] else "never",
+            u["id"],
+        ]
+        for u in found
+    ]
+    columns = ("USER", "ROLE", "STATE", "MAIL", "LAST SIGN-IN", "ID")
+    session.output.table(columns, rows, data={"users": found}, empty="Nobody yet: stcloud setup")
+
+
+@command(app, "invite")
+def invite(
+    session: Session,
+    username: Annotated[str, typer.Argument(metavar="USER", help="The new person's user name.")],
+    email: Annotated[str, typer.Argument(metavar="MAIL", help="Their mail address.")],
+    role: Annotated[Role, typer.Option("--role", metavar="ROLE", help=ROLES)] = Role.RESEARCHER,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="How they are called.")] = None,
+    ask_password: Annotated[
+        bool, typer.Option("--ask-password", help="Choose a password here instead of having one mailed.")
+    ] = False,
+) -> None:
+    """Invite a person. They get a mail with a temporary password, and choose their own at the first sign-in."""
+    body: dict[str, Any] = {"username": username, "email": email, "role": role.value}
+    if name is not None:
+        body["display_name"] = name
+    access = session.access
+    if ask_password:
+        made = with_new_password(session, lambda password: access.invite({**body, "password": password}))
+    else:
+        made = access.invite(body)
+        session.output.note(f"A mail with a temporary password is on its way to {email}.")
+    session.output.result(made, f"{made['username']} is a {made['role']}, id {made['id']}")
+
+
+@command(app, "role")
+def role(session: Session, user: User, role: Annotated[Role, typer.Argument(metavar="ROLE", help=ROLES)]) -> None:
+    """Change what a person may do. Their keys follow at once, their sessions within 15 minutes."""
+    person = find_user(session.access, user)
+    done = session.access.change_user(person["id"], {"role": role.value})
+    session.output.result(done, f"{done['username']} is now a {done['role']}.")
+
+
+@command(app, "deactivate")
+def deactivate(session: Session, user: User, yes: Yes = False) -> None:
+    """Shut a person out, keeping what they own. Keys stop at once, sessions within 15 minutes."""
+    person = find_user(session.access, user)
+    session.confirm(f"Deactivate {person['username']}?", yes=yes, needs_yes=True)
+    done = session.access.set_active(person["id"], active=False)
+    session.output.result(done, f"{person['username']} is deactivated.")
+
+
+@command(app, "activate")
+def activate(session: Session, user: User) -> None:
+    """Let a deactivated person in again."""
+    person = find_user(session.access, user)
+    done = session.access.set_active(person["id"], active=True)
+    session.output.result(done, f"{person['username']} is active.")
+
+
+@command(app, "delete")
+def delete(session: Session, user: User, yes: Yes = False) -> None:
+    """Delete a person with their keys. Their jobs and datasets stay."""
+    person = find_user(session.access, user)
+    session.confirm(f"Delete {person['username']} with their API keys?", yes=yes, needs_yes=True)
+    done = session.access.delete_user(person["id"])
+    session.output.result(done or {"success": True}, f"Deleted {person['username']}.")
