@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
-from stcloud.api import MAX_PAGES, endless, quoted
+from stcloud.api import MAX_PAGES
 from stcloud.client import Client
+from stcloud.errors import ApiError
 
 PAGE = 100
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 class AccessApi:
@@ -65,14 +71,14 @@ class AccessApi:
         return self._client.call_list("/auth/api-keys", query={"user_id": user_id})
 
     def key(self, key_id: str) -> dict[str, Any]:
-        return self._client.call("GET", f"/auth/api-keys/{quoted(key_id)}")
+        return self._client.call("GET", f"/auth/api-keys/{_quoted(key_id)}")
 
     def rotate_key(self, key_id: str, overlap_seconds: int) -> dict[str, Any]:
         body = {"overlap_seconds": overlap_seconds}
-        return self._client.call("POST", f"/auth/api-keys/{quoted(key_id)}/rotate", json=body, attempts=1)
+        return self._client.call("POST", f"/auth/api-keys/{_quoted(key_id)}/rotate", json=body, attempts=1)
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/auth/api-keys/{quoted(key_id)}")
+        return self._client.call("DELETE", f"/auth/api-keys/{_quoted(key_id)}")
 
     # --- people -------------------------------------------------------------------------------------------------
     def users(self) -> Iterator[dict[str, Any]]:
@@ -82,13 +88,13 @@ class AccessApi:
         return self._client.call("POST", "/users", json=body, attempts=1)
 
     def change_user(self, user_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._client.call("PATCH", f"/users/{quoted(user_id)}", json=body)
+        return self._client.call("PATCH", f"/users/{_quoted(user_id)}", json=body)
 
     def set_active(self, user_id: str, *, active: bool) -> dict[str, Any]:
-        return self._client.call("POST", f"/users/{quoted(user_id)}/{'activate' if active else 'deactivate'}")
+        return self._client.call("POST", f"/users/{_quoted(user_id)}/{'activate' if active else 'deactivate'}")
 
     def delete_user(self, user_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/users/{quoted(user_id)}")
+        return self._client.call("DELETE", f"/users/{_quoted(user_id)}")
 
     # --- audit --------------------------------------------------------------------------------------------------
     def audit(self, filters: Mapping[str, Any], *, limit: int) -> Iterator[dict[str, Any]]:
@@ -117,7 +123,7 @@ class AccessApi:
             if part["checked_to"] <= after:
                 break
             after = part["checked_to"]
-        raise endless()
+        raise _endless()
 
     def _pages(self, path: str, key: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
@@ -127,4 +133,8 @@ class AccessApi:
             cursor = answer.get("next")
             if cursor is None:
                 return
-        raise endless()
+        raise _endless()
+
+
+def _endless() -> ApiError:
+    return ApiError(200, "Endless list", "The server's list has no end.", code="endless_list")

@@ -15,7 +15,7 @@ PAGE = 200
 MAX_PAGES = 10_000
 
 
-def quoted(name: str) -> str:
+def _quoted(name: str) -> str:
     return quote(name, safe="")
 
 
@@ -39,7 +39,7 @@ class Api:
 
     def uploads(self, dataset_id: str, version_id: str) -> Iterator[Upload]:
         """Presigned PUTs of every file that is not there yet, fetched as they are needed."""
-        path = f"/cloud/datasets/{quoted(dataset_id)}/versions/{quoted(version_id)}/uploads"
+        path = f"/cloud/datasets/{_quoted(dataset_id)}/versions/{_quoted(version_id)}/uploads"
         after: str | None = None
         for _ in range(MAX_PAGES):
             body = {"limit": PAGE} if after is None else {"limit": PAGE, "after": after}
@@ -48,33 +48,33 @@ class Api:
             after = answer["next"]
             if after is None:
                 return
-        raise endless()
+        raise _endless()
 
     def complete(self, dataset_id: str, version_id: str) -> Version:
-        path = f"/cloud/datasets/{quoted(dataset_id)}/versions/{quoted(version_id)}/complete"
+        path = f"/cloud/datasets/{_quoted(dataset_id)}/versions/{_quoted(version_id)}/complete"
         return cast(Version, self._client.call("POST", path))
 
     def datasets(self) -> Iterator[dict[str, Any]]:
         return self._pages("/cloud/datasets", "datasets", {})
 
     def dataset(self, dataset_id: str) -> dict[str, Any]:
-        return self._client.call("GET", f"/cloud/datasets/{quoted(dataset_id)}")
+        return self._client.call("GET", f"/cloud/datasets/{_quoted(dataset_id)}")
 
     def delete_dataset(self, dataset_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/cloud/datasets/{quoted(dataset_id)}")
+        return self._client.call("DELETE", f"/cloud/datasets/{_quoted(dataset_id)}")
 
     # --- configs ----------------------------------------------------------------------------------------------
     def save_config(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._client.call("PUT", f"/configs/{quoted(name)}", json=body)
+        return self._client.call("PUT", f"/configs/{_quoted(name)}", json=body)
 
     def configs(self) -> Iterator[dict[str, Any]]:
         return self._pages("/configs", "configs", {})
 
     def config(self, name: str, version: int | None = None) -> dict[str, Any]:
-        return self._client.call("GET", f"/configs/{quoted(name)}", query={"version": version})
+        return self._client.call("GET", f"/configs/{_quoted(name)}", query={"version": version})
 
     def delete_config(self, name: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/configs/{quoted(name)}")
+        return self._client.call("DELETE", f"/configs/{_quoted(name)}")
 
     # --- jobs -------------------------------------------------------------------------------------------------
     def submit(self, body: Mapping[str, Any], *, provider: str, idempotency_key: str) -> dict[str, Any]:
@@ -96,30 +96,30 @@ class Api:
             yield cast(Job, job)
 
     def job(self, job_id: str) -> Job:
-        return cast(Job, self._client.call("GET", f"/cloud/jobs/{quoted(job_id)}")["job"])
+        return cast(Job, self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}")["job"])
 
     def progress(self, job_id: str) -> Progress:
         """One look, not repeated: whoever polls looks again anyway."""
-        return cast(Progress, self._client.call("GET", f"/cloud/jobs/{quoted(job_id)}/inline-progress", attempts=1))
+        return cast(Progress, self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}/inline-progress", attempts=1))
 
     def logs(self, job_id: str, *, offset: int | None = None) -> dict[str, Any]:
-        return self._client.call("GET", f"/cloud/jobs/{quoted(job_id)}/logs", query={"offset": offset})
+        return self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}/logs", query={"offset": offset})
 
     def events(self, job_id: str) -> Iterator[dict[str, Any]]:
         after = 0
         for _ in range(MAX_PAGES):
             answer = self._client.call(
-                "GET", f"/cloud/jobs/{quoted(job_id)}/events", query={"after": after, "limit": PAGE}
+                "GET", f"/cloud/jobs/{_quoted(job_id)}/events", query={"after": after, "limit": PAGE}
             )
             yield from answer["events"]
             if answer["next"] is None:
                 return
             after = answer["next"]
-        raise endless()
+        raise _endless()
 
     def outputs(self, job_id: str) -> Outputs:
         """All files of the job, however many pages they take; the other facts are the last page's."""
-        path = f"/cloud/jobs/{quoted(job_id)}/outputs"
+        path = f"/cloud/jobs/{_quoted(job_id)}/outputs"
         files: list[OutputFile] = []
         after: str | None = None
         for _ in range(MAX_PAGES):
@@ -128,12 +128,12 @@ class Api:
             after = answer.get("next")
             if after is None:
                 return cast(Outputs, {**answer, "files": files})
-        raise endless()
+        raise _endless()
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Asks for the end of a job. A job that is cancelled already is what was wanted."""
         try:
-            return self._client.call("POST", f"/cloud/jobs/{quoted(job_id)}/cancel")
+            return self._client.call("POST", f"/cloud/jobs/{_quoted(job_id)}/cancel")
         except Conflict as conflict:
             details = conflict.extra.get("details")
             if isinstance(details, dict) and details.get("current_state") == "cancelled":
@@ -141,7 +141,7 @@ class Api:
             raise
 
     def delete_job(self, job_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/cloud/jobs/{quoted(job_id)}")
+        return self._client.call("DELETE", f"/cloud/jobs/{_quoted(job_id)}")
 
     def _pages(self, path: str, key: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
@@ -151,8 +151,8 @@ class Api:
             cursor = answer.get("next")
             if cursor is None:
                 return
-        raise endless()
+        raise _endless()
 
 
-def endless() -> ApiError:
+def _endless() -> ApiError:
     return ApiError(200, "Endless list", "The server's list has no end.", code="endless_list")
