@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stcloud import keyring_process
 from stcloud.errors import AuthenticationError, LocalError, NetworkError
 from stcloud.private_files import read_text, write_private
 from stcloud.profiles import Place, Profile, server_of
@@ -115,14 +114,6 @@ def test_a_credential_of_another_server_is_none(tmp_path: Path) -> None:
 def test_the_keyring_can_be_switched_off() -> None:
     with pytest.raises(KeyringUnavailableError, match="off"):
         system_keyring({"STCLOUD_KEYRING": "Off"}).get("x")
-
-
-def test_the_keyrings_process_needs_its_package() -> None:
-    try:
-        answer = keyring_process.perform({"do": "get", "service": "stcloud-test", "name": "x"})
-    except ImportError:
-        return  # as told by main()
-    assert answer == {"secret": None} or "error" in answer
 
 
 # --- renewing ---------------------------------------------------------------------------------------------------------
