@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
-from stcloud.api import MAX_PAGES, endless, quoted
+from stcloud.api import MAX_PAGES
 from stcloud.client import Client, shaped
+from stcloud.errors import ApiError
 
 PAGE = 100
 # What the commands show of answers.
@@ -33,6 +35,10 @@ _VERIFIED = (
     "checked_to",
     "digest",
 )
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 class AccessApi:
@@ -90,14 +96,14 @@ class AccessApi:
         return self._client.call_list("/auth/api-keys", query={"user_id": user_id}, needs=_KEY)
 
     def key(self, key_id: str) -> dict[str, Any]:
-        return self._client.call("GET", f"/auth/api-keys/{quoted(key_id)}", needs=_KEY)
+        return self._client.call("GET", f"/auth/api-keys/{_quoted(key_id)}", needs=_KEY)
 
     def rotate_key(self, key_id: str, overlap_seconds: int) -> dict[str, Any]:
-        path, body = f"/auth/api-keys/{quoted(key_id)}/rotate", {"overlap_seconds": overlap_seconds}
+        path, body = f"/auth/api-keys/{_quoted(key_id)}/rotate", {"overlap_seconds": overlap_seconds}
         return self._client.call("POST", path, json=body, attempts=1, needs=_ISSUED)
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/auth/api-keys/{quoted(key_id)}")
+        return self._client.call("DELETE", f"/auth/api-keys/{_quoted(key_id)}")
 
     # --- people -------------------------------------------------------------------------------------------------
     def users(self) -> Iterator[dict[str, Any]]:
@@ -107,13 +113,13 @@ class AccessApi:
         return self._client.call("POST", "/users", json=body, attempts=1, needs=_USER)
 
     def change_user(self, user_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._client.call("PATCH", f"/users/{quoted(user_id)}", json=body, needs=_USER)
+        return self._client.call("PATCH", f"/users/{_quoted(user_id)}", json=body, needs=_USER)
 
     def set_active(self, user_id: str, *, active: bool) -> dict[str, Any]:
-        return self._client.call("POST", f"/users/{quoted(user_id)}/{'activate' if active else 'deactivate'}")
+        return self._client.call("POST", f"/users/{_quoted(user_id)}/{'activate' if active else 'deactivate'}")
 
     def delete_user(self, user_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/users/{quoted(user_id)}")
+        return self._client.call("DELETE", f"/users/{_quoted(user_id)}")
 
     # --- audit --------------------------------------------------------------------------------------------------
     def audit(self, filters: Mapping[str, Any], *, limit: int) -> Iterator[dict[str, Any]]:
@@ -142,7 +148,7 @@ class AccessApi:
             if part["checked_to"] <= after:
                 break
             after = part["checked_to"]
-        raise endless()
+        raise _endless()
 
     def _step(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer if it is a session or a challenge."""
@@ -161,4 +167,8 @@ class AccessApi:
             cursor = answer.get("next")
             if cursor is None:
                 return
-        raise endless()
+        raise _endless()
+
+
+def _endless() -> ApiError:
+    return ApiError(200, "Endless list", "The server's list has no end.", code="endless_list")

@@ -21,7 +21,7 @@ _LOGS = ("logs", "truncated", "complete", "next_offset", "size")
 _EVENT = ("at", "type", "message")
 
 
-def quoted(name: str) -> str:
+def _quoted(name: str) -> str:
     return quote(name, safe="")
 
 
@@ -45,7 +45,7 @@ class Api:
 
     def uploads(self, dataset_id: str, version_id: str) -> Iterator[Upload]:
         """Presigned PUTs of every file that is not there yet, fetched as they are needed."""
-        path = f"/cloud/datasets/{quoted(dataset_id)}/versions/{quoted(version_id)}/uploads"
+        path = f"/cloud/datasets/{_quoted(dataset_id)}/versions/{_quoted(version_id)}/uploads"
         after: str | None = None
         for _ in range(MAX_PAGES):
             body = {"limit": PAGE} if after is None else {"limit": PAGE, "after": after}
@@ -54,34 +54,34 @@ class Api:
             after = answer["next"]
             if after is None:
                 return
-        raise endless()
+        raise _endless()
 
     def complete(self, dataset_id: str, version_id: str) -> Version:
-        path = f"/cloud/datasets/{quoted(dataset_id)}/versions/{quoted(version_id)}/complete"
+        path = f"/cloud/datasets/{_quoted(dataset_id)}/versions/{_quoted(version_id)}/complete"
         return cast(Version, self._client.call("POST", path, needs=Version.__required_keys__))
 
     def datasets(self) -> Iterator[dict[str, Any]]:
         return self._pages("/cloud/datasets", "datasets", {}, _DATASET)
 
     def dataset(self, dataset_id: str) -> dict[str, Any]:
-        return self._client.call("GET", f"/cloud/datasets/{quoted(dataset_id)}", needs=(*_DATASET, "versions"))
+        return self._client.call("GET", f"/cloud/datasets/{_quoted(dataset_id)}", needs=(*_DATASET, "versions"))
 
     def delete_dataset(self, dataset_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/cloud/datasets/{quoted(dataset_id)}")
+        return self._client.call("DELETE", f"/cloud/datasets/{_quoted(dataset_id)}")
 
     # --- configs ----------------------------------------------------------------------------------------------
     def save_config(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._client.call("PUT", f"/configs/{quoted(name)}", json=body, needs=("name", "version"))
+        return self._client.call("PUT", f"/configs/{_quoted(name)}", json=body, needs=("name", "version"))
 
     def configs(self) -> Iterator[dict[str, Any]]:
         return self._pages("/configs", "configs", {}, _CONFIG)
 
     def config(self, name: str, version: int | None = None) -> dict[str, Any]:
         needs = ("name", "version", "versions", "config", "dataloader_config")
-        return self._client.call("GET", f"/configs/{quoted(name)}", query={"version": version}, needs=needs)
+        return self._client.call("GET", f"/configs/{_quoted(name)}", query={"version": version}, needs=needs)
 
     def delete_config(self, name: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/configs/{quoted(name)}")
+        return self._client.call("DELETE", f"/configs/{_quoted(name)}")
 
     # --- jobs -------------------------------------------------------------------------------------------------
     def submit(self, body: Mapping[str, Any], *, provider: str, idempotency_key: str) -> Submitted:
@@ -106,33 +106,33 @@ class Api:
             yield cast(Job, job)
 
     def job(self, job_id: str) -> Job:
-        answer = self._client.call("GET", f"/cloud/jobs/{quoted(job_id)}", needs=("job",))
+        answer = self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}", needs=("job",))
         return cast(Job, shaped(answer["job"], Job.__required_keys__, self.url))
 
     def progress(self, job_id: str) -> Progress:
         """One look, not repeated: whoever polls looks again anyway."""
-        path = f"/cloud/jobs/{quoted(job_id)}/inline-progress"
+        path = f"/cloud/jobs/{_quoted(job_id)}/inline-progress"
         return cast(Progress, self._client.call("GET", path, attempts=1, needs=Progress.__required_keys__))
 
     def logs(self, job_id: str, *, offset: int | None = None) -> dict[str, Any]:
-        return self._client.call("GET", f"/cloud/jobs/{quoted(job_id)}/logs", query={"offset": offset}, needs=_LOGS)
+        return self._client.call("GET", f"/cloud/jobs/{_quoted(job_id)}/logs", query={"offset": offset}, needs=_LOGS)
 
     def events(self, job_id: str) -> Iterator[dict[str, Any]]:
         after = 0
         for _ in range(MAX_PAGES):
             query = {"after": after, "limit": PAGE}
-            path = f"/cloud/jobs/{quoted(job_id)}/events"
+            path = f"/cloud/jobs/{_quoted(job_id)}/events"
             answer = self._client.call("GET", path, query=query, needs=("events", "next"))
             for event in answer["events"]:
                 yield shaped(event, _EVENT, self.url)
             if answer["next"] is None:
                 return
             after = answer["next"]
-        raise endless()
+        raise _endless()
 
     def outputs(self, job_id: str) -> Outputs:
         """All files of the job, however many pages they take; the other facts are the last page's."""
-        path = f"/cloud/jobs/{quoted(job_id)}/outputs"
+        path = f"/cloud/jobs/{_quoted(job_id)}/outputs"
         files: list[OutputFile] = []
         after: str | None = None
         for _ in range(MAX_PAGES):
@@ -141,7 +141,7 @@ class Api:
             after = answer.get("next")
             if after is None:
                 return cast(Outputs, {**answer, "files": files})
-        raise endless()
+        raise _endless()
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Asks for the end of a job. A job that is cancelled already is what was wanted.
@@ -149,7 +149,7 @@ class Api:
         Raises Conflict (``invalid_job_state``) when it is over otherwise.
         """
         try:
-            return self._client.call("POST", f"/cloud/jobs/{quoted(job_id)}/cancel")
+            return self._client.call("POST", f"/cloud/jobs/{_quoted(job_id)}/cancel")
         except Conflict as conflict:
             details = conflict.extra.get("details")
             state = details.get("current_state") if isinstance(details, dict) else None
@@ -161,7 +161,7 @@ class Api:
             raise
 
     def delete_job(self, job_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/cloud/jobs/{quoted(job_id)}")
+        return self._client.call("DELETE", f"/cloud/jobs/{_quoted(job_id)}")
 
     def _pages(self, path: str, key: str, query: Mapping[str, Any], needs: Collection[str]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
@@ -172,8 +172,8 @@ class Api:
             cursor = answer.get("next")
             if cursor is None:
                 return
-        raise endless()
+        raise _endless()
 
 
-def endless() -> ApiError:
+def _endless() -> ApiError:
     return ApiError(200, "Endless list", "The server's list has no end.", code="endless_list")
