@@ -147,7 +147,7 @@ class Job(_Frozen):
     predictions: there is at most one); ``attempt_at`` is when the sweeper began this one, None for the first.
     ``task_token`` is secret and never leaves the service. ``key_id`` is the API key that submitted it. When that key
     has a budget, ``budget_hold_usd`` (the worst case) is counted under ``budget_id`` until the job ends, the real cost
-    from then on.
+    from then on. ``launch_unknown``: whether there ever was a prediction could not be found out until it must have ended.
     """
 
     job_id: str
@@ -174,6 +174,7 @@ class Job(_Frozen):
     max_train_steps: int | None = None
     datasets: tuple[DatasetRef, ...] = ()
     launch: LaunchIntent | None = None
+    launch_unknown: bool = False
     prediction_id: str | None = None
     launched_at: datetime | None = None
     deadline: datetime | None = None
@@ -215,7 +216,7 @@ class Job(_Frozen):
         """What counts against the key's budget: None when none does.
 
         The hold while it is active, then the real cost. A prediction that ended at a cost nobody can tell counts with
-        the hold, unless it certainly never ran.
+        the hold, unless it certainly never ran; so does one that nobody can tell of.
         """
         if self.budget_id is None or self.budget_hold_usd is None:
             return None
@@ -227,7 +228,9 @@ class Job(_Frozen):
 
     @property
     def _never_ran(self) -> bool:
-        if self.prediction_id is None or self.provider_status == PredictionStatus.ABORTED:
+        if self.prediction_id is None:
+            return not self.launch_unknown
+        if self.provider_status == PredictionStatus.ABORTED:
             return True
         return self.provider_status == PredictionStatus.CANCELED and self.started_at is None
 

@@ -169,7 +169,7 @@ def is_surely_over(job: Job, now: datetime) -> bool:
 def _look_again(job: Job, earlier: LaunchIntent, ports: Ports, now: datetime) -> Outcome:
     """Waits before the next look; bounded by the deadline of whatever may have been created, which ends by itself."""
     if is_surely_over(job, now):
-        job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, _never_taken(), now))
+        job = mutate(ports.jobs, job.job_id, lambda j: _give_up(j, _never_taken(), now, unknown=True))
         return Outcome(route(job, now), job.wakes)
     sent_at = earlier.ambiguous_since or earlier.lease_until
     job = mutate(ports.jobs, job.job_id, lambda j: _lease_back(j, ambiguous=sent_at, now=now))
@@ -257,17 +257,17 @@ def _lease_back(
     return change(job.moved(now=now, launch=intent), now, *notes)
 
 
-def never_launched(job: Job, now: datetime) -> Change | None:
-    """Takes the intent back: there is certainly no prediction."""
+def never_launched(job: Job, now: datetime, *, unknown: bool = False) -> Change | None:
+    """Takes the intent back: there is certainly no prediction, or (``unknown``) none that could still run."""
     if job.is_terminal or job.prediction_id is not None:
         return None
-    return change(job.moved(now=now, launch=None), now)
+    return change(job.moved(now=now, launch=None, launch_unknown=unknown), now)
 
 
-def _give_up(job: Job, failure: Failure, now: datetime) -> Change | None:
+def _give_up(job: Job, failure: Failure, now: datetime, *, unknown: bool = False) -> Change | None:
     if job.is_terminal or job.prediction_id is not None:
         return None
-    return change(job.moved(now=now, launch=None, failure=failure), now)
+    return change(job.moved(now=now, launch=None, launch_unknown=unknown, failure=failure), now)
 
 
 def _failure_of(fault: ProviderFault) -> Failure:

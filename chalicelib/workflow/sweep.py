@@ -207,13 +207,17 @@ def _stop(job: Job, ports: Ports) -> None:
     intent = job.launch
     if job.prediction_id is None and intent is not None:
         found: Job | None = job
-        if not is_surely_over(job, now):
+        # By then it is too late to find out whether there was one.
+        unknown = is_surely_over(job, now)
+        if not unknown:
             if provider is None or now < intent.lease_until:
                 return
             found = look_for_lost(job, intent, provider, ports, now)
         if found is None:
             return
-        job = found if found.prediction_id else mutate(ports.jobs, job.job_id, lambda j: never_launched(j, now))
+        if found.prediction_id is None:
+            found = mutate(ports.jobs, job.job_id, lambda j: never_launched(j, now, unknown=unknown))
+        job = found
     if job.prediction_id is not None and not prediction_is_over(job) and provider is not None:
         provider.cancel(job.prediction_id)
         ObservationService(ports).observe(job.job_id)

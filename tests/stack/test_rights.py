@@ -30,7 +30,8 @@ class Probe:
     def __init__(self, stack: Stack, credentials: Mapping[str, str]) -> None:
         self._stack, self._credentials, self._clients = stack, credentials, dict[str, Any]()
         facts = stack.facts
-        self.jobs, self.keys = facts["jobs_table"], facts["keys_table"]
+        self.jobs, self.keys, self.audit = (facts[f"{t}_table"] for t in ("jobs", "keys", "audit"))
+        self.pool = facts["user_pool_id"]
         self.datasets, self.outputs, self.web = (facts[f"{b}_bucket"] for b in ("datasets", "outputs", "web"))
         self.machine = facts["state_machine_arn"]
         self.names: Mapping[str, str] = {}
@@ -90,11 +91,17 @@ CALLS: dict[str, Call] = {
     "delete a record": lambda p: p.dynamodb.delete_item(TableName=p.jobs, Key=NOBODYS_JOB),
     "scan the records": lambda p: p.dynamodb.scan(TableName=p.jobs, Limit=1),
     "read the keys": lambda p: p.dynamodb.get_item(TableName=p.keys, Key=NOBODYS_JOB),
+    "revoke a key": lambda p: p.dynamodb.delete_item(TableName=p.keys, Key=NOBODYS_JOB),
+    "write an audit record": lambda p: p.dynamodb.put_item(TableName=p.audit, Item=NOBODYS_JOB),
+    "remove an audit record": lambda p: p.dynamodb.delete_item(TableName=p.audit, Key=NOBODYS_JOB),
+    "look at a person": lambda p: getattr(p, "cognito-idp").admin_get_user(UserPoolId=p.pool, Username="nobody"),
+    "open the user pool": lambda p: getattr(p, "cognito-idp").update_user_pool(UserPoolId=p.pool),
     "list by owner": query("owner-index"),
     "list active jobs": query("active-index"),
     "the provider's token": parameter("replicate-token"),
     "the trainer's key": parameter("trainer-key"),
     "the deploy token's hash": parameter("deploy-token-sha256"),
+    "the setup code's hash": parameter("setup-code-sha256"),
     "the public address": parameter("public-url"),
     "read a dataset": get("datasets", "local/probe/v/a"),
     "overwrite a dataset": put("datasets", "local/probe/v/a"),
@@ -120,7 +127,8 @@ MAY: dict[str, set[str]] = {
     "api-handler": _COMMON | _OUTPUTS | {
         "delete a record", "list by owner", "the provider's token", "the deploy token's hash", "the public address",
         "read a dataset", "overwrite a dataset", "delete from a dataset", "prepare scratch space",
-        "remove scratch space", "delete a model", "replace a log", "start a job", "wake a job",
+        "remove scratch space", "delete a model", "replace a log", "start a job", "wake a job", "read the keys",
+        "revoke a key", "write an audit record", "look at a person", "the setup code's hash",
     },
     "prepare": _COMMON,
     "launch": _COMMON | {"the provider's token", "the trainer's key", "the public address", "prepare scratch space"},
@@ -132,6 +140,7 @@ MAY: dict[str, set[str]] = {
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
+        "write an audit record",
     },
 }  # fmt: skip
 
@@ -249,6 +258,9 @@ def test_the_trainer_reads_its_dataset_and_writes_its_outputs(training: tuple[st
         ("start a job", CALLS["start a job"]),
         ("make credentials for others", lambda p: p.sts.get_federation_token(Name="another", DurationSeconds=900)),
         ("look at users", CALLS["look at users"]),
+        ("read the keys", CALLS["read the keys"]),
+        ("write an audit record", CALLS["write an audit record"]),
+        ("look at a person", CALLS["look at a person"]),
     ],
 )
 def test_the_trainer_may_not(training: tuple[str, str, Probe], stack: Stack, what: str, call: Call) -> None:
