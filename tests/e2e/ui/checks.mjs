@@ -6,6 +6,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const DOWNLOAD_TIMEOUT_MS = 40_000;
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
 /** Collects what goes wrong on a page, each with the place it happened at. */
@@ -50,12 +51,20 @@ export class Watch {
   async download(link, name) {
     const before = this.page.url();
     this.mayLeave = true;
-    const [file] = await Promise.all([this.page.waitForEvent("download"), link.click()]);
-    const path = await file.path().catch(() => null);
+    const arriving = this.page.waitForEvent("download", { timeout: DOWNLOAD_TIMEOUT_MS }).catch(() => null);
+    const what = `${name}: ${(await link.getAttribute("aria-label")) ?? (await link.textContent())}`;
+    await link.click();
+    const file = await arriving;
     this.mayLeave = false;
+    if (file === null) {
+      const told = await this.page.locator(".notice-error").allTextContents();
+      this.report(`${what}: nothing came. ${told.join(" ")}`);
+      return;
+    }
+    const path = await file.path().catch(() => null);
     const size = path === null ? 0 : (await stat(path)).size;
-    this.expect(size > 0 && file.suggestedFilename() !== "", `${name}: ${file.url()} came with ${size} bytes`);
-    this.expect(this.page.url() === before, `${name}: a download left the page`);
+    this.expect(size > 0 && file.suggestedFilename() !== "", `${what}: ${size} bytes came`);
+    this.expect(this.page.url() === before, `${what}: left the page`);
   }
 
   /** The image has arrived and has a size. */

@@ -122,6 +122,7 @@ export async function settled(page) {
   for (const panel of ["#events", "#outputs", "#logs", "#config"]) {
     await page.locator(`section:has(> ${panel}, > .panel-head ${panel}) > :nth-child(2)`).first().waitFor();
   }
+  await page.waitForFunction(() => document.querySelector(".skeleton") === null);
 }
 
 async function walkDocs(page, watch, words) {

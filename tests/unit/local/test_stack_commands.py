@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +224,6 @@ def test_a_sweep_is_asked_for_and_not_waited_for() -> None:
     ],
 )
 def test_a_sweep_that_can_not_be_asked_for_ends_nothing(error: Exception) -> None:
-    started = time.monotonic()
     said = sweep_soon(Ports(8511), lambda *_: Lambda(error))
     assert said is not None
     assert "within two minutes" in said
-    assert time.monotonic() - started < 5
