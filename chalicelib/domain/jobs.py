@@ -147,7 +147,7 @@ class Job(_Frozen):
     predictions: there is at most one); ``attempt_at`` is when the sweeper began this one, None for the first.
     ``task_token`` is secret and never leaves the service. ``key_id`` is the API key that submitted it. When that key
     has a budget, ``budget_hold_usd`` (the worst case) is counted under ``budget_id`` until the job ends, the real cost
-    from then on. ``launch_unknown``: whether there ever was a prediction could not be found out until it must have ended.
+    from then on. ``launch_unknown``: nobody could find out whether there was a prediction until it must have ended.
     """
 
     job_id: str
