@@ -14,7 +14,7 @@ from chalicelib.domain.logs import utf8_slice
 from chalicelib.domain.permissions import Permission, Principal
 from chalicelib.domain.ports import DeletedJob, InvalidCursorError, JobFilter, JobPage, Ports, StaleRecordError
 from chalicelib.domain.progress import display_logs
-from chalicelib.errors import AppError, BadRequest, Conflict, NotFound
+from chalicelib.errors import AppError, BadRequest, Conflict, NotFound, Unavailable
 from chalicelib.schemas.job_parts import MAX_LOG_CHUNK
 from chalicelib.schemas.jobs import ListJobsQuery
 from chalicelib.services.conclusion import ConclusionService, inventory
@@ -111,8 +111,8 @@ class JobsService:
             return job
         try:
             seen = self._observation.observe(job.job_id)
-        except JobGoneError:
-            return job
+        except (JobGoneError, Unavailable):
+            return job  # what we know is shown; one job that can't be asked about must not spoil a list
         if prediction_is_over(seen) and seen.task_token is not None:
             self._ports.runner.wake(seen.task_token)
         return seen

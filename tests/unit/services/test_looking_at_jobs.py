@@ -238,3 +238,17 @@ def test_health_shows_what_a_part_says_about_itself(world: World) -> None:
 def _provider(world: World, call: str, happens: Callable[[], object]) -> Callable[[str], Any]:
     between = Between(world.provider, call, happens)
     return lambda _: between
+
+
+def test_a_job_that_can_t_be_asked_about_does_not_spoil_the_list(world: World) -> None:
+    job_id = world.submit().job.job_id
+    world.run(30)
+    world.clock.advance(60)
+    blind = JobsService(
+        replace(world.ports, providers=lambda _: None),
+        ObservationService(replace(world.ports, providers=lambda _: None)),
+        ConclusionService(world.ports),
+    )
+    page = blind.list(ME, ListJobsQuery(sync_active=True))
+    assert [job.job_id for job in page.jobs] == [job_id]
+    assert blind.progress(ME, job_id).status is world.job(job_id).status
