@@ -13,6 +13,8 @@ from chalicelib.wiring import get_services
 
 app = Chalice(app_name="stcloud")
 app.log.setLevel(logging.INFO)
+# Lambda has set a handler up already, and this does nothing there; the emulator has not.
+logging.basicConfig(format="[%(levelname)s] %(name)s: %(message)s")
 logging.getLogger("chalicelib").setLevel(logging.INFO)
 
 mount(app, get_services, authenticate)
