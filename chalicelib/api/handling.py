@@ -19,6 +19,7 @@ from chalicelib.api.problems import SECURITY_HEADERS, problem
 from chalicelib.domain.access_ports import RateVerdict
 from chalicelib.domain.audit import AuditResult
 from chalicelib.domain.lifecycle import ContendedError, JobGoneError
+from chalicelib.domain.misplaced import without_credentials
 from chalicelib.domain.permissions import PEOPLE_ONLY, CallerKind, Permission, Principal
 from chalicelib.domain.ports import StaleRecordError
 from chalicelib.errors import AppError, AuthenticationError, Conflict, PermissionDenied
@@ -177,4 +178,4 @@ def _missing(permission: Permission, who: Principal) -> PermissionDenied:
 
 
 def _target(template: str, parameters: Mapping[str, str]) -> str:
-    return template.format_map({name: unquote(value) for name, value in parameters.items()})
+    return template.format_map({name: without_credentials(unquote(value)) for name, value in parameters.items()})

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from chalice.app import Request
 from pydantic import BaseModel, ValidationError
 
+from chalicelib.domain.misplaced import holds_credential
 from chalicelib.errors import FieldError, NotFound, PayloadTooLarge, ValidationFailed
 
 #: API Gateway hands a Lambda 6 MB at most, with the body escaped inside JSON. The emulator has no such limit.
@@ -71,11 +72,17 @@ def parse_query(model: type[M], request: Request) -> M:
 def parse_path(parameters: Mapping[str, str]) -> dict[str, str]:
     """Path parameters, decoded: they arrive URL-encoded (https://github.com/aws/chalice/issues/511).
 
-    Raises NotFound for one that can't be the name of anything.
+    Raises NotFound for one that can't be the name of anything; what may be a secret is not repeated.
     """
     decoded = {name: unquote(value) for name, value in parameters.items()}
     if any(not value or len(value.encode()) > MAX_PARAMETER_BYTES for value in decoded.values()):
         raise NotFound("Nothing has this address: a name in it is too long.")
+    if any(holds_credential(value) for value in decoded.values()):
+        raise NotFound(
+            "A key or token stands in this address where an id belongs. Addresses are kept in histories and logs: "
+            "revoke it if others may read those.",
+            code="credential_in_path",
+        )
     return decoded
 
 

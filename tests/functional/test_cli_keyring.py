@@ -39,7 +39,7 @@ def keyring(folder: Path, code: str, *, seconds: float = 20.0) -> ProcessKeyring
     packages.mkdir()
     entries.mkdir()
     (packages / "keyring.py").write_text(code)
-    environ = {**os.environ, "PYTHONPATH": str(packages), "TEST_FOLDER": str(entries)}
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(packages), "TEST_FOLDER": str(entries)}
     return ProcessKeyring(seconds=seconds, environ=environ)
 
 

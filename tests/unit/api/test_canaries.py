@@ -149,6 +149,26 @@ def test_what_was_given_out_is_found_nowhere_else(team: Team, log: pytest.LogCap
     assert [secret for secret in secrets if secret in heard] == []
 
 
+@pytest.mark.parametrize("name", ["rita", "vera"])
+def test_a_key_where_an_id_belongs_is_kept_nowhere(team: Team, log: pytest.LogCaptureFixture, name: str) -> None:
+    """Also when the caller may not even ask: that is noted, too."""
+    secrets = [team.make_key("rita")["key"], f"eyJhbGciOiJSUzI1NiJ9.{CANARY}.{CANARY}", "stc_" + CANARY * 4]
+    client = Listener(team, {"Authorization": f"Bearer {team.token(name)}"})
+    for secret in secrets:
+        for quoted in (secret, "".join(f"%{ord(c):02X}" for c in secret)):
+            for method, path in (
+                ("DELETE", "/api/auth/api-keys/"),
+                ("DELETE", "/api/cloud/jobs/"),
+                ("PUT", "/api/configs/"),
+            ):
+                answer = client.request(method, path + quoted, {})
+                if name == "rita" and method == "DELETE":
+                    assert (answer.status, answer.json()["code"]) == (404, "credential_in_path")
+    kept = client.heard() + log.text + stored(team)
+    assert [secret for secret in secrets if secret in kept] == []
+    assert "(hidden)" in str(team.world.audit.records)
+
+
 def test_objects_that_hold_secrets_do_not_print_them(team: Team) -> None:
     token = team.token("rita")
     facts = RequestFacts("GET", {"authorization": f"Bearer {token}"}, "127.0.0.1", "r")
