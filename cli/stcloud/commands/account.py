@@ -20,7 +20,9 @@ app = typer.Typer()
 @command(app, "login")
 def login(
     session: Session,
-    username: Annotated[str | None, typer.Option("--username", help="Your name. [default: asked for]")] = None,
+    username: Annotated[
+        str | None, typer.Option("--username", metavar="NAME", help="Your name. [default: asked for]")
+    ] = None,
     with_key: Annotated[bool, typer.Option("--with-key", help="Read an API key from stdin instead.")] = False,
 ) -> None:
     """Sign in to a server, in any terminal: name, password, and a code if you have a second factor.
@@ -141,8 +143,12 @@ def whoami(session: Session) -> None:
 @command(app, "setup")
 def setup(
     session: Session,
-    username: Annotated[str | None, typer.Option("--username", help="The admin's name. [default: asked for]")] = None,
-    email: Annotated[str | None, typer.Option("--email", help="The admin's mail. [default: asked for]")] = None,
+    username: Annotated[
+        str | None, typer.Option("--username", metavar="NAME", help="The admin's name. [default: asked for]")
+    ] = None,
+    email: Annotated[
+        str | None, typer.Option("--email", metavar="MAIL", help="The admin's mail. [default: asked for]")
+    ] = None,
 ) -> None:
     """Make the first admin of a server, and sign in.
 

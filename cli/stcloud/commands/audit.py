@@ -25,12 +25,16 @@ class Result(StrEnum):
 @command(app, "list")
 def list_audit(
     session: Session,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many.")] = 50,
-    actor: Annotated[str | None, typer.Option("--actor", help="A user name, an id, or a key's id.")] = None,
-    action: Annotated[str | None, typer.Option("--action", help="Like key.create.")] = None,
-    result: Annotated[Result | None, typer.Option("--result", help="Only these.")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Like job:ID or key:ID.")] = None,
-    owner: Annotated[str | None, typer.Option("--owner", help="Whose thing it was, by id.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="COUNT", min=1, max=100_000, help="How many.")] = 50,
+    actor: Annotated[
+        str | None, typer.Option("--actor", metavar="WHO", help="A user name, an id, or a key's id.")
+    ] = None,
+    action: Annotated[str | None, typer.Option("--action", metavar="ACTION", help="Like key.create.")] = None,
+    result: Annotated[
+        Result | None, typer.Option("--result", metavar="RESULT", help="allowed, denied or failed.")
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="WHAT", help="Like job:ID or key:ID.")] = None,
+    owner: Annotated[str | None, typer.Option("--owner", metavar="ID", help="Whose thing it was, by id.")] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="24h, 7d, or a date.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then.")] = None,
 ) -> None:

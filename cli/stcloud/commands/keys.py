@@ -26,17 +26,21 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            "--scope", help="A permission, like job.submit; repeat it. [default: all that a key of yours may]"
+            "--scope",
+            metavar="PERMISSION",
+            help="A permission, like job.submit; repeat it. [default: all that a key of yours may]",
         ),
     ] = None,
     expires_days: Annotated[
-        int | None, typer.Option("--expires-days", min=1, max=MAX_DAYS, help="When it ends. [default: 90]")
+        int | None,
+        typer.Option("--expires-days", metavar="DAYS", min=1, max=MAX_DAYS, help="When it ends. [default: 90]"),
     ] = None,
     budget: Annotated[
         str | None, typer.Option("--budget", metavar="USD", help="What all its jobs together may cost.")
     ] = None,
     provider: Annotated[
-        list[str] | None, typer.Option("--provider", help="Where it may submit; repeat it. [default: everywhere]")
+        list[str] | None,
+        typer.Option("--provider", metavar="NAME", help="Where it may submit; repeat it. [default: everywhere]"),
     ] = None,
 ) -> None:
     """Make an API key. The key alone is printed to stdout, so it can go into a secret store by a pipe."""
@@ -61,7 +65,7 @@ def create(
 @command(app, "list")
 def list_keys(
     session: Session,
-    user: Annotated[str | None, typer.Option("--user", help="Another person's, for admins.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER", help="Another person's, for admins.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
 ) -> None:
     """List your API keys, newest first."""

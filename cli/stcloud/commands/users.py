@@ -49,8 +49,10 @@ def invite(
     session: Session,
     username: Annotated[str, typer.Argument(metavar="USER", help="The new person's user name.")],
     email: Annotated[str, typer.Argument(metavar="MAIL", help="Their mail address.")],
-    role: Annotated[Role, typer.Option("--role", help="What they may do.")] = Role.RESEARCHER,
-    name: Annotated[str | None, typer.Option("--name", help="How they are called.")] = None,
+    role: Annotated[
+        Role, typer.Option("--role", metavar="ROLE", help="admin, lead, researcher or viewer.")
+    ] = Role.RESEARCHER,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="How they are called.")] = None,
     ask_password: Annotated[
         bool, typer.Option("--ask-password", help="Choose a password here instead of having one mailed.")
     ] = False,
@@ -70,7 +72,9 @@ def invite(
 
 @command(app, "role")
 def role(
-    session: Session, user: User, role: Annotated[Role, typer.Argument(metavar="ROLE", help="The new role.")]
+    session: Session,
+    user: User,
+    role: Annotated[Role, typer.Argument(metavar="ROLE", help="admin, lead, researcher or viewer.")],
 ) -> None:
     """Change what a person may do. Their keys follow at once, their sessions within 15 minutes."""
     person = find_user(session.access, user)
