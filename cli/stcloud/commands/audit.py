@@ -26,7 +26,7 @@ class Result(StrEnum):
 @command(app, "list")
 def list_audit(
     session: Session,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=100_000, help="How many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="COUNT", min=1, max=100_000, help="How many.")] = 50,
     actor: Annotated[
         str | None, typer.Option("--actor", metavar="WHO", help="A user name, an id, or a key's id.")
     ] = None,

@@ -29,12 +29,12 @@ def create(
         typer.Option(
             "--scope",
             metavar="PERMISSION",
-            help="Like job.submit; repeat it. [default: all that a key of yours may]",
+            help="A permission, like job.submit; repeat it. [default: all that a key of yours may]",
         ),
     ] = None,
     expires_days: Annotated[
         int | None,
-        typer.Option("--expires-days", metavar="N", min=1, max=MAX_DAYS, help="When it ends. [default: 90]"),
+        typer.Option("--expires-days", metavar="DAYS", min=1, max=MAX_DAYS, help="When it ends. [default: 90]"),
     ] = None,
     budget: Annotated[
         str | None, typer.Option("--budget", metavar="USD", help="What all its jobs together may cost.")

@@ -26,9 +26,6 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-ROLES = "admin, lead, researcher or viewer."
-
-
 @command(app, "list")
 def list_users(session: Session) -> None:
     """List people by name."""
@@ -53,8 +50,10 @@ def invite(
     session: Session,
     username: Annotated[str, typer.Argument(metavar="USER", help="The new person's user name.")],
     email: Annotated[str, typer.Argument(metavar="MAIL", help="Their mail address.")],
-    role: Annotated[Role, typer.Option("--role", metavar="ROLE", help=ROLES)] = Role.RESEARCHER,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="How they are called.")] = None,
+    role: Annotated[
+        Role, typer.Option("--role", metavar="ROLE", help="admin, lead, researcher or viewer.")
+    ] = Role.RESEARCHER,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="How they are called.")] = None,
     ask_password: Annotated[
         bool, typer.Option("--ask-password", help="Choose a password here instead of having one mailed.")
     ] = False,
@@ -73,7 +72,11 @@ def invite(
 
 
 @command(app, "role")
-def role(session: Session, user: User, role: Annotated[Role, typer.Argument(metavar="ROLE", help=ROLES)]) -> None:
+def role(
+    session: Session,
+    user: User,
+    role: Annotated[Role, typer.Argument(metavar="ROLE", help="admin, lead, researcher or viewer.")],
+) -> None:
     """Change what a person may do. Their keys follow at once, their sessions within 15 minutes."""
     person = find_user(session.access, user)
     done = session.access.change_user(person["id"], {"role": role.value})
