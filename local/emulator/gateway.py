@@ -21,6 +21,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _OWN_SITE = frozenset({"same-origin", "none"})
 _PRESIGNED_PARAMETERS = ("x-amz-", "response-")
+_API_PATH = "/_aws/execute-api/"
 _OPEN_ADMIN_PATHS = ("/_ministack/health", "/_ministack/ready")
 
 
@@ -68,8 +69,11 @@ def refusal(method: str, path: str, query: str, headers: dict[str, str]) -> str 
         parts = urlsplit(origin)
         if _host_name(parts.netloc) not in LOOPBACK_NAMES:
             return "This emulator doesn't answer pages of other sites."
-    names = {key.lower(): value for key, value in parse_qsl(query, keep_blank_values=True)}
-    if "action" in names:
+    sent = parse_qsl(query, keep_blank_values=True)
+    names = {key.lower(): value for key, value in sent}
+    # A deployed API has parameters of its own: `action`, but not AWS's `Action`.
+    of_an_api = name.endswith(".cloudfront.net") or path.startswith(_API_PATH)
+    if "action" in names and not (of_an_api and "Action" not in dict(sent)):
         # SDKs send an action in the body of a POST; in an address anybody could put it into a link.
         return "This emulator takes actions in the body of a POST only."
     # A distribution's name is no name of this computer for a browser: such a request comes through the front door,

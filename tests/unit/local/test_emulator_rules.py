@@ -102,6 +102,11 @@ SIGNED = (
         ("GET", "/bucket/a", f"{SIGNED}&%41ction=DeleteUser", "cross-site", False),
         ("GET", "/", "Action=DeleteUser&UserName=x", None, False),
         ("POST", "/", "action=DeleteUser", None, False),
+        ("GET", "/_aws/execute-api/a1/api/audit", "action=key.create", "cross-site", False),
+        ("GET", "/_aws/execute-api/a1/api/audit", "action=key.create&Action=DeleteUser", None, False),
+        ("GET", "/_aws/../_aws/execute-api/", "action=DeleteUser", None, False),
+        # A parameter of the API's own.
+        ("GET", "/_aws/execute-api/a1/api/audit", "action=key.create", None, True),
         # Programs, and people who type.
         ("GET", "/bucket/a", "", None, True),
         ("POST", "/", "", None, True),
@@ -117,6 +122,7 @@ def test_what_a_browser_may_reach(method: str, path: str, query: str, site: str 
 def test_what_the_front_door_passed_on_is_served_and_actions_are_not() -> None:
     headers = {"host": "d1.cloudfront.net", "sec-fetch-site": "cross-site"}
     assert refusal("GET", "/", "", headers) is None
+    assert refusal("GET", "/api/audit", "action=key.create", headers) is None
     assert refusal("GET", "/", "Action=DeleteStack", headers) is not None
 
 
