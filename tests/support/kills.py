@@ -20,7 +20,7 @@ from local.stack.processes import identity
 from tests.support.stack import OVER, POLL_SECONDS, Job, Stack, eventually
 
 #: A launch whose worker died before the provider took it: the lease, the settling time, and the waits between.
-LONGEST_SECONDS = 150.0
+LONGEST_SECONDS = 400.0
 SWEEP_EVERY_SECONDS = 3.0
 _WORKER = "ministack-lambda-stcloud-local-"
 
@@ -64,7 +64,7 @@ def kill_workers(found: Iterable[Worker]) -> int:
     return killed
 
 
-def kill_each_at_work(stack: Stack, functions: Iterable[str], *, seconds: float = 60.0) -> None:
+def kill_each_at_work(stack: Stack, functions: Iterable[str], *, seconds: float = LONGEST_SECONDS) -> None:
     """Kills the first worker that shows up of each function. None may have one before: it is started for the first call
     then, and dies in the middle of it. Fails after ``seconds``."""
     waiting, deadline = set(functions), time.monotonic() + seconds
