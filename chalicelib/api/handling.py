@@ -82,8 +82,9 @@ class _Exchange:
         return Response(body=body, status_code=status, headers=headers)
 
     def _handle(self) -> Reply:
-        endpoint, facts = self._endpoint, self._facts
+        endpoint = self._endpoint
         services = self._services = self._runtime.services()
+        facts = self._facts = self._facts.behind(services.settings.origin_secret_sha256)
         if endpoint.needs_caller:
             self._let_in(services)
         if endpoint.changes_something and not endpoint.from_machines:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +71,32 @@ def test_nothing_of_a_request_makes_its_sender_somebody(team: Team) -> None:
 def test_the_audit_knows_the_gateways_peer_and_no_header(team: Team) -> None:
     client = team.session("rita")
     client.headers["X-Forwarded-For"] = "6.6.6.6"
+    client.put("/api/configs/c", {"config": {}})
+    assert {r.source_ip for r in team.world.audit.records} == {"127.0.0.1"}
+
+
+def test_the_distribution_says_who_the_viewer_is_and_nobody_else_can(team: Team) -> None:
+    digest = hashlib.sha256(b"only-cloudfront-knows").hexdigest()
+    settings = team.services.settings.model_copy(update={"origin_secret_sha256": digest})
+    client = ApiClient(replace(team.services, settings=settings), {"Authorization": f"Bearer {team.token('rita')}"})
+    for secret, viewer, seen in (
+        ("only-cloudfront-knows", "203.0.113.9", "203.0.113.9"),
+        ("only-cloudfront-knows", "2001:DB8::1", "2001:db8::1"),
+        ("only-cloudfront-knows", "no address", "127.0.0.1"),
+        ("only-cloudfront-knew", "203.0.113.9", "127.0.0.1"),
+        ("", "203.0.113.9", "127.0.0.1"),
+        (None, "203.0.113.9", "127.0.0.1"),
+        ("only-cloudfront-knows", None, "127.0.0.1"),
+    ):
+        sent = {"X-Stcloud-Origin": secret, "X-Stcloud-Viewer": viewer, "X-Forwarded-For": "6.6.6.6"}
+        before = {r.record_id for r in team.world.audit.records}
+        client.put("/api/configs/c", {"config": {}}, headers={k: v for k, v in sent.items() if v is not None})
+        assert {r.source_ip for r in team.world.audit.records if r.record_id not in before} == {seen}
+
+
+def test_a_stack_without_a_distribution_believes_no_header(team: Team) -> None:
+    client = team.session("rita")
+    client.headers |= {"X-Stcloud-Origin": "", "X-Stcloud-Viewer": "203.0.113.9"}
     client.put("/api/configs/c", {"config": {}})
     assert {r.source_ip for r in team.world.audit.records} == {"127.0.0.1"}
 
