@@ -45,6 +45,10 @@ class RequestFacts:
             return self
         return replace(self, source_ip=str(address))
 
+    @property
+    def shows_credentials(self) -> bool:
+        return not self.headers.keys().isdisjoint(("authorization", "x-api-key", "cookie"))
+
     @cached_property
     def cookies(self) -> Mapping[str, str]:
         """By name; of a name sent twice the first counts, which browsers send for the narrower path."""
