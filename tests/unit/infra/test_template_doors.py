@@ -92,6 +92,7 @@ def test_what_tries_a_password_or_makes_a_credential_is_throttled_far_below_the_
         "/auth/login",
         "/auth/login/challenge",
         "/auth/refresh",
+        "/auth/logout",
         "/auth/change-password",
         "/auth/setup/first-admin",
         "/auth/api-keys",
