@@ -81,7 +81,8 @@ class DatasetVersion(BaseModel):
 
     ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. ``checked`` counts the files
     whose presence, size and checksum have been confirmed; the version is READY when all are. ``touched_at`` is when
-    somebody last worked on its upload. ``inspection`` is None for versions that were never inspected. ``revision`` grows by one with every write (compare-and-set).
+    somebody last worked on its upload. ``inspection`` is None for versions that were never
+    inspected. ``revision`` grows by one with every write (compare-and-set).
     """
 
     model_config = ConfigDict(frozen=True)
