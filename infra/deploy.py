@@ -194,6 +194,7 @@ def parameters(options: DeployOptions, origin_secret: str = "") -> dict[str, str
         "OriginSecret": origin_secret,
         "OriginSecretSha256": hashlib.sha256(origin_secret.encode()).hexdigest() if origin_secret else "",
         "MaxConcurrentJobs": str(options.max_concurrent_jobs),
+        "DatasetQuotaBytes": str(options.dataset_quota_bytes),
         "OutputsRetentionDays": str(options.outputs_retention_days),
         "LogRetentionDays": str(options.log_retention_days),
         "DeletionProtection": _flag(options.protected),
