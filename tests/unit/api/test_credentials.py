@@ -205,13 +205,34 @@ def test_a_stack_without_a_setup_code_takes_none(world: World) -> None:
     assert api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": "x"}).status == 401
 
 
-def test_guesses_of_the_setup_code_are_limited(world: World) -> None:
+def test_guesses_of_the_setup_code_are_limited_and_keep_nobody_out_who_has_it(world: World) -> None:
     api = ApiClient(hosted_services(world, None))
     world.secrets.setup_code = "right-code"
     answers = [api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": f"g{n}"}) for n in range(11)]
     assert [a.status for a in answers] == [401] * 10 + [429]
-    assert int(answers[-1].headers["Retry-After"]) > 0
-    assert api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": "right-code"}).status == 429
+    assert answers[-1].headers["RateLimit-Limit"] == "10"
+    assert answers[-1].headers["RateLimit-Remaining"] == "0"
+    assert answers[-1].headers["Retry-After"] == answers[-1].headers["RateLimit-Reset"]
+    assert api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": "right-code"}).status == 200
+
+
+def test_the_moment_there_is_an_admin_every_process_knows(world: World) -> None:
+    one, two = local_services(world), build_services(world.ports, world.doors, local_services(world).settings)
+    other = ApiClient(two)
+    assert other.get("/api/cloud/jobs").status == 200
+    assert ApiClient(one).post("/api/auth/setup/first-admin", ADMIN).status == 200
+    assert other.get("/api/cloud/jobs").status == 401
+    world.access.calls.clear()
+    assert other.get("/api/cloud/jobs").status == 401
+    assert world.access.calls == []
+
+
+def test_the_moment_there_is_an_admin_no_process_takes_the_deploy_token(world: World) -> None:
+    one = hosted_services(world, "stc_token")
+    other = ApiClient(build_services(world.ports, world.doors, one.settings)).bearing("stc_token")
+    assert other.get("/api/cloud/jobs").status == 200
+    assert ApiClient(one).bearing("stc_token").post("/api/auth/setup/first-admin", ADMIN).status == 200
+    assert other.get("/api/cloud/jobs").json()["code"] == "deploy_token_retired"
 
 
 def test_a_weak_password_is_told_what_it_lacks_and_setup_stays_open(api: ApiClient, world: World) -> None:
