@@ -1,12 +1,15 @@
 """Sign-in challenges that only who was asked can answer, as on AWS.
 
 ministack 1.5.33 (https://github.com/ministackorg/ministack) takes any ``Session`` for NEW_PASSWORD_REQUIRED and
-SOFTWARE_TOKEN_MFA, for any user: whoever knows a name could set its password. Nor does it check the new one.
+SOFTWARE_TOKEN_MFA, for any user: whoever knows a name could set its password. Nor does it check the new one. And with
+``MfaConfiguration: ON`` it lets in who has no second factor, where Cognito asks for one (MFA_SETUP).
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +21,10 @@ from local.emulator.pins import require_source
 
 Handler = Callable[[dict[str, Any]], Any]
 
-GUARDED = frozenset({"NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA"})
+GUARDED = frozenset({"NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA", "MFA_SETUP"})
 #: Seconds; AuthSessionValidity of the app client, and Cognito's default.
 VALID_SECONDS = 180.0
+_CAN_SETUP = {"MFAS_CAN_SETUP": '["SOFTWARE_TOKEN_MFA"]'}
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,19 @@ class Challenges:
             until, known = self._open.get(session, (0.0, None))
             return known == asked and self._monotonic() < until
 
+    def asked(self, session: str) -> Asked | None:
+        """What is open under this state."""
+        with self._lock:
+            until, known = self._open.get(session, (0.0, None))
+            return known if self._monotonic() < until else None
+
     def close(self, session: str) -> None:
         with self._lock:
             self._open.pop(session, None)
+
+
+def _state() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def patch_challenges() -> None:
@@ -73,8 +87,40 @@ def patch_challenges() -> None:
         answer = asking(pool, pid, cid, user, *args, **kwargs)
         status, _, body = answer
         content = json.loads(body) if status == 200 else {}
+        enrolled = "SOFTWARE_TOKEN_MFA" in user.get("_mfa_enabled", [])
+        if "AuthenticationResult" in content and pool.get("MfaConfiguration") == "ON" and not enrolled:
+            content = {"ChallengeName": "MFA_SETUP", "Session": _state(), "ChallengeParameters": _CAN_SETUP}
+            answer = cognito.json_response(content)
         if content.get("ChallengeName") in GUARDED:
             challenges.ask(content["Session"], Asked(pid, cid, user["Username"], content["ChallengeName"]))
+        return answer
+
+    # The secret behind a state whose first code was right; the challenge that answers it makes it the user's.
+    verified: dict[str, str] = {}
+    associating, verifying = cognito._associate_software_token, cognito._verify_software_token
+
+    def passed_on(known: Asked | None, old: str, answer: Any) -> Any:
+        """Each step's state is good once, and the next one for who was asked."""
+        if answer[0] == 200 and known is not None:
+            challenges.close(old)
+            challenges.ask(json.loads(answer[2])["Session"], known)
+        return answer
+
+    def associate(data: dict[str, Any]) -> Any:
+        session = str(data.get("Session") or "")
+        known = challenges.asked(session)
+        if not data.get("AccessToken") and (known is None or known.challenge != "MFA_SETUP"):
+            return cognito.error_response_json("NotAuthorizedException", "Invalid session for the user.", 400)
+        return passed_on(known, session, associating(data))
+
+    def verify(data: dict[str, Any]) -> Any:
+        session = str(data.get("Session") or "")
+        known, secret = challenges.asked(session), cognito._totp_session_secrets.get(session)
+        if not data.get("AccessToken") and (known is None or known.challenge != "MFA_SETUP"):
+            return cognito.error_response_json("NotAuthorizedException", "Invalid session for the user.", 400)
+        answer = passed_on(known, session, verifying(data))
+        if answer[0] == 200 and known is not None and secret is not None:
+            verified[json.loads(answer[2])["Session"]] = secret
         return answer
 
     def guarded(respond: Handler) -> Handler:
@@ -92,6 +138,13 @@ def patch_challenges() -> None:
                 refusal = cognito._validate_password(pool, given.get("NEW_PASSWORD") or "")
                 if refusal:
                     return refusal
+            if challenge == "MFA_SETUP":
+                if session not in verified:
+                    message = "Software token is not verified."
+                    return cognito.error_response_json("NotAuthorizedException", message, 400)
+                user["_totp_secret"] = verified.pop(session)
+                user.setdefault("_mfa_enabled", []).append("SOFTWARE_TOKEN_MFA")
+                user["_preferred_mfa"] = "SOFTWARE_TOKEN_MFA"
             answer = respond(data)
             if answer[0] == 200:
                 challenges.close(session)
@@ -100,5 +153,6 @@ def patch_challenges() -> None:
         return patched
 
     cognito._password_auth_result = ask
+    cognito._associate_software_token, cognito._verify_software_token = associate, verify
     cognito._admin_respond_to_auth_challenge = guarded(cognito._admin_respond_to_auth_challenge)
     cognito._respond_to_auth_challenge = guarded(cognito._respond_to_auth_challenge)

@@ -76,7 +76,7 @@ def test_setup_stays_done_when_the_first_admin_leaves(access_store: AccessStore)
     access_store.delete_person("sub-ada")
     assert access_store.setup_done()
     with pytest.raises(SetupDoneError):
-        access_store.create_first_admin(ADA)
+        access_store.create_first_admin(a_person("sub-ada2", role=Role.ADMIN))
 
 
 # --- people -------------------------------------------------------------------------------------------------------

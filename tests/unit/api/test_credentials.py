@@ -311,6 +311,11 @@ def test_the_console_refreshes_and_signs_out_by_cookie(team: Team) -> None:
     assert (refreshed.status, refreshed.json()["access_token"]) == (200, None)
     assert set(refreshed.cookies) == {"__Host-stc_session"}
     assert console.post("/api/auth/logout", {}).json()["code"] == "csrf_failed"
+    # Also when the access token has ended, and the refresh token's cookie alone is sent.
+    rest = {name: value for name, value in cookies.items() if name != "__Host-stc_session"}
+    tired = ApiClient(team.services, {"Cookie": cookie_header(rest)})
+    assert tired.post("/api/auth/logout", {}).json()["code"] == "csrf_failed"
+    assert console.post("/api/auth/refresh", {}, headers=csrf).status == 200
     out = console.post("/api/auth/logout", {}, headers=csrf)
     assert set(out.cookies) == set(cookies)
     assert all("Max-Age=0" in c for c in out.cookies.values())
