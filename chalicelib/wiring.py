@@ -27,6 +27,7 @@ from chalicelib.services.datasets import DatasetService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
 from chalicelib.services.factors import FactorService
+from chalicelib.services.handover import HandoverService
 from chalicelib.services.jobs import JobsService
 from chalicelib.services.keys import KeyService
 from chalicelib.services.observation import ObservationService
@@ -81,7 +82,9 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     observation, conclusion = ObservationService(ports), ConclusionService(ports)
     audit = AuditService(doors.audit, ports.clock, doors.random_text)
     rates = RateService(doors.rates, ports.clock)
-    setup = SetupService(doors, audit, rates, ports.clock)
+    handover = HandoverService(ports, doors, audit)
+    setup = SetupService(doors, audit, rates, handover, ports.clock)
+    standing = StandingService(doors.access, ports.clock)
     people = PeopleService(ports, doors, audit)
     return Services(
         ports=ports,
@@ -96,7 +99,7 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         audit=audit,
         rates=rates,
         setup=setup,
-        sessions=SessionService(doors, audit, rates, StandingService(doors.access, ports.clock), ports.clock, wait),
+        sessions=SessionService(doors, audit, rates, standing, handover, ports.clock, wait),
         factors=FactorService(doors, rates),
         people=people,
         keys=KeyService(ports, doors, audit, people, PROVIDERS),

@@ -45,6 +45,7 @@ class AuditAction(StrEnum):
     MFA_REMOVE = "mfa.remove"
     PASSWORD_CHANGE = "password.change"  # noqa: S105 - the name of an action
     SETUP_FIRST_ADMIN = "setup.first_admin"
+    SETUP_HANDOVER = "setup.handover"
     SIGN_IN = "sign.in"
     SIGN_OUT = "sign.out"
     USER_ADOPT = "user.adopt"

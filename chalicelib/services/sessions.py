@@ -22,6 +22,7 @@ from chalicelib.domain.ports import Clock
 from chalicelib.errors import AuthenticationError, ValidationFailed
 from chalicelib.services.audit import Actor, AuditService
 from chalicelib.services.doors import Doors
+from chalicelib.services.handover import HandoverService
 from chalicelib.services.people import typed_name, weak_password
 from chalicelib.services.rates import SIGN_IN_ADDRESS, SIGN_IN_NAME, RateService
 from chalicelib.services.standing import StandingService
@@ -51,6 +52,7 @@ class SessionService:
         audit: AuditService,
         rates: RateService,
         standing: StandingService,
+        handover: HandoverService,
         clock: Clock,
         wait: Wait | None = None,
     ) -> None:
@@ -58,6 +60,7 @@ class SessionService:
         self._audit = audit
         self._rates = rates
         self._standing = standing
+        self._handover = handover
         self._clock = clock
         self._wait = wait or Wait()
 
@@ -129,6 +132,8 @@ class SessionService:
         )
         self._audit.note(who, AuditAction.SIGN_IN, AuditResult.ALLOWED, target=f"user:{person.user_id}")
         self._doors.access.touch_person(person, self._clock.now())
+        if person.role is Role.ADMIN:
+            self._handover.give_to(person, actor)
 
     def adopt(self, access_token: str, refresh_token: str | None, *, source_ip: str, request_id: str) -> SignedIn:
         """Lets in whoever the user pool let in by itself, on its own pages: with a profile and a line in the audit.

@@ -22,6 +22,7 @@ from chalicelib.domain.ports import Clock
 from chalicelib.errors import AppError, AuthenticationError, Conflict
 from chalicelib.services.audit import Actor, AuditService
 from chalicelib.services.doors import Doors
+from chalicelib.services.handover import HandoverService
 from chalicelib.services.people import user_exists, weak_password
 from chalicelib.services.rates import SETUP, RateService
 
@@ -33,8 +34,11 @@ DONE_LIFETIME = timedelta(minutes=1)
 class SetupService:
     """Safe to share between threads."""
 
-    def __init__(self, doors: Doors, audit: AuditService, rates: RateService, clock: Clock) -> None:
+    def __init__(
+        self, doors: Doors, audit: AuditService, rates: RateService, handover: HandoverService, clock: Clock
+    ) -> None:
         self._doors = doors
+        self._handover = handover
         self._audit = audit
         self._rates = rates
         self._clock = clock
@@ -81,7 +85,9 @@ class SetupService:
             self._check(caller, setup_code)
             self._audit.record(actor, AuditAction.SETUP_FIRST_ADMIN, AuditResult.ALLOWED, target=target)
             recorded = True
-            return self._create(username, email, password, display_name)
+            person = self._create(username, email, password, display_name)
+            self._handover.give_to(person, actor)
+            return person
         except AppError as error:
             # Guesses are noted, and limited; other refusals of strangers are not: they could fill the audit.
             if recorded or error.code == "invalid_setup_code":
