@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
@@ -15,76 +13,18 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.cognito import CognitoUserPool
 from chalicelib.aws.jwks import pool_verifier
 from chalicelib.domain.access_ports import (
-    ChallengeError,
     InvalidSessionError,
     PasswordRefusedError,
     SignInError,
-    Tokens,
     UnknownUserError,
     UserExistsError,
-    WrongCodeError,
 )
-from chalicelib.domain.people import Session
 from chalicelib.domain.permissions import Role
 from tests.support.emulator import Emulator
-from tests.support.pools import CognitoStage, MemoryStage, Stage
+from tests.support.pools import PASSWORD, CognitoStage, Stage, add, asked, mail, session_of
 
-PASSWORD, OTHER, WEAK = "Correct-Horse-1", "Battery-Staple-2", "short"
-NEW, TOTP, SETUP = "NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA", "MFA_SETUP"
-
-
-@pytest.fixture(scope="module")
-def cognito(emulator: Emulator) -> Iterator[CognitoStage]:
-    stage = CognitoStage(emulator)
-    yield stage
-    stage.clients.close()
-
-
-@pytest.fixture(params=["memory", "cognito"])
-def stage(request: pytest.FixtureRequest) -> Stage:
-    if request.param == "memory":
-        return MemoryStage()
-    stage: Stage = request.getfixturevalue("cognito")
-    return stage
-
-
-@pytest.fixture(scope="module")
-def strict_cognito(emulator: Emulator) -> Iterator[CognitoStage]:
-    stage = CognitoStage(emulator, "on")
-    yield stage
-    stage.clients.close()
-
-
-@pytest.fixture(params=["memory", "cognito"])
-def strict(request: pytest.FixtureRequest) -> Stage:
-    """Nobody gets in without a second factor."""
-    if request.param == "memory":
-        return MemoryStage("on")
-    stage: Stage = request.getfixturevalue("strict_cognito")
-    return stage
-
-
-@pytest.fixture
-def name() -> str:
-    return f"u{uuid.uuid4().hex[:10]}"
-
-
-def mail(name: str) -> str:
-    return f"{name}@example.com"
-
-
-def add(stage: Stage, name: str, role: Role = Role.RESEARCHER) -> str:
-    return stage.pool.create(name, mail(name), password=PASSWORD, role=role)
-
-
-def session_of(stage: Stage, tokens: Tokens) -> Session:
-    return stage.verifier.verify(tokens.access, stage.now())
-
-
-def asked(stage: Stage, name: str, password: str) -> ChallengeError:
-    with pytest.raises(ChallengeError) as caught:
-        stage.pool.sign_in(name, password)
-    return caught.value
+OTHER, WEAK = "Battery-Staple-2", "short"
+NEW, TOTP = "NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA"
 
 
 def test_a_new_user_signs_in_with_the_role_it_was_made_with(stage: Stage, name: str) -> None:
@@ -179,73 +119,6 @@ def test_a_challenge_is_answered_by_who_was_asked_alone(stage: Stage, name: str)
     assert stage.pool.sign_in(name, PASSWORD).access
     with pytest.raises(SignInError):
         stage.pool.sign_in(name, OTHER)
-
-
-def test_an_authenticator_is_asked_for_its_code(stage: Stage, name: str) -> None:
-    add(stage, name)
-    stage.add_authenticator(name, PASSWORD)
-    question = asked(stage, name, PASSWORD)
-    assert question.name == TOTP
-    with pytest.raises(SignInError):
-        stage.pool.answer_challenge(name, TOTP, question.session, "no code")
-    with pytest.raises(SignInError):
-        stage.pool.answer_challenge(name, TOTP, "A" * 40, stage.code(name))
-    tokens = stage.pool.answer_challenge(name, TOTP, question.session, stage.code(name))
-    assert session_of(stage, tokens).username == name
-
-
-def test_a_second_factor_that_is_a_must_is_added_at_sign_in(strict: Stage, name: str) -> None:
-    add(strict, name)
-    add(strict, f"{name}b")
-    question = asked(strict, name, PASSWORD)
-    assert question.name == SETUP
-    assert question.secret
-    for who, state, code in (
-        (name, question.session, "000000"),
-        (name, "A" * 40, strict.shows(question.secret)),
-        (f"{name}b", question.session, "000000"),
-    ):
-        with pytest.raises(SignInError):
-            strict.pool.answer_challenge(who, SETUP, state, code)
-    tokens = strict.pool.answer_challenge(name, SETUP, question.session, strict.shows(question.secret))
-    assert session_of(strict, tokens).username == name
-    with pytest.raises(SignInError):
-        strict.pool.answer_challenge(name, SETUP, question.session, strict.shows(question.secret))
-    again = asked(strict, name, PASSWORD)
-    assert (again.name, again.secret) == (TOTP, None)
-    assert strict.pool.answer_challenge(name, TOTP, again.session, strict.shows(question.secret)).access
-
-
-def test_nobody_elses_second_factor_is_set_up(strict: Stage, name: str) -> None:
-    add(strict, name)
-    add(strict, f"{name}b")
-    question = asked(strict, f"{name}b", PASSWORD)
-    assert question.secret
-    with pytest.raises(SignInError):
-        strict.pool.answer_challenge(name, SETUP, question.session, strict.shows(question.secret))
-    assert asked(strict, name, PASSWORD).name == SETUP
-
-
-def test_an_authenticator_counts_from_its_first_code_until_it_is_removed(stage: Stage, name: str) -> None:
-    add(stage, name)
-    access = stage.pool.sign_in(name, PASSWORD).access
-    with pytest.raises(WrongCodeError):
-        stage.pool.enable_authenticator(access, "000000")
-    secret = stage.pool.new_authenticator(access)
-    assert stage.pool.sign_in(name, PASSWORD).access
-    with pytest.raises(WrongCodeError):
-        stage.pool.enable_authenticator(access, "no code")
-    stage.pool.enable_authenticator(access, stage.shows(secret))
-    assert asked(stage, name, PASSWORD).name == TOTP
-    stage.pool.disable_authenticator(access)
-    assert stage.pool.sign_in(name, PASSWORD).access
-    for call in (
-        lambda: stage.pool.new_authenticator("a.b.c"),
-        lambda: stage.pool.enable_authenticator("a.b.c", "000000"),
-        lambda: stage.pool.disable_authenticator("a.b.c"),
-    ):
-        with pytest.raises(SignInError):
-            call()
 
 
 def test_only_the_user_that_is_meant_is_deleted(stage: Stage, name: str) -> None:

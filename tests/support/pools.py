@@ -12,18 +12,21 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import AccessKey, Clients
 from chalicelib.aws.cognito import CognitoUserPool
 from chalicelib.aws.jwks import JwksVerifier, pool_verifier
-from chalicelib.domain.access_ports import SessionVerifier, UserPool
+from chalicelib.domain.access_ports import ChallengeError, SessionVerifier, Tokens, UserPool
+from chalicelib.domain.people import Session
 from chalicelib.domain.permissions import Role
 from infra.template_parts import load_template
 from tests.fakes.clock import FakeClock
 from tests.fakes.pool import CODE, FakeUserPool, FakeVerifier
 from tests.support.emulator import Emulator
 
+PASSWORD = "Correct-Horse-1"
 RESOURCES: dict[str, Any] = load_template()["Resources"]
 
 
@@ -147,3 +150,21 @@ class CognitoStage:
         except ClientError:
             return False
         return True
+
+
+def mail(name: str) -> str:
+    return f"{name}@example.com"
+
+
+def add(stage: Stage, name: str, role: Role = Role.RESEARCHER) -> str:
+    return stage.pool.create(name, mail(name), password=PASSWORD, role=role)
+
+
+def session_of(stage: Stage, tokens: Tokens) -> Session:
+    return stage.verifier.verify(tokens.access, stage.now())
+
+
+def asked(stage: Stage, name: str, password: str) -> ChallengeError:
+    with pytest.raises(ChallengeError) as caught:
+        stage.pool.sign_in(name, password)
+    return caught.value
