@@ -200,6 +200,7 @@ def parameters(options: DeployOptions, origin_secret: str = "") -> dict[str, str
         "DeletionProtection": _flag(options.protected),
         "AlarmTopicArn": options.alarm_topic_arn,
         "MfaMode": options.mfa.upper(),
+        "PasswordReset": options.password_reset.upper(),
         "PasswordMinimumLength": str(options.password_minimum_length),
         "SignInDomain": options.sign_in_domain,
         "IdentityProviders": ",".join(options.identity_providers),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import audit, configs, dataset_versions, datasets, jobs, keys, sessions, system, users
+from chalicelib.api import audit, configs, dataset_versions, datasets, factors, jobs, keys, sessions, system, users
 from chalicelib.api.auth import Caller
 from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
@@ -21,6 +21,7 @@ RESOURCES = (
     datasets.api,
     dataset_versions.api,
     sessions.api,
+    factors.api,
     keys.api,
     users.api,
     audit.api,

@@ -77,6 +77,18 @@ def test_passwords_reach_the_pool_through_our_api_alone() -> None:
     assert pool["UsernameConfiguration"] == {"CaseSensitive": False}
 
 
+def test_a_new_address_counts_once_its_owner_has_confirmed_it() -> None:
+    """Until then a stolen session could have the code of a forgotten password mailed to itself."""
+    settings = RESOURCES["UserPool"]["Properties"]["UserAttributeUpdateSettings"]
+    assert settings == {"AttributesRequireVerificationBeforeUpdate": ["email"]}
+
+
+def test_passwords_are_reset_by_mail_only_where_that_is_wanted() -> None:
+    (way,) = RESOURCES["UserPool"]["Properties"]["AccountRecoverySetting"]["RecoveryMechanisms"]
+    assert way == {"Name": {"Fn::If": ["ResetByMail", "verified_email", "admin_only"]}, "Priority": 1}
+    assert load_template()["Parameters"]["PasswordReset"]["Default"] == "ADMIN"
+
+
 def test_sessions_are_short_and_renewed_for_a_month() -> None:
     client = RESOURCES["UserPoolClient"]["Properties"]
     units = client["TokenValidityUnits"]
@@ -91,6 +103,9 @@ def test_what_tries_a_password_or_makes_a_credential_is_throttled_far_below_the_
     assert paths == {
         "/auth/login",
         "/auth/login/challenge",
+        "/auth/login/pool-token",
+        "/auth/mfa/authenticator/verify",
+        "/auth/mfa/authenticator/remove",
         "/auth/refresh",
         "/auth/logout",
         "/auth/change-password",
