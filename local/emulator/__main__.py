@@ -70,6 +70,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     from local.emulator.codecache import CodeCache
     from local.emulator.gateway import guarded, patch_api_import
     from local.emulator.lambdas import patch_lambdas
+    from local.emulator.partiql import patch_partiql
 
     emulator: Any = import_module("ministack.app")
     hypercorn: Any = import_module("hypercorn.asyncio")
@@ -78,6 +79,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     patch_lambdas(cache)
     patch_api_import()
     patch_challenges()
+    patch_partiql()
     patch_sessions()
     checkpointer = ministack_checkpointer(layout.services)
 
