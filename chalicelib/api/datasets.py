@@ -132,6 +132,7 @@ def create_uploads(call: Call[schema.UploadsBody, None], dataset_id: str, versio
     permission=Permission.DATASET_EDIT,
     response=schema.VersionView,
     statuses=(202, 404, 409),
+    audited=Audited(AuditAction.DATASET_COMPLETE, "dataset:{dataset_id}/{version_id}"),
 )
 def complete_dataset_version(call: Call[None, None], dataset_id: str, version_id: str) -> Reply:
     """Confirm that every file is there with its checksum.
@@ -139,4 +140,5 @@ def complete_dataset_version(call: Call[None, None], dataset_id: str, version_id
     Answers 202 while there are more files to look at: call again until `status` is `ready`.
     """
     version = call.services.datasets.complete(call.who.owner, dataset_id, version_id)
-    return Reply(schema.version_view(version), 200 if version.status is VersionStatus.READY else 202)
+    ready = version.status is VersionStatus.READY
+    return Reply(schema.version_view(version), 200 if ready else 202, noted=Noted() if ready else None)

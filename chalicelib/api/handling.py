@@ -76,7 +76,8 @@ class _Exchange:
             )
         status = reply.status or endpoint.status
         logger.info("%s %s -> %s", endpoint.method, endpoint.path, status)
-        if endpoint.audited is not None and not endpoint.audited.granting:
+        audited = endpoint.audited
+        if audited is not None and not (audited.granting or audited.refusals_only) and reply.noted is not None:
             self._note(AuditResult.ALLOWED, reply.noted)
         headers = {"Content-Type": "application/json", **SECURITY_HEADERS, **self._rate_headers(), **reply.headers}
         return Response(body=body, status_code=status, headers=headers)
@@ -115,8 +116,9 @@ class _Exchange:
 
     def _refused(self, error: AppError) -> Response:
         # Refusals for asking too often are not noted: a flood must not fill the audit.
-        if self._endpoint.audited is not None and not (self._rate and not self._rate.allowed):
-            denied = error.status in {401, 403}
+        audited, denied = self._endpoint.audited, error.status in {401, 403}
+        noteworthy = audited is not None and (denied or not audited.refusals_only)
+        if noteworthy and not (self._rate and not self._rate.allowed):
             self._note(AuditResult.DENIED if denied else AuditResult.FAILED, Noted(), code=error.code)
         headers: dict[str, str | list[str]] = {**self._rate_headers(), **self._cookies_after(error)}
         return problem(error, self._facts.request_id, submit=self._endpoint.submit_errors, headers=headers)

@@ -10,10 +10,13 @@ from chalicelib.domain.access_ports import SignInError
 from chalicelib.domain.permissions import Role
 from chalicelib.services.people import typed_name
 from chalicelib.services.sessions import REFUSAL_SECONDS
+from tests.fakes.world import FakeDoorSecrets
 from tests.unit.api.client import ApiClient
 from tests.unit.api.team import PASSWORD, Team
 
 LOGIN = "/api/auth/login"
+#: The stack's key of typed names.
+KEY = FakeDoorSecrets().name_key()
 
 
 def test_a_session_for_a_program(team: Team) -> None:
@@ -84,8 +87,8 @@ def test_an_invited_person_chooses_a_password_at_the_first_sign_in(team: Team) -
     done = team.anonymous.post(f"{LOGIN}/challenge", {**step, "answer": PASSWORD})
     assert done.json()["user"]["username"] == "nina"
     assert team.audit("sign.in")[-3:] == [
-        (typed_name("nina"), "denied", typed_name("nina"), "challenge"),
-        (typed_name("nina"), "denied", typed_name("nina"), "weak_password"),
+        (typed_name("nina", KEY), "denied", typed_name("nina", KEY), "challenge"),
+        (typed_name("nina", KEY), "denied", typed_name("nina", KEY), "weak_password"),
         ("nina", "allowed", f"user:{done.json()['user']['id']}", None),
     ]
 
@@ -238,7 +241,7 @@ def test_a_refused_sign_in_is_kept_without_the_name_that_was_typed(team: Team) -
     entries = team.session("ada").get("/api/audit?action=sign.in&result=denied").json()["entries"]
     assert [e["actor_username"] for e in entries] == ["rita", ""]
     assert "My-Secret" not in str(team.world.audit.records)
-    assert entries[0]["actor_id"] == typed_name("rita")
+    assert entries[0]["actor_id"] == typed_name("rita", KEY)
 
 
 def test_sign_in_goes_on_when_its_record_is_lost(team: Team, caplog: pytest.LogCaptureFixture) -> None:
