@@ -86,6 +86,8 @@ class _Exchange:
         endpoint = self._endpoint
         services = self._services = self._runtime.services()
         facts = self._facts = self._facts.behind(services.settings.origin_secret_sha256)
+        if services.settings.only_through_distribution and not facts.proven:
+            raise _wrong_door()
         if endpoint.needs_caller:
             self._let_in(services)
         if endpoint.changes_something and not endpoint.from_machines:
@@ -157,6 +159,10 @@ class _Exchange:
         if error.code != "invalid_session" or not sends_session_cookie(facts):
             return {}
         return {"Set-Cookie": jar_of(self._services).drop_session()}
+
+
+def _wrong_door() -> PermissionDenied:
+    return PermissionDenied("This is not the way in. Use the stack's public address.", code="wrong_door")
 
 
 def _subject(who: Principal) -> str | None:

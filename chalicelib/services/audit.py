@@ -134,7 +134,9 @@ class AuditService:
             except StaleRecordError:
                 break
             # A copy that no right on the table reaches: whoever rewrote the audit would have to rewrite the log too.
-            logger.info("audit_seal: number %s over %s records to %s: %s", seal.number, seal.count, seal.last, seal.digest)
+            logger.info(
+                "audit_seal: number %s over %s records to %s: %s", seal.number, seal.count, seal.last, seal.digest
+            )
             sealed += len(records)
             if len(records) < SEAL_BATCH:
                 break

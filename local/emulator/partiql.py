@@ -38,11 +38,13 @@ def patch_partiql() -> None:
         app._dispatch_service_request,
         "dynamodb_transaction_checks(iam_action, body, region, get_account_id())",
         "for item_action, item_arn in transaction_checks:",
-        "dynamodb_service_context(body) if service == \"dynamodb\"",
+        'dynamodb_service_context(body) if service == "dynamodb"',
     )
     require_source(actions.dynamodb_transaction_checks, "list[tuple[str, str]]", "return checks")
     require_source(actions.dynamodb_service_context, 'context["dynamodb:Select"] = select', "return context")
-    require_source(dynamodb._execute_statement, "_parse_partiql(statement, parameters)", '"INSERT"', '"UPDATE"', '"DELETE"')
+    require_source(
+        dynamodb._execute_statement, "_parse_partiql(statement, parameters)", '"INSERT"', '"UPDATE"', '"DELETE"'
+    )
     require_source(dynamodb._partiql_insert, 'set(item) == {"M"}', "DuplicateItemException")
     require_source(dynamodb._partiql_key_target, 'parsed.get("conditions")')
 
@@ -76,7 +78,7 @@ def statement_checks(iam_action: str, body: bytes, parse: Parse) -> Checks:
     to everybody who is not its root."""
     found = []
     for parsed in _parsed(_statements(iam_action, _document(body)), parse):
-        inner = parsed.get("select") if parsed["op"] == "EXISTS" else parsed
+        inner: Mapping[str, Any] = parsed["select"] if parsed["op"] == "EXISTS" else parsed
         table, index = inner["table"], inner.get("index")
         action = _ACTIONS.get(parsed["op"], "PartiQLSelect")
         found.append((f"dynamodb:{action}", f"{table}/index/{index}" if index else table))
@@ -94,7 +96,11 @@ def leading_keys(body: bytes, parse: Parse, key_name: Callable[[str], str | None
                 item = parsed.get("item") or {}
                 keys.append((item.get("M") or item).get(name))
             else:
-                keys += [value for attribute, sign, value in parsed.get("conditions") or [] if (attribute, sign) == (name, "=")]
+                keys += [
+                    value
+                    for attribute, sign, value in parsed.get("conditions") or []
+                    if (attribute, sign) == (name, "=")
+                ]
     return [str(value) for key in keys if isinstance(key, dict) for value in key.values()]
 
 

@@ -114,7 +114,9 @@ def test_a_cursor_belongs_to_its_list(audit_store: AuditStore) -> None:
             audit_store.list(AuditFilter(actor="ada"), limit=1, cursor=wrong)
 
 
-@pytest.mark.parametrize("sort", ["0" * 17 + "-\x00", "0" * 17 + "-", "0" * 17, "9" * 17 + "-a", "x-a", "0" * 17 + "-a\n"])
+@pytest.mark.parametrize(
+    "sort", ["0" * 17 + "-\x00", "0" * 17 + "-", "0" * 17, "9" * 17 + "-a", "x-a", "0" * 17 + "-a\n"]
+)
 def test_a_cursor_that_was_made_up_with_care_is_refused(audit_table: str, sort: str) -> None:
     kind = list_kind("audit", *(str(value) for value in vars(EVERYTHING).values()))
     made_up = encode(kind, Position(sort))
@@ -242,7 +244,10 @@ def as_user(emulator: Emulator, audit_table: str, monkeypatch: pytest.MonkeyPatc
     iam, clients = emulator.client("iam"), []
 
     def become(*statements: dict[str, Any]) -> Any:
-        name, arn = f"audit-{uuid.uuid4().hex[:8]}", f"arn:aws:dynamodb:us-east-1:{emulator.account}:table/{audit_table}"
+        name, arn = (
+            f"audit-{uuid.uuid4().hex[:8]}",
+            f"arn:aws:dynamodb:us-east-1:{emulator.account}:table/{audit_table}",
+        )
         policy = {"Version": "2012-10-17", "Statement": [{"Resource": arn} | statement for statement in statements]}
         iam.create_user(UserName=name)
         iam.put_user_policy(UserName=name, PolicyName="audit", PolicyDocument=json.dumps(policy))

@@ -61,7 +61,9 @@ def test_nobody_else_of_the_account_changes_them_either() -> None:
         "dynamodb:DeleteTable",
     }
     # A request that no service sent on behalf of somebody has no aws:CalledVia, which ForAllValues takes for a match.
-    assert settings["Condition"] == {"ForAllValues:StringNotEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}}
+    assert settings["Condition"] == {
+        "ForAllValues:StringNotEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
+    }
 
 
 def test_people_and_keys_are_for_the_api_alone() -> None:
