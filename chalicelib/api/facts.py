@@ -18,7 +18,9 @@ VIEWER_HEADER = "x-stcloud-viewer"
 
 @dataclass(frozen=True)
 class RequestFacts:
-    """``headers`` have lower-case names. ``proven``: the stack's own distribution sent this. ``source_ip`` is the peer that API Gateway saw; ``behind`` makes it the
+    """``headers`` have lower-case names. ``proven``: the stack's own distribution sent this.
+
+    ``source_ip`` is the peer that API Gateway saw; ``behind`` makes it the
     viewer's when the stack's own distribution says so. No other header is believed: whoever reaches the gateway
     directly writes what they like into it."""
 

@@ -32,7 +32,8 @@ MAX_NAMES = 500
 
 def typed_name(username: str, key: bytes) -> str:
     """What stands for a user name that somebody typed: people type passwords there by mistake. ``key`` is the stack's
-    (``DoorSecrets.name_key``): without it nobody can try which text it was, and the same text is the same everywhere."""
+    (``DoorSecrets.name_key``): without it nobody can try which text it was, and the same text is everywhere the same
+    """
     text = username.strip().lower().encode("utf-8", "surrogatepass")
     return NAME_PREFIX + hmac.new(key, b"name:" + text, hashlib.sha256).hexdigest()[:_NAME_DIGITS]
 

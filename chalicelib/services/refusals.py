@@ -1,7 +1,8 @@
 """Refusals of strangers in the audit: noted, without letting whoever likes fill it.
 
-Of one address and window the first, second, fourth, eighth … refusal is noted, with how many there were. The last record
-tells at least half of the truth, nothing has to be written when the window ends, and a thousand guesses make ten lines.
+Of one address and window the first, second, fourth, eighth … refusal is noted, with how many there were. The last
+record tells at least half of the truth, nothing has to be written when the window ends, and a thousand guesses make ten
+lines.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from chalicelib.errors import AuthenticationError, ValidationFailed
 from chalicelib.services.audit import Actor, AuditService
 from chalicelib.services.doors import Doors
 from chalicelib.services.people import typed_name, weak_password
-from chalicelib.services.refusals import Refusals
 from chalicelib.services.rates import SIGN_IN_ADDRESS, SIGN_IN_NAME, RateService
+from chalicelib.services.refusals import Refusals
 
 #: A refused sign-in takes at least this long, whatever was wrong with it.
 REFUSAL_SECONDS = 0.5

@@ -38,7 +38,7 @@ class AppendOnlyTable(Table):
     def _insert_once(self, record: Record) -> None:
         item = record.serialize()
         names = ", ".join(f"'{name}': ?" for name in item)
-        statement = f'INSERT INTO "{self._name}" VALUE {{{names}}}'  # noqa: S608 - names of ours; values are parameters
+        statement = f'INSERT INTO "{self._name}" VALUE {{{names}}}'
         arguments = {"Statement": statement, "Parameters": list(item.values())}
         try:
             with translated():

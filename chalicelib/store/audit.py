@@ -6,8 +6,8 @@
     months             <YYYY-MM>     that there are records of this month
     seals              <number>      one seal
 
-No TTL, no index. Records are found month by month. Nothing can be changed, replaced or deleted: see ``append_only``. Only
-the sweeper's role may insert seals, and it may insert nothing else.
+No TTL, no index. Records are found month by month. Nothing can be changed, replaced or deleted: see ``append_only``.
+Only the sweeper's role may insert seals, and it may insert nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -40,8 +41,9 @@ _RECORD_ID = re.compile(r"\d{17}-[0-9A-Za-z_-]+", re.ASCII)
 
 
 class DynamoAuditStore:
-    """``AuditStore`` over the audit table, strongly consistent. Needs PartiQLInsert and Query. Besides what the port says,
-    every method raises ``Unavailable`` when DynamoDB can't answer; nobody knows then whether a record was written.
+    """``AuditStore`` over the audit table, strongly consistent. Needs PartiQLInsert and Query. Besides what the
+    port says, every method raises ``Unavailable`` when DynamoDB can't answer; nobody knows then whether a record was
+    written.
 
     ``sleep`` takes seconds; it is called between the tries of requests that collide. ``max_examined`` and
     ``page_size`` bound one call of ``list``.
@@ -126,10 +128,8 @@ class DynamoAuditStore:
         ]
 
     def _mark(self, month: str) -> None:
-        try:
+        with suppress(ConditionFailedError):  # somebody else has
             self._table.insert(self._table.new(_MONTHS, month))
-        except ConditionFailedError:
-            pass  # somebody else has
         self._marked.add(month)
 
     def _insert(self, record: Record) -> None:

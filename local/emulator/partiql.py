@@ -1,7 +1,7 @@
 """PartiQL under IAM as on AWS: what a statement does decides which right it needs, on which table.
 
-ministack 1.5.33 (https://github.com/ministackorg/ministack) asks for ``dynamodb:ExecuteStatement`` on ``*``, an action that
-IAM does not have, so no role could be allowed to insert and nothing more. AWS asks for ``dynamodb:PartiQLInsert``,
+ministack 1.5.33 (https://github.com/ministackorg/ministack) asks for ``dynamodb:ExecuteStatement`` on ``*``, an action
+that IAM does not have, so no role could be allowed to insert and nothing more. AWS asks for ``dynamodb:PartiQLInsert``,
 ``PartiQLUpdate``, ``PartiQLDelete`` or ``PartiQLSelect`` on the table
 (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html). Nor does it fill in
 ``dynamodb:LeadingKeys``; here statements have it, other requests do not.

@@ -32,7 +32,7 @@ def test_what_the_operator_did_lies_between_the_other_records(emulator: Emulator
     later = OperatorAudit(audit.dynamodb, audit_table, ARN, "stcloud-test", clock=lambda: NOW + timedelta(days=40))
     later.record(AuditAction.TRAINER_KEY_MAKE, "iam-user:x", replaces=False)
     found, _ = store.list(AuditFilter(actor=ARN), limit=10)
-    assert [(r.action, r.target, r.details) for r in found][0] == (
+    assert (found[0].action, found[0].target, found[0].details) == (
         AuditAction.TRAINER_KEY_MAKE,
         "iam-user:x",
         {"replaces": False},

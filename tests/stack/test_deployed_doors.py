@@ -157,6 +157,15 @@ def hash_of(deployed: Deployed, name: str) -> str | None:
     return str(found[0]["Value"]) if found else None
 
 
+def test_what_the_deployment_gave_power_to_is_in_the_audit(deployed: Deployed) -> None:
+    status, found = deployed.api("/audit?actor=arn:aws:iam::123456789012:root", token=deployed.outputs.deploy_token)
+    assert status == 200, found
+    made = {"trainer_key.make", "provider_token.put", "deploy_token.make", "setup_code.make"}
+    assert {entry["event_type"] for entry in found["entries"]} == made
+    assert all(entry["details"] == {"replaces": False} for entry in found["entries"])
+    assert {entry["actor_kind"] for entry in found["entries"]} == {"operator"}
+
+
 def test_the_first_admin_needs_the_printed_code_and_ends_it_and_the_deploy_token(deployed: Deployed) -> None:
     """Last in the file: from here on there is an admin."""
     printed, deploy_token = deployed.outputs.setup_code, deployed.outputs.deploy_token

@@ -268,7 +268,7 @@ def test_the_trainer_reads_its_dataset_and_writes_its_outputs(training: tuple[st
         ("make credentials for others", lambda p: p.sts.get_federation_token(Name="another", DurationSeconds=900)),
         ("look at users", CALLS["look at users"]),
         ("read the keys", CALLS["read the keys"]),
-        ("write an audit record", CALLS["write an audit record"]),
+        ("add an audit record", CALLS["add an audit record"]),
         ("look at a person", CALLS["look at a person"]),
     ],
 )

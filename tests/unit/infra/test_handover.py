@@ -20,8 +20,8 @@ CODE, TOKEN = "setup_" + "c" * 32, "stc_" + "t" * 43
 
 
 def outputs() -> StackOutputs:
-    names = """PublicUrl RestAPIId DistributionId DistributionDomain DatasetsBucket OutputsBucket WebBucket JobsTable
-        KeysTable AuditTable UserPoolId UserPoolClientId StateMachineArn""".split()
+    names = ["PublicUrl", "RestAPIId", "DistributionId", "DistributionDomain", "DatasetsBucket", "OutputsBucket"]
+    names += ["WebBucket", "JobsTable", "KeysTable", "AuditTable", "UserPoolId", "UserPoolClientId", "StateMachineArn"]
     found = {name: f"https://{name}" for name in names}
     return outputs_of(OPTIONS, found, changed=True, deploy_token=TOKEN, setup_code=CODE)
 
