@@ -76,7 +76,8 @@ class _Exchange:
             )
         status = reply.status or endpoint.status
         logger.info("%s %s -> %s", endpoint.method, endpoint.path, status)
-        if endpoint.audited is not None and not endpoint.audited.granting:
+        audited = endpoint.audited
+        if audited is not None and not (audited.granting or audited.refusals_only) and reply.noted is not None:
             self._note(AuditResult.ALLOWED, reply.noted)
         headers = {"Content-Type": "application/json", **SECURITY_HEADERS, **_rate_headers(self._rate), **reply.headers}
         return Response(body=body, status_code=status, headers=headers)
@@ -85,6 +86,8 @@ class _Exchange:
         endpoint = self._endpoint
         services = self._services = self._runtime.services()
         facts = self._facts = self._facts.behind(services.settings.origin_secret_sha256)
+        if services.settings.only_through_distribution and not facts.proven:
+            raise _wrong_door()
         if endpoint.needs_caller:
             self._let_in(services)
         if endpoint.changes_something and not endpoint.from_machines:
@@ -131,8 +134,9 @@ class _Exchange:
 
     def _refused(self, error: AppError) -> Response:
         # Refusals for asking too often are not noted: a flood must not fill the audit.
-        if self._endpoint.audited is not None and not (self._rate and not self._rate.allowed):
-            denied = error.status in {401, 403}
+        audited, denied = self._endpoint.audited, error.status in {401, 403}
+        noteworthy = audited is not None and (denied or not audited.refusals_only)
+        if noteworthy and not (self._rate and not self._rate.allowed):
             self._note(AuditResult.DENIED if denied else AuditResult.FAILED, Noted(), code=error.code)
         rate = error.verdict if isinstance(error, RateLimited) else self._rate
         headers: dict[str, str | list[str]] = {**_rate_headers(rate), **self._cookies_after(error)}
@@ -162,6 +166,10 @@ class _Exchange:
         if error.code != "invalid_session" or not sends_session_cookie(facts):
             return {}
         return {"Set-Cookie": jar_of(self._services).drop_session()}
+
+
+def _wrong_door() -> PermissionDenied:
+    return PermissionDenied("This is not the way in. Use the stack's public address.", code="wrong_door")
 
 
 def _rate_headers(rate: RateVerdict | None) -> dict[str, str]:

@@ -179,12 +179,12 @@ def refresh_session(call: Call[schema.RefreshBody, None]) -> Reply:
     Programs send `refresh_token`. The console sends `{}`, its cookies, and the header `X-CSRF-Token`.
     """
     if call.body.refresh_token is not None:
-        return _reply(call, Transport.TOKEN, call.services.sessions.refresh(call.body.refresh_token.get_secret_value()))
+        return _reply(call, Transport.TOKEN, _refreshed(call, call.body.refresh_token.get_secret_value()))
     token = jar_of(call.services).refresh(call.facts)
     if token is None:
         raise AuthenticationError("Send refresh_token, or sign in again.", code="session_ended")
     require_csrf(call.facts)
-    return _reply(call, Transport.COOKIE, call.services.sessions.refresh(token), new_session=False)
+    return _reply(call, Transport.COOKIE, _refreshed(call, token), new_session=False)
 
 
 @api.endpoint(
@@ -282,6 +282,11 @@ def change_password(call: Call[schema.ChangePasswordBody, None]) -> Reply:
     headers = {"Set-Cookie": jar_of(call.services).end()} if caller.by_cookie else {}
     done = schema.DoneResponse(message="Password changed. Sign in again.")
     return Reply(done, headers=headers, noted=Noted(f"user:{caller.who.owner}"))
+
+
+def _refreshed(call: Call[schema.RefreshBody, None], token: str) -> SignedIn:
+    facts = call.facts
+    return call.services.sessions.refresh(token, source_ip=facts.source_ip, request_id=facts.request_id)
 
 
 def _session_of(call: Call[schema.LogoutBody, None]) -> Caller | None:

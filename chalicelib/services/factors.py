@@ -30,7 +30,7 @@ class FactorService:
 
         Raises ValidationFailed (``wrong_code``), Conflict (``mfa_off``), TooManyRequests.
         """
-        tried = self._rates.attempt(SIGN_IN_NAME, typed_name(who.name))
+        tried = self._rates.attempt(SIGN_IN_NAME, typed_name(who.name, self._doors.secrets.name_key()))
         try:
             with _own_session():
                 self._doors.pool.enable_authenticator(access_token, code.replace(" ", ""))
@@ -49,7 +49,7 @@ class FactorService:
 
         Raises ValidationFailed (``wrong_password``), TooManyRequests.
         """
-        tried = self._rates.attempt(SIGN_IN_NAME, typed_name(who.name))
+        tried = self._rates.attempt(SIGN_IN_NAME, typed_name(who.name, self._doors.secrets.name_key()))
         try:
             begun = self._doors.pool.sign_in(who.name, password)
         except SignInError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Sequence
 
 from chalicelib.domain.access_ports import LastAdminError, PasswordRefusedError, UnknownUserError, UserExistsError
@@ -24,15 +25,17 @@ from chalicelib.services.doors import Doors
 
 #: What the audit calls somebody who typed a name and proved nothing.
 NAME_PREFIX = "name:"
-_NAME_DIGITS = 16
+_NAME_DIGITS = 32
 #: People whose names are looked up for one page of the audit.
 MAX_NAMES = 500
 
 
-def typed_name(username: str) -> str:
-    """What stands for a user name that somebody typed: people type passwords there by mistake."""
-    digest = hashlib.sha256(b"name:" + username.strip().lower().encode("utf-8", "surrogatepass"))
-    return NAME_PREFIX + digest.hexdigest()[:_NAME_DIGITS]
+def typed_name(username: str, key: bytes) -> str:
+    """What stands for a user name that somebody typed: people type passwords there by mistake. ``key`` is the stack's
+    (``DoorSecrets.name_key``): without it nobody can try which text it was, and the same text is everywhere the same
+    """
+    text = username.strip().lower().encode("utf-8", "surrogatepass")
+    return NAME_PREFIX + hmac.new(key, b"name:" + text, hashlib.sha256).hexdigest()[:_NAME_DIGITS]
 
 
 class PeopleService:
@@ -85,7 +88,8 @@ class PeopleService:
         if not any(r.actor_id.startswith(NAME_PREFIX) for r in records):
             return records
         people, _ = self._doors.access.list_people(limit=MAX_NAMES)
-        names = {typed_name(p.username): p.username for p in people}
+        key = self._doors.secrets.name_key()
+        names = {typed_name(p.username, key): p.username for p in people}
         return [r.model_copy(update={"actor_name": names.get(r.actor_id, r.actor_name)}) for r in records]
 
     def invite(
@@ -145,6 +149,10 @@ class PeopleService:
             update["role"] = role
             details = {"username": person.username, "from": person.role.value, "to": role.value}
             self._record(actor, AuditAction.USER_ROLE, person, details)
+        if display_name not in {None, person.display_name}:
+            # Without the names: people write there what they like.
+            details = {"username": person.username, "changed": "display_name"}
+            self._record(actor, AuditAction.USER_CHANGE, person, details)
         changed = person.model_copy(update=update)
         # The pool also when the profile says so already: it could perhaps not be reached the last time.
         if role is not None and len(ROLES[role]) > len(ROLES[person.role]):

@@ -25,6 +25,7 @@ from chalicelib.services.doors import Doors
 from chalicelib.services.handover import HandoverService
 from chalicelib.services.people import typed_name, weak_password
 from chalicelib.services.rates import SIGN_IN_ADDRESS, SIGN_IN_NAME, RateService
+from chalicelib.services.refusals import Refusals
 from chalicelib.services.standing import StandingService
 
 #: A refused sign-in takes at least this long, whatever was wrong with it.
@@ -63,6 +64,7 @@ class SessionService:
         self._handover = handover
         self._clock = clock
         self._wait = wait or Wait()
+        self._refusals = Refusals(audit, doors.rates, clock)
 
     def principal(self, access_token: str) -> Principal:
         """Who an access token stands for; asks nobody but at its first use. Raises AuthenticationError: see
@@ -97,7 +99,7 @@ class SessionService:
         )
 
     def _entering(self, step: Callable[[], Tokens], username: str, *, source_ip: str, request_id: str) -> SignedIn:
-        started, name = self._wait.monotonic(), typed_name(username)
+        started, name = self._wait.monotonic(), self._typed(username)
         tries = (self._rates.attempt(SIGN_IN_ADDRESS, source_ip), self._rates.attempt(SIGN_IN_NAME, name))
         actor = Actor.nobody(source_ip=source_ip, request_id=request_id, actor_id=name)
 
@@ -107,7 +109,7 @@ class SessionService:
         try:
             signed_in = self._enter(step(), actor)
         except (SignInError, InvalidSessionError):
-            refused("invalid_credentials")
+            self._refusals.note(actor, AuditAction.SIGN_IN, target=name, code="invalid_credentials")
             self._wait.sleep(max(0.0, REFUSAL_SECONDS - (self._wait.monotonic() - started)))
             raise invalid_credentials() from None
         except PasswordRefusedError as weak:
@@ -155,13 +157,20 @@ class SessionService:
         self._arrived(signed_in.person, actor)
         return signed_in
 
-    def refresh(self, refresh_token: str) -> SignedIn:
+    def refresh(self, refresh_token: str, *, source_ip: str, request_id: str) -> SignedIn:
         """A new access token; refused for whoever has been deactivated or deleted, and for who never signed in here.
-        Raises AuthenticationError."""
+        Raises AuthenticationError.
+
+        Refusals are noted. What goes well is not: an open page does it every few minutes, and says nothing new."""
         try:
             return self._enter(self._doors.pool.refresh(refresh_token), kept=refresh_token)
         except (SignInError, InvalidSessionError):
+            nobody = Actor.nobody(source_ip=source_ip, request_id=request_id)
+            self._refusals.note(nobody, AuditAction.SESSION_REFRESH, target="session:unknown", code="session_ended")
             raise AuthenticationError("The session has ended. Sign in again.", code="session_ended") from None
+
+    def _typed(self, username: str) -> str:
+        return typed_name(username, self._doors.secrets.name_key())
 
     def _enter(self, tokens: Tokens, actor: Actor | None = None, *, kept: str | None = None) -> SignedIn:
         """The profile behind fresh tokens, and tokens that say what the profile says.
@@ -241,7 +250,7 @@ class SessionService:
         Raises ValidationFailed (``wrong_password``: no 401, since the session is fine; ``weak_password``),
         TooManyRequests.
         """
-        tried = self._rates.attempt(SIGN_IN_NAME, typed_name(who.name))
+        tried = self._rates.attempt(SIGN_IN_NAME, self._typed(who.name))
         try:
             self._doors.pool.change_password(access_token, old, new)
         except SignInError:

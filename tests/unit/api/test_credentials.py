@@ -96,6 +96,31 @@ def test_the_distribution_says_who_the_viewer_is_and_nobody_else_can(team: Team)
         assert {r.source_ip for r in team.world.audit.records if r.record_id not in before} == {seen}
 
 
+def test_with_one_door_whatever_did_not_come_through_it_is_refused_before_anything_is_looked_at(team: Team) -> None:
+    digest = hashlib.sha256(b"only-cloudfront-knows").hexdigest()
+    one_door = {"only_through_distribution": True, "origin_secret_sha256": digest}
+    settings = team.services.settings.model_copy(update=one_door)
+    client = ApiClient(replace(team.services, settings=settings), {"Authorization": f"Bearer {team.token('rita')}"})
+    through = {"X-Stcloud-Origin": "only-cloudfront-knows", "X-Stcloud-Viewer": "203.0.113.9"}
+    before, counted = len(team.world.audit.records), len(team.world.rates.calls)
+    for headers in ({}, {**through, "X-Stcloud-Origin": "guessed"}, {"X-Stcloud-Viewer": "203.0.113.9"}):
+        for answer in (
+            client.get(JOBS, headers=headers),
+            client.get("/api/cloud/health/live", headers=headers),
+            client.post("/api/webhooks/replicate", b"{}", headers=headers),
+            client.post("/api/auth/login", {"username": "rita", "password": PASSWORD}, headers=headers),
+            client.post("/api/auth/setup/first-admin", ADMIN, headers=headers),
+        ):
+            assert (answer.status, answer.json()["code"]) == (403, "wrong_door")
+    assert (len(team.world.audit.records), len(team.world.rates.calls)) == (before, counted)
+    assert client.get(JOBS, headers=through).status == 200
+    assert client.get("/api/cloud/health/live", headers=through).status == 200
+    # A secret that nobody knows is no reason to let everybody in.
+    nobody = settings.model_copy(update={"origin_secret_sha256": ""})
+    shut = ApiClient(replace(team.services, settings=nobody), client.headers)
+    assert shut.get(JOBS, headers={"X-Stcloud-Origin": ""}).json()["code"] == "wrong_door"
+
+
 def test_a_stack_without_a_distribution_believes_no_header(team: Team) -> None:
     client = team.session("rita")
     client.headers |= {"X-Stcloud-Origin": "", "X-Stcloud-Viewer": "203.0.113.9"}

@@ -11,10 +11,13 @@ from chalicelib.domain.permissions import Role
 from chalicelib.services.people import typed_name
 from chalicelib.services.sessions import REFUSAL_SECONDS
 from tests.fakes.pool import CODE
+from tests.fakes.world import FakeDoorSecrets
 from tests.unit.api.client import ApiClient
 from tests.unit.api.team import PASSWORD, Team
 
 LOGIN = "/api/auth/login"
+#: The stack's key of typed names.
+KEY = FakeDoorSecrets().name_key()
 
 
 def test_a_session_for_a_program(team: Team) -> None:
@@ -108,8 +111,8 @@ def test_an_invited_person_chooses_a_password_at_the_first_sign_in(team: Team) -
     done = team.anonymous.post(f"{LOGIN}/challenge", {**step, "answer": PASSWORD})
     assert done.json()["user"]["username"] == "nina"
     assert team.audit("sign.in")[-3:] == [
-        (typed_name("nina"), "challenged", typed_name("nina"), "new_password_required"),
-        (typed_name("nina"), "denied", typed_name("nina"), "weak_password"),
+        (typed_name("nina", KEY), "challenged", typed_name("nina", KEY), "new_password_required"),
+        (typed_name("nina", KEY), "denied", typed_name("nina", KEY), "weak_password"),
         ("nina", "allowed", f"user:{done.json()['user']['id']}", None),
     ]
 
@@ -118,7 +121,7 @@ def test_a_second_factor(team: Team) -> None:
     team.world.pool.require_totp("rita", "123456")
     first = team.sign_in("rita").json()["challenge"]
     assert first["name"] == "SOFTWARE_TOKEN_MFA"
-    assert team.audit("sign.in")[-1][1:] == ("challenged", typed_name("rita"), "software_token_mfa")
+    assert team.audit("sign.in")[-1][1:] == ("challenged", typed_name("rita", KEY), "software_token_mfa")
     step = {"username": "rita", "challenge": first["name"], "challenge_session": first["session"]}
     wrong = team.anonymous.post(f"{LOGIN}/challenge", {**step, "answer": "000000"})
     assert (wrong.status, wrong.json()["code"]) == (401, "invalid_credentials")
@@ -330,7 +333,7 @@ def test_a_refused_sign_in_is_kept_without_the_name_that_was_typed(team: Team) -
     entries = team.session("ada").get("/api/audit?action=sign.in&result=denied").json()["entries"]
     assert [e["actor_username"] for e in entries] == ["rita", ""]
     assert "My-Secret" not in str(team.world.audit.records)
-    assert entries[0]["actor_id"] == typed_name("rita")
+    assert entries[0]["actor_id"] == typed_name("rita", KEY)
 
 
 def test_sign_in_goes_on_when_its_record_is_lost(team: Team, caplog: pytest.LogCaptureFixture) -> None:

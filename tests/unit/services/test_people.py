@@ -97,8 +97,12 @@ def test_two_admins_who_demote_each_other_leave_one() -> None:
 
 
 def test_a_typed_name_is_the_same_in_any_case_and_says_nothing() -> None:
-    assert typed_name("Ada ") == typed_name("ada") != typed_name("adb")
-    assert "ada" not in typed_name("ada")
+    key, other = b"k" * 32, b"l" * 32
+    assert typed_name("Ada ", key) == typed_name("ada", key) != typed_name("adb", key)
+    assert "ada" not in typed_name("ada", key)
+    # Without the stack's key it can't be tried which word it was, and 128 bits don't meet by chance.
+    assert typed_name("ada", key) != typed_name("ada", other)
+    assert len(typed_name("ada", key)) == len("name:") + 32
 
 
 # --- setup --------------------------------------------------------------------------------------------------------

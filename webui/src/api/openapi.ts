@@ -1819,7 +1819,7 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("config.delete" | "config.save" | "dataset.create" | "dataset.delete" | "dataset.retention" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "user.adopt" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.role") | null;
+                action?: ("audit.read" | "config.delete" | "config.save" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.role") | null;
                 result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
