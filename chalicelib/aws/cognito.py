@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -152,7 +153,7 @@ class CognitoUserPool:
             if enabled:
                 raise NoFactorsError from None
 
-    def create(self, username: str, email: str, *, password: str | None, role: Role) -> str:
+    def create(self, username: str, email: str, *, password: str | None, role: Role, temporary: bool = False) -> str:
         self._refuse_known_address(email)
         request: dict[str, Any] = {
             "UserPoolId": self._pool,
@@ -169,17 +170,31 @@ class CognitoUserPool:
             made = self._client().admin_create_user(**request)["User"]
         attributes = {a["Name"]: a["Value"] for a in made["Attributes"]}
         try:
-            if password is not None:
-                with _creating():
-                    self._client().admin_set_user_password(
-                        UserPoolId=self._pool, Username=_name(username), Password=password, Permanent=True
-                    )
+            if password is not None and not temporary:
+                self._set_password(username, password, permanent=True)
             self._group("admin_add_user_to_group", username, role)
         except BaseException:
             # Half a user would keep the name from being used again. This one was made here and now, by nobody else.
             self.delete(username)
             raise
         return str(attributes["sub"])
+
+    def reset_password(self, username: str, password: str | None) -> None:
+        """By mail: a random password replaces the old one first. It makes the user one who has been invited and has not
+        signed in yet; only to those does Cognito send another invitation, with a temporary password of its own.
+        """
+        with _of_known_user():
+            self._set_password(username, password or _unknown_password(), permanent=False)
+        # Afterwards, so that no session of a sign-in with the old password outlives it.
+        self.sign_out_everywhere(username)
+        if password is None:
+            with _of_known_user():
+                self._client().admin_create_user(
+                    UserPoolId=self._pool,
+                    Username=_name(username),
+                    MessageAction="RESEND",
+                    DesiredDeliveryMediums=["EMAIL"],
+                )
 
     def set_role(self, username: str, role: Role) -> None:
         """Out of the other groups first: when it breaks off half way there is less to do, never more."""
@@ -205,6 +220,12 @@ class CognitoUserPool:
                 if {"Name": "sub", "Value": only} not in known["UserAttributes"]:
                     return
             self._client().admin_delete_user(UserPoolId=self._pool, Username=_name(username))
+
+    def _set_password(self, username: str, password: str, *, permanent: bool) -> None:
+        with _creating():
+            self._client().admin_set_user_password(
+                UserPoolId=self._pool, Username=_name(username), Password=password, Permanent=permanent
+            )
 
     def _outcome(self, answer: Mapping[str, Any]) -> Tokens:
         challenge = answer.get("ChallengeName")
@@ -331,6 +352,11 @@ def _without_effect_when(*codes: str) -> Iterator[None]:
 
 
 _UNFIT = "A password may have 256 characters at most, and no space at its beginning or end."
+
+
+def _unknown_password() -> str:
+    """One that fits every policy and that nobody gets to know."""
+    return f"Aa1-{secrets.token_urlsafe(48)}"
 
 
 def _name(username: str) -> str:

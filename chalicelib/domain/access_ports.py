@@ -104,9 +104,15 @@ class UserPool(Protocol):
     def disable_authenticator(self, access_token: str) -> None:
         """Sign-in asks for no code, or where one is needed for a new app. Raises SignInError (the session)."""
 
-    def create(self, username: str, email: str, *, password: str | None, role: Role) -> str:
-        """Creates a user in the role's group and returns the ``sub``. With a password it is permanent; without one
-        the pool sends an invitation. Raises UserExistsError, PasswordRefusedError."""
+    def create(self, username: str, email: str, *, password: str | None, role: Role, temporary: bool = False) -> str:
+        """Creates a user in the role's group and returns the ``sub``. With a password it is permanent, or with
+        ``temporary`` to be replaced at the first sign-in; without one the pool sends an invitation.
+        Raises UserExistsError, PasswordRefusedError."""
+
+    def reset_password(self, username: str, password: str | None) -> None:
+        """The user's password is this one, to be replaced at the next sign-in; without one the pool mails another such
+        password. The old one is good no more, and the user's sessions end. Raises UnknownUserError,
+        PasswordRefusedError."""
 
     def set_role(self, username: str, role: Role) -> None:
         """The user is in this group and no other. Raises UnknownUserError."""

@@ -63,6 +63,7 @@ class AuditAction(StrEnum):
     USER_INVITE = "user.invite"
     USER_REACTIVATE = "user.reactivate"
     USER_READ = "user.read"
+    USER_RESET_PASSWORD = "user.reset_password"  # noqa: S105 - the name of an action
     USER_ROLE = "user.role"
 
 

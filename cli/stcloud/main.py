@@ -18,7 +18,6 @@ from stcloud.session import (
     ProfileOption,
     QuietOption,
     Session,
-    TokenOption,
     UrlOption,
     command,
     runtime_of,
@@ -64,7 +63,6 @@ def _show_version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     url: UrlOption = None,
-    token: TokenOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     profile: ProfileOption = None,
@@ -73,7 +71,7 @@ def root(
     ] = False,
 ) -> None:
     # No docstring: it would replace the help text above.
-    runtime_of(ctx).options.merge(url, token, as_json, quiet, profile)
+    runtime_of(ctx).options.merge(url, as_json, quiet, profile)
 
 
 @command(app, "status")

@@ -300,3 +300,38 @@ def test_the_rights_are_for_one_pool(cognito: CognitoStage, emulator: Emulator, 
     with pytest.raises(ClientError, match="AccessDenied"):
         elsewhere.create(name, mail(name), password=PASSWORD, role=Role.ADMIN)
     assert not cognito.has(name)
+
+
+def test_a_temporary_password_lets_in_to_choose_another(stage: Stage, name: str) -> None:
+    stage.pool.create(name, mail(name), password=PASSWORD, role=Role.RESEARCHER, temporary=True)
+    challenge = asked(stage, name, PASSWORD)
+    assert challenge.name == NEW
+    assert stage.pool.answer_challenge(name, NEW, challenge.session, OTHER).refresh
+    assert stage.pool.sign_in(name, OTHER).access
+
+
+def test_a_reset_ends_the_old_password_and_the_sessions(stage: Stage, name: str) -> None:
+    add(stage, name)
+    before = stage.pool.sign_in(name, PASSWORD)
+    stage.pool.reset_password(name, OTHER)
+    for refused in (lambda: stage.pool.sign_in(name, PASSWORD), lambda: stage.pool.refresh(before.refresh or "")):
+        with pytest.raises(SignInError):
+            refused()
+    assert asked(stage, name, OTHER).name == NEW
+
+
+def test_a_reset_by_mail_leaves_no_password_that_was_known(stage: Stage, name: str) -> None:
+    add(stage, name)
+    stage.pool.reset_password(name, None)
+    with pytest.raises(SignInError):
+        stage.pool.sign_in(name, PASSWORD)
+    assert asked(stage, name, stage.invitation(name)).name == NEW
+
+
+def test_a_reset_holds_to_the_policy_and_to_who_is_there(stage: Stage, name: str) -> None:
+    with pytest.raises(UnknownUserError):
+        stage.pool.reset_password(name, OTHER)
+    add(stage, name)
+    with pytest.raises(PasswordRefusedError):
+        stage.pool.reset_password(name, WEAK)
+    assert stage.pool.sign_in(name, PASSWORD).access

@@ -145,7 +145,7 @@ class FakeUserPool:
             _check_policy(new)
             user.password = new
 
-    def create(self, username: str, email: str, *, password: str | None, role: Role) -> str:
+    def create(self, username: str, email: str, *, password: str | None, role: Role, temporary: bool = False) -> str:
         with self._called("create"):
             name = username.lower()
             if name in self._users or any(u.email.lower() == email.lower() for u in self._users.values()):
@@ -160,10 +160,21 @@ class FakeUserPool:
                 email=email,
                 password=password if password is not None else self.invitations[username],
                 role=role,
-                temporary=password is None,
+                temporary=temporary or password is None,
             )
             self._users[name] = user
             return user.sub
+
+    def reset_password(self, username: str, password: str | None) -> None:
+        with self._called("reset_password"):
+            user = self._known(username)
+            if password is not None:
+                _check_policy(password)
+            else:
+                self.invitations[user.username] = f"Temp-{self._next():04d}-word"
+            user.password = password if password is not None else self.invitations[user.username]
+            user.temporary = True
+            self._end_sessions(username)
 
     def set_role(self, username: str, role: Role) -> None:
         with self._called("set_role"):

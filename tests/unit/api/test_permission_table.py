@@ -72,6 +72,7 @@ GET    /users/{user_id}                                                  user.vi
 PATCH  /users/{user_id}                                                  user.manage
 POST   /users/{user_id}/activate                                         user.manage
 POST   /users/{user_id}/deactivate                                       user.manage
+POST   /users/{user_id}/reset-password                                   user.manage
 POST   /webhooks/{provider}                                              public
 """
 

@@ -98,8 +98,9 @@ def test_tries_from_one_address_are_limited(team: Team) -> None:
 
 def test_an_invited_person_chooses_a_password_at_the_first_sign_in(team: Team) -> None:
     ada = team.session("ada")
-    assert ada.post("/api/users", {"username": "nina", "email": "nina@example.com"}).json()["role"] == "researcher"
-    first = team.sign_in("nina", team.world.pool.invitations["nina"]).json()
+    invited = ada.post("/api/users", {"username": "nina", "email": "nina@example.com"}).json()
+    assert invited["role"] == "researcher"
+    first = team.sign_in("nina", invited["temporary_password"]).json()
     assert (first["success"], first["challenge"]["name"]) == (False, "NEW_PASSWORD_REQUIRED")
     step = {
         "username": "nina",

@@ -801,6 +801,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/users/{user_id}/reset-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["reset_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/webhooks/{provider}": {
         parameters: {
             query?: never;
@@ -1210,8 +1226,31 @@ export interface components {
             email: string;
             /** @default null */
             password: string | null;
+            /** @default false */
+            password_is_temporary: boolean;
             /** @default researcher */
             role: components["schemas"]["Role"];
+            username: string;
+        };
+        InvitedView: {
+            /** @enum {string} */
+            auth_provider: "cognito" | "local";
+            /** @default null */
+            avatar_url: null;
+            created_at: string | null;
+            display_name: string | null;
+            email: string;
+            /** @default false */
+            email_verified: boolean;
+            id: string;
+            is_active: boolean;
+            is_admin: boolean;
+            last_login_at: string | null;
+            levels: components["schemas"]["LevelView"][];
+            permissions: components["schemas"]["Permission"][];
+            role: components["schemas"]["Role"] | null;
+            /** @default null */
+            temporary_password: string | null;
             username: string;
         };
         JobConfigResponse: {
@@ -1574,6 +1613,16 @@ export interface components {
             /** Format: password */
             current_password: string;
         };
+        ResetPasswordResponse: {
+            detail: string;
+            /**
+             * @default true
+             * @constant
+             */
+            success: true;
+            /** @default null */
+            temporary_password: string | null;
+        };
         /** @enum {string} */
         Role: "admin" | "lead" | "researcher" | "viewer";
         RotateBody: {
@@ -1819,7 +1868,7 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("audit.read" | "config.delete" | "config.save" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.role") | null;
+                action?: ("audit.read" | "config.delete" | "config.save" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
                 result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
@@ -3359,7 +3408,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["UserView"];
+                    "application/json": components["schemas"]["InvitedView"];
                 };
             };
         };
@@ -3489,6 +3538,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UserDoneResponse"];
+                };
+            };
+        };
+    };
+    reset_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 0b5c7f1e-6a0d-4c57-9d3f-2f1f6f0f6a11 */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResetPasswordResponse"];
                 };
             };
         };
