@@ -179,8 +179,8 @@ class Collector:
             yield _listed(
                 Level.WARNING,
                 "caption_missing",
-                f"{len(missing):,} of {self._pictures_and_videos():,} images and videos have no caption (.txt) of their "
-                "name.",
+                f"{len(missing):,} of {self._pictures_and_videos():,} images and videos have no caption (.txt) of "
+                "their name.",
                 "Write them, or set caption_strategy to filename or instanceprompt.",
                 missing,
             )
@@ -217,16 +217,16 @@ class Collector:
             (
                 "caption_over_t5",
                 Level.WARNING,
-                f"{{n}} captions are longer than 512 tokens (the longest about {longest:,}), more than any text encoder "
-                "takes.",
+                f"{{n}} captions are longer than 512 tokens (the longest about {longest:,}), more than any text "
+                "encoder takes.",
                 "Shorten them: what is beyond is cut off.",
             ),
             (
                 "caption_over_clip",
                 Level.NOTE,
                 f"{{n}} captions are longer than 77 tokens (the longest about {longest:,}).",
-                "SD 1.5 and SDXL cut them off there, and so does the CLIP half of SD3 and Flux; T5 reads on to 256 or 512. "
-                "Put what matters first.",
+                "SD 1.5 and SDXL cut them off there, and so does the CLIP half of SD3 and Flux; T5 reads on to 256 or "
+                "512. Put what matters first.",
             ),
         ):
             if code in self._long:
