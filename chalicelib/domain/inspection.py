@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from chalicelib.domain.captions import CLIP_TOKENS, T5_LONG_TOKENS, T5_SHORT_TOKENS
 from chalicelib.domain.duplicates import Fingerprint, near_groups
-from chalicelib.domain.findings import MAX_PATHS, Finding, Level, in_order
 from chalicelib.domain.inspection_facts import CaptionCounts, Counts, FileFacts, Problem, ReportFacts, SizeCount
+from chalicelib.domain.inspection_findings import MAX_PATHS, Finding, Level, in_order
 from chalicelib.domain.inspection_fit import caption_fit, fit
 from chalicelib.domain.inspection_words import PROBLEMS
 from chalicelib.domain.media import Kind, stem_of

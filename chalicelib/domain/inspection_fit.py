@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from chalicelib.domain.aspect import CropAspect, ResolutionType, Sizing, sort_into_buckets
 from chalicelib.domain.captions import CLIP_TOKENS, T5_LONG_TOKENS, T5_SHORT_TOKENS
-from chalicelib.domain.findings import Finding, Level, in_order
 from chalicelib.domain.inspection_facts import ReportFacts
+from chalicelib.domain.inspection_findings import Finding, Level, in_order
 
 #: Up to this share of images may be smaller than their target without a warning.
 SMALL_SHARE = 0.10

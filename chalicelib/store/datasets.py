@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
+from chalicelib.domain.datasets import Dataset, DatasetVersion, InspectionSummary, VersionStatus
 from chalicelib.domain.ports import StaleRecordError
 from chalicelib.store.cursors import Position, decode, encode, list_kind
 from chalicelib.store.faults import TransactionFailedError
@@ -21,6 +21,7 @@ MAX_VERSIONS = 1000
 #: Datasets pushed from one path that are looked at; more than anybody makes by hand.
 MAX_SAME_SOURCE = 1000
 _UNFINISHED = "unfinished"
+_INSPECTING = "inspecting"
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -94,7 +95,8 @@ class DynamoDatasetStore:
         by_id, by_time = self._version_records(version)
         mark = self._marker(version)
         marked = Delete(mark) if version.status is VersionStatus.READY else Put(mark)
-        self._transact([Put(by_id, _follows(version)), Put(by_time), marked], version.version_id)
+        writes = [Put(by_id, _follows(version)), Put(by_time), marked, *self._inspection_marks(version)]
+        self._transact(writes, version.version_id)
 
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
         found = self._table.query(
@@ -113,10 +115,17 @@ class DynamoDatasetStore:
             raise StaleRecordError(version_id)
         by_id, by_time = self._version_records(stored)
         unchanged = Record.pk.does_not_exist() | _is(stored, stored.revision) if revision is not None else None
-        self._transact([Delete(by_id, unchanged), Delete(by_time), Delete(self._marker(stored))], version_id)
+        gone: list[Write] = [Delete(by_id, unchanged), Delete(by_time), Delete(self._marker(stored))]
+        if stored.inspection is not None:
+            gone.append(Delete(self._inspection_mark(stored, stored.inspection)))
+        self._transact(gone, version_id)
 
     def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         found = self._table.query(_UNFINISHED, within=Record.sk < stamp(created_before), limit=limit)
+        return [DatasetVersion.model_validate_json(record.document) for record in found]
+
+    def list_inspecting(self, *, asked_before: datetime, limit: int = 100) -> list[DatasetVersion]:
+        found = self._table.query(_INSPECTING, within=Record.sk < stamp(asked_before), limit=limit)
         return [DatasetVersion.model_validate_json(record.document) for record in found]
 
     def _transact(self, writes: list[Write], what: str) -> None:
@@ -139,6 +148,18 @@ class DynamoDatasetStore:
             ),
             self._table.new(pk, time_sk, document=document),
         )
+
+    def _inspection_marks(self, version: DatasetVersion) -> list[Write]:
+        """What names the version while its inspection is not over."""
+        if version.inspection is None:
+            return []
+        mark = self._inspection_mark(version, version.inspection)
+        return [Delete(mark) if version.inspection.status.is_over else Put(mark)]
+
+    def _inspection_mark(self, version: DatasetVersion, inspection: InspectionSummary) -> Record:
+        name = digest(f"{version.owner}#{version.dataset_id}#{version.version_id}")
+        sk = f"{stamp(inspection.asked_at)}#{name}"
+        return self._table.new(_INSPECTING, sk, document=version.model_dump_json())
 
     def _marker(self, version: DatasetVersion) -> Record:
         """What names the version while it is not ready."""
