@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from chalicelib.domain.datasets import DatasetVersion, VersionStatus
+from chalicelib.domain.inspection_report import reports_prefix
 from chalicelib.domain.ports import Ports, StaleRecordError
 from chalicelib.errors import Conflict, NotFound, Unavailable
 from chalicelib.services.dataset_records import repoint
@@ -104,6 +105,7 @@ class DatasetRemoval:
             raise
         deleted = self._ports.dataset_files.delete_prefix(doomed.prefix)
         deleted += self._ports.dataset_files.delete([doomed.manifest_key])
+        deleted += self._ports.dataset_files.delete_prefix(reports_prefix(doomed))
         try:
             self._ports.datasets.delete_version(
                 doomed.owner, doomed.dataset_id, doomed.version_id, revision=doomed.revision

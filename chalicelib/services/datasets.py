@@ -22,6 +22,7 @@ from chalicelib.domain.datasets import (
 from chalicelib.domain.ports import InvalidCursorError, Ports, PresignedPut, StaleRecordError
 from chalicelib.errors import BadRequest, Conflict, FieldError, NotFound, PayloadTooLarge, ValidationFailed
 from chalicelib.schemas.datasets import NewVersionBody
+from chalicelib.services import inspection
 from chalicelib.services.dataset_records import change_dataset, repoint
 from chalicelib.services.dataset_removal import DatasetRemoval
 
@@ -197,6 +198,8 @@ class DatasetService:
             status=VersionStatus.READY if done else VersionStatus.UPLOADING,
             completed_at=now if done else None,
             touched_at=now,
+            # In the same write: a job must never see a version that is ready and not to be inspected.
+            inspection=inspection.asked(now) if done else None,
         )
         try:
             self._ports.datasets.update_version(confirmed)
@@ -208,6 +211,7 @@ class DatasetService:
             return current
         if done:
             self._make_latest(confirmed)
+            inspection.start(self._ports, confirmed)
         return confirmed
 
     def _problem(self, version: DatasetVersion, file: ManifestFile) -> FieldError | None:

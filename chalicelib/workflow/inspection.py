@@ -66,7 +66,7 @@ def plan(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
     """Cuts the manifest into batches; answers with their numbers and says in the record that the inspection runs."""
     run = run_of(event, ports)
     if run is None:
-        return {**event, "batches": []}
+        return {**event, "prefix": "", "work": "", "batches": []}
     data = ports.dataset_files.get(run.version.manifest_key)
     files = list(manifest_files(data)) if data is not None else []
     batches = cut(files)
@@ -140,7 +140,7 @@ def report(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
         for facts in _facts(ports.dataset_files.get(info.key) or b""):
             collected.add(facts)
     places = [info.key for info in ports.dataset_files.list(f"{run.work}thumbs/", limit=MAX_THUMBNAILS)]
-    shown = {at: path for at, path in _shown_paths(run, ports)}
+    shown = dict(_shown_paths(run, ports))
     sheet_paths = tuple(shown.get(_place(key), "") for key in places)
     now = ports.clock.now()
     made = make_report(run.version, run.attempt, collected, sheet_paths, now)

@@ -15,8 +15,9 @@ Unpack = tuple[str, str, str, int]
 
 @dataclass
 class FakeDatasetRunner:
-    """``when_inspecting`` is called with what was started: a test's own inspection. ``inspections`` and ``unpacks`` map what was started to its state, in order of start. ``start_fails`` counts the
-    next starts that raise."""
+    """``when_inspecting`` is called with what was started: a test's own inspection. ``inspections`` and
+    ``unpacks`` map what was started to its state, in order of start. ``start_fails`` counts the next starts that raise.
+    """
 
     inspections: dict[Inspection, ExecutionState] = field(default_factory=dict)
     unpacks: dict[Unpack, ExecutionState] = field(default_factory=dict)
