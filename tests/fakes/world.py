@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from chalicelib.domain.datasets import DatasetVersion, InspectionStatus, ManifestFile
+from chalicelib.domain.datasets import DatasetVersion, InspectionStatus, ManifestFile, VersionStatus
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.permissions import Principal, administrator
 from chalicelib.domain.ports import Limits, Ports, TrainerStorage
@@ -147,10 +147,16 @@ class World:
         manifest = [ManifestFile(path=p, size=len(b), sha256=hashlib.sha256(b).hexdigest()) for p, b in files.items()]
         body = NewVersionBody(dataset_id=dataset_id, source_path=source, files=manifest)
         version, _ = service.create_version(OWNER, body)
-        batch = service.uploads(OWNER, dataset_id, version.version_id, after=None, limit=500)
-        for file, put in batch.uploads:
-            self.dataset_files.upload(put.url, put.headers, files[file.path], now=self.clock.now())
-        service.complete(OWNER, dataset_id, version.version_id)
+        after: str | None = None
+        for _ in range(len(files)):
+            batch = service.uploads(OWNER, dataset_id, version.version_id, after=after, limit=500)
+            for file, put in batch.uploads:
+                self.dataset_files.upload(put.url, put.headers, files[file.path], now=self.clock.now())
+            after = batch.next
+            if after is None:
+                break
+        while service.complete(OWNER, dataset_id, version.version_id).status is not VersionStatus.READY:
+            continue
         return version.version_id
 
     def pass_inspection(self, version: DatasetVersion, attempt: int) -> None:
