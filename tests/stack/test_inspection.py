@@ -1,5 +1,5 @@
-"""Inspections on the deployed stack with IAM on: a folder with all kinds of trouble gets its report, a job over it costs
-nothing, and a clean one trains."""
+"""Inspections on the deployed stack with IAM on: a folder with all kinds of trouble gets its report, a job over it
+costs nothing, and a clean one trains."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.corpus.images import cases, encoded, picture
-from tests.support.kills import eventually
-from tests.support.stack import Stack
+from tests.support.stack import Stack, eventually
 
 #: Corpus and captions: what can't be pushed by the command line can by anybody with curl.
 TROUBLE: dict[str, bytes] = {f"images/{case.name}": case.data for case in cases()} | {
@@ -142,26 +141,6 @@ def test_several_batches_make_one_report(stack: Stack) -> None:
     assert (report["counts"]["images"], report["counts"]["captions"]) == (450, 450)
     assert len(report["contact_sheet_paths"]) == 200
     assert next(f for f in report["findings"] if f["code"] == "duplicates")["count"] == 449
-
-
-def test_the_function_that_decodes_may_do_nothing_else(stack: Stack) -> None:
-    """What is in the datasets bucket beside reports it can't change, and it can't read outputs."""
-    iam = stack.client("iam")
-    function = stack.client("lambda").get_function(FunctionName=f"stcloud-{stack.facts['stage']}-inspect-batch")
-    role = function["Configuration"]["Role"].rpartition("/")[2]
-    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    allowed = {
-        (action, json.dumps(s["Resource"]))
-        for s in document["Statement"]
-        if s["Effect"] == "Allow"
-        for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])
-    }
-    assert {action for action, _ in allowed} == {
-        "dynamodb:GetItem", "s3:GetObject", "s3:PutObject", "s3:ListBucket", "logs:CreateLogStream", "logs:PutLogEvents"
-    }  # fmt: skip
-    assert all("/_reports/*" in resource for action, resource in allowed if action == "s3:PutObject")
-    assert not any("outputs" in resource for _, resource in allowed)
 
 
 def test_an_execution_for_a_version_that_is_gone_ends_by_itself(stack: Stack) -> None:
