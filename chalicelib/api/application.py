@@ -8,7 +8,18 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import audit, configs, datasets, inspections, jobs, keys, sessions, system, users
+from chalicelib.api import (
+    audit,
+    configs,
+    dataset_versions,
+    datasets,
+    inspections,
+    jobs,
+    keys,
+    sessions,
+    system,
+    users,
+)
 from chalicelib.api.auth import Caller
 from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
@@ -19,6 +30,7 @@ RESOURCES = (
     jobs.api,
     configs.api,
     datasets.api,
+    dataset_versions.api,
     inspections.api,
     sessions.api,
     keys.api,

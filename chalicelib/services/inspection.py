@@ -38,8 +38,9 @@ def start(ports: Ports, version: DatasetVersion) -> None:
         return
     try:
         ports.dataset_runner.start_inspection(version, version.inspection.attempt)
-    except AppError:
-        logger.warning("inspection of %s/%s is left to the sweeper", version.dataset_id, version.version_id)
+    except Exception:
+        # Whatever is wrong, the version is complete all the same.
+        logger.exception("inspection of %s/%s is left to the sweeper", version.dataset_id, version.version_id)
 
 
 def change(
@@ -150,7 +151,7 @@ def tend_inspections(ports: Ports, stop_at: datetime) -> InspectionsReport:
 
 def _tend(listed: DatasetVersion, ports: Ports, report: InspectionsReport) -> None:
     now, before = ports.clock.now(), listed.inspection
-    if before is None or now - before.tried_at < STARTING:
+    if before is None or now - (before.tried_at or before.asked_at) < STARTING:
         return
     if ports.dataset_runner.inspection_state(listed, before.attempt) is ExecutionState.RUNNING:
         return

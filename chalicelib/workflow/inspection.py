@@ -6,7 +6,6 @@ version is gone, or whose inspection was asked for anew meanwhile, does nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from chalicelib.domain.lifecycle import change as job_change
 from chalicelib.domain.media import Kind, promised
 from chalicelib.domain.ports import Ports
 from chalicelib.services import inspection as records
+from chalicelib.services.manifests import decode
 from chalicelib.workflow.inspection_files import HASH_ABOVE, Planned
 
 #: A batch is about as much as one call looks at in a minute or two. More batches than MAX_BATCHES would fill the
@@ -68,7 +68,7 @@ def plan(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
     if run is None:
         return {**event, "prefix": "", "work": "", "batches": []}
     data = ports.dataset_files.get(run.version.manifest_key)
-    files = list(manifest_files(data)) if data is not None else []
+    files = list(decode(data)) if data is not None else []
     batches = cut(files)
     shown = _sampled(files)
     at = 0
@@ -79,14 +79,6 @@ def plan(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
     now = ports.clock.now()
     _record(run, ports, lambda i: i.model_copy(update={"status": InspectionStatus.RUNNING, "started_at": now}))
     return {**event, "prefix": run.version.prefix, "work": run.work, "batches": list(range(len(batches)))}
-
-
-def manifest_files(data: bytes) -> Iterator[ManifestFile]:
-    """The files of a stored manifest: one JSON list, or one JSON document a line."""
-    if data.lstrip()[:1] == b"[":
-        yield from (ManifestFile.model_validate(line) for line in json.loads(data))
-    else:
-        yield from (ManifestFile.model_validate_json(line) for line in data.splitlines() if line.strip())
 
 
 def cut(files: Sequence[ManifestFile]) -> list[list[ManifestFile]]:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from chalicelib.domain import captions
-from chalicelib.domain.datasets import ManifestFile
+from chalicelib.domain.datasets import PART_BYTES, ManifestFile
 from chalicelib.domain.inspection_facts import (
     MAX_HASHED_BYTES,
     MAX_IMAGE_BYTES,
@@ -36,7 +36,7 @@ from chalicelib.domain.media import (
 from chalicelib.domain.ports import ObjectStore, Ports
 
 #: Larger files went up in parts, so S3 knows the checksums of the parts and not that of the whole.
-HASH_ABOVE = 64 * 1024**2
+HASH_ABOVE = PART_BYTES
 #: Files up to this size are read ahead, that many at once.
 AHEAD_BYTES = 8 * 1024**2
 AHEAD = 8

@@ -200,13 +200,6 @@ def test_what_passes_between_states_is_small(world: World) -> None:
     assert len(json.dumps(steps.plan(event_of(version), world.ports))) < 2_000
 
 
-def test_manifests_are_read_in_both_forms() -> None:
-    files = [ManifestFile(path=f"{n}.png", size=n, sha256="0" * 64) for n in range(3)]
-    as_list = json.dumps([f.model_dump() for f in files]).encode()
-    as_lines = b"\n".join(f.model_dump_json().encode() for f in files) + b"\n"
-    assert list(steps.manifest_files(as_list)) == list(steps.manifest_files(as_lines)) == files
-
-
 def test_an_execution_that_was_overtaken_changes_nothing(world: World) -> None:
     version = pushed(world)
     inspect(world.ports, version)
