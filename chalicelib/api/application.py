@@ -8,7 +8,19 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import audit, configs, dataset_versions, datasets, factors, jobs, keys, sessions, system, users
+from chalicelib.api import (
+    audit,
+    configs,
+    dataset_versions,
+    datasets,
+    factors,
+    inspections,
+    jobs,
+    keys,
+    sessions,
+    system,
+    users,
+)
 from chalicelib.api.auth import Caller
 from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
@@ -20,6 +32,7 @@ RESOURCES = (
     configs.api,
     datasets.api,
     dataset_versions.api,
+    inspections.api,
     sessions.api,
     factors.api,
     keys.api,

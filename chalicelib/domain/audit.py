@@ -36,6 +36,7 @@ class AuditAction(StrEnum):
     DATASET_COMPLETE = "dataset.complete"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
+    DATASET_INSPECT = "dataset.inspect"
     DATASET_RETENTION = "dataset.retention"
     DEPLOY_TOKEN_MAKE = "deploy_token.make"  # noqa: S105 - the name of an action
     DEPLOY_TOKEN_USE = "deploy_token.use"  # noqa: S105 - the name of an action

@@ -85,14 +85,14 @@ def test_where_an_authenticator_is_a_must_login_says_what_it_has_to_be_told(tmp_
     link = "otpauth://totp/SimpleTuner%20Cloud:ada?secret=ABC&issuer=SimpleTuner%20Cloud"
     told = {"name": "MFA_SETUP", "session": "s", "message": "Add it.", "secret": "ABC", "otpauth_url": link}
     done = {"success": True, "access_token": "a", "refresh_token": "r", "user": {"username": "ada", "role": "admin"}}
-    script = Script([ok({"success": False, "challenge": told}), ok(done)])
+    script = Script([ok(SET_UP), ok({"success": False, "challenge": told}), ok(done)])
     ran = run_cli(
         "login", "--username", "ada", script=script, interactive=True, answer="canary\n123 456\n", home=tmp_path
     )
     assert ran.code == 0, ran.err
     assert "secret  ABC" in ran.err
     assert link in ran.err.replace("\n", "")
-    sent = json.loads(script.asked[1].content)
+    sent = json.loads(script.asked[2].content)
     assert (sent["challenge"], sent["answer"]) == ("MFA_SETUP", "123456")
 
 

@@ -465,6 +465,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/inspect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["inspect_dataset_version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_inspection_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/datasets/{dataset_id}/versions/{version_id}/uploads": {
         parameters: {
             query?: never;
@@ -878,6 +910,12 @@ export interface components {
         BrokenLink: {
             reason: string;
         };
+        BucketView: {
+            aspect: number;
+            height: number;
+            images: number;
+            width: number;
+        };
         /** @enum {string} */
         CallerKind: "session" | "key" | "local" | "deploy_token";
         CallerView: {
@@ -911,6 +949,16 @@ export interface components {
              * @constant
              */
             success: true;
+        };
+        CaptionsView: {
+            distinct: number;
+            empty: number;
+            longest_tokens: number;
+            missing: number;
+            orphans: number;
+            over_clip: number;
+            over_t5_long: number;
+            over_t5_short: number;
         };
         ChallengeBody: {
             /** Format: password */
@@ -1028,6 +1076,16 @@ export interface components {
             /** Format: date-time */
             modified_at: string;
             version: number;
+        };
+        CountsView: {
+            audio: number;
+            bytes: number;
+            captions: number;
+            files: number;
+            images: number;
+            metadata: number;
+            other: number;
+            video: number;
         };
         DatasetChanges: {
             retention_days: number | null;
@@ -1156,6 +1214,16 @@ export interface components {
         };
         /** @enum {string} */
         FileKind: "weights" | "checkpoint" | "sample" | "other";
+        /** @enum {string} */
+        FindingLevel: "error" | "warning" | "note";
+        FindingView: {
+            advice: string;
+            code: string;
+            count: number;
+            level: components["schemas"]["FindingLevel"];
+            message: string;
+            paths: string[];
+        };
         FinishBody: {
             path: string;
         };
@@ -1182,6 +1250,13 @@ export interface components {
              */
             success: true;
             user: components["schemas"]["UserView"];
+        };
+        FitView: {
+            buckets: components["schemas"]["BucketView"][];
+            buckets_in_all: number;
+            findings: components["schemas"]["FindingView"][];
+            resolution: number;
+            scaled_up: number;
         };
         HardwareProfileView: {
             cost_per_hour: number;
@@ -1219,6 +1294,20 @@ export interface components {
             total_steps: number | null;
             /** Format: date-time */
             updated_at: string;
+        };
+        /** @enum {string} */
+        InspectionStatus: "pending" | "running" | "done" | "failed";
+        InspectionView: {
+            /** Format: date-time */
+            asked_at: string;
+            attempt: number;
+            errors: number;
+            finished_at: string | null;
+            notes: number;
+            problem: string | null;
+            started_at: string | null;
+            status: components["schemas"]["InspectionStatus"];
+            warnings: number;
         };
         InviteBody: {
             /** @default null */
@@ -1491,6 +1580,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             files: number;
+            inspection: components["schemas"]["InspectionView"] | null;
             merkle_root: string;
             source_path: string | null;
             status: components["schemas"]["VersionStatus"];
@@ -1613,6 +1703,29 @@ export interface components {
             /** Format: password */
             current_password: string;
         };
+        ReportBody: {
+            captions: components["schemas"]["CaptionsView"];
+            contact_sheet_paths: string[];
+            counts: components["schemas"]["CountsView"];
+            findings: components["schemas"]["FindingView"][];
+            fits: components["schemas"]["FitView"][];
+            histograms: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /** Format: date-time */
+            inspected_at: string;
+            sizes: components["schemas"]["SizeView"][];
+            sizes_exact: boolean;
+        };
+        ReportResponse: {
+            contact_sheet_url: string | null;
+            dataset_id: string;
+            inspection: components["schemas"]["InspectionView"] | null;
+            report: components["schemas"]["ReportBody"] | null;
+            version_id: string;
+        };
         ResetPasswordResponse: {
             detail: string;
             /**
@@ -1639,6 +1752,11 @@ export interface components {
             registration_enabled: false;
             setup_code_required: boolean;
             user_count: number;
+        };
+        SizeView: {
+            height: number;
+            images: number;
+            width: number;
         };
         SubmitProblem: {
             code: string;
@@ -1817,6 +1935,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             files: number;
+            inspection: components["schemas"]["InspectionView"] | null;
             manifest_url: string;
             merkle_root: string;
             source_path: string | null;
@@ -1833,6 +1952,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             files: number;
+            inspection: components["schemas"]["InspectionView"] | null;
             merkle_root: string;
             source_path: string | null;
             status: components["schemas"]["VersionStatus"];
@@ -1868,7 +1988,7 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("audit.read" | "config.delete" | "config.save" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
+                action?: ("audit.read" | "config.delete" | "config.save" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
                 result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
@@ -2816,6 +2936,60 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DownloadsResponse"];
+                };
+            };
+        };
+    };
+    inspect_dataset_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionView"];
+                };
+            };
+        };
+    };
+    get_inspection_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportResponse"];
                 };
             };
         };
