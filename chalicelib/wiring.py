@@ -40,6 +40,7 @@ from chalicelib.services.webhooks import WebhookService
 from chalicelib.settings import Settings, get_settings
 from chalicelib.store import (
     DynamoAccessStore,
+    DynamoArchiveStore,
     DynamoAuditStore,
     DynamoConfigStore,
     DynamoDatasetStore,
@@ -150,6 +151,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     return Ports(
         jobs=DynamoJobStore(table),
         datasets=DynamoDatasetStore(table),
+        archives=DynamoArchiveStore(table),
         configs=DynamoConfigStore(table),
         webhooks=DynamoWebhookLog(table),
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),

@@ -23,6 +23,7 @@ METHOD_NAMES = {
 }  # fmt: skip
 _LOCAL = b"PK\x03\x04"
 _LOCAL_BYTES = 30
+_LZMA_PROPERTIES = 5
 
 #: Bytes of the archive from an offset; fewer than asked for only at its end.
 Read = Callable[[int, int], bytes]
@@ -131,20 +132,16 @@ def _packed(entry: Entry, reader: Reader, skip: int = 0) -> Iterator[bytes]:
 
 
 def _inflated(entry: Entry, reader: Reader) -> Iterator[bytes]:
-    try:
-        if entry.method == STORED:
-            yield from _packed(entry, reader)
-        elif entry.method == DEFLATED:
-            yield from _deflated(entry, reader)
-        elif entry.method == BZIP2:
-            yield from _needing_input(bz2.BZ2Decompressor(), _packed(entry, reader))
-        elif entry.method == LZMA:
-            yield from _lzma(entry, reader)
-        else:
-            raise EntryDamagedError("unsupported_method", unsupported(entry.method))
-    except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
-        # bz2 says OSError or ValueError for data that is none.
-        raise EntryDamagedError("damaged_entry", "is damaged (its compressed data can't be read)") from error
+    if entry.method == STORED:
+        yield from _packed(entry, reader)
+    elif entry.method == DEFLATED:
+        yield from _deflated(entry, reader)
+    elif entry.method == BZIP2:
+        yield from _needing_input(bz2.BZ2Decompressor(), _packed(entry, reader))
+    elif entry.method == LZMA:
+        yield from _lzma(entry, reader)
+    else:
+        raise EntryDamagedError("unsupported_method", unsupported(entry.method))
 
 
 def unsupported(method: int) -> str:
@@ -152,70 +149,79 @@ def unsupported(method: int) -> str:
     return f"is compressed with {name}, which can't be unpacked here; use Deflate"
 
 
-def _deflated(entry: Entry, reader: Reader) -> Iterator[bytes]:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    for piece in _packed(entry, reader):
-        while piece and not inflater.eof:
-            chunk = inflater.decompress(piece, BLOCK)
-            piece = inflater.unconsumed_tail
-            if chunk:
-                yield chunk
-    while not inflater.eof:
-        # What was held back because of the limit of the last chunk.
-        chunk = inflater.decompress(b"", BLOCK)
-        if not chunk:
-            break
-        yield chunk
-    if not inflater.eof:
-        raise EntryDamagedError("damaged_entry", "is damaged (its compressed data ends too early)")
-
-
 class _Decompressor(Protocol):
     @property
     def eof(self) -> bool: ...
 
-    @property
-    def needs_input(self) -> bool: ...
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
 
 
-def _needing_input(decompressor: _Decompressor, pieces: Iterator[bytes], *, ends: bool = True) -> Iterator[bytes]:
-    """``ends`` False: the stream may lack its end mark."""
-    for piece in pieces:
-        if decompressor.eof:
-            return
-        chunk = decompressor.decompress(piece, BLOCK)
-        while True:
+def _decompress(decompressor: _Decompressor, data: bytes) -> bytes:
+    try:
+        return decompressor.decompress(data, BLOCK)
+    except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
+        # bz2 says OSError or ValueError for data that is none.
+        raise EntryDamagedError("damaged_entry", "is damaged (its compressed data can't be read)") from error
+
+
+def _deflated(entry: Entry, reader: Reader) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for piece in _packed(entry, reader):
+        while piece and not inflater.eof:
+            chunk = _decompress(inflater, piece)
+            piece = inflater.unconsumed_tail
             if chunk:
                 yield chunk
-            if decompressor.eof or decompressor.needs_input:
+    # What was held back because of the limit of the last chunk.
+    while not inflater.eof and (chunk := _decompress(inflater, b"")):
+        yield chunk
+    _check_end(inflater)
+
+
+def _needing_input(
+    decompressor: bz2.BZ2Decompressor | lzma.LZMADecompressor, pieces: Iterator[bytes], *, ends: bool = True
+) -> Iterator[bytes]:
+    """``ends`` False: the stream may lack its end mark."""
+    for piece in pieces:
+        data = piece
+        while not decompressor.eof:
+            chunk = _decompress(decompressor, data)
+            data = b""
+            if chunk:
+                yield chunk
+            if decompressor.needs_input:
                 break
-            chunk = decompressor.decompress(b"", BLOCK)
-    if ends and not decompressor.eof:
+    if ends:
+        _check_end(decompressor)
+
+
+def _check_end(decompressor: _Decompressor) -> None:
+    if not decompressor.eof:
         raise EntryDamagedError("damaged_entry", "is damaged (its compressed data ends too early)")
 
 
 def _lzma(entry: Entry, reader: Reader) -> Iterator[bytes]:
     """APPNOTE 5.8.8: version, size of the properties, properties, then a raw stream that may lack its end mark."""
     head = _exactly(reader, 4)
-    length = int.from_bytes(head[2:4], "little")
-    if length != 5:
+    if int.from_bytes(head[2:4], "little") != _LZMA_PROPERTIES:
         raise EntryDamagedError("damaged_entry", "is damaged (its LZMA properties can't be read)")
-    properties = _exactly(reader, length)
+    properties = _exactly(reader, _LZMA_PROPERTIES)
     rest, lc = divmod(properties[0], 9)
     pb, lp = divmod(rest, 5)
     dictionary = int.from_bytes(properties[1:5], "little")
     if dictionary > MAX_LZMA_DICTIONARY:
         raise EntryDamagedError("unsupported_method", "needs an LZMA dictionary of more than 64 MiB; use Deflate")
     filters = [{"id": lzma.FILTER_LZMA1, "dict_size": max(4096, dictionary), "lc": lc, "lp": lp, "pb": pb}]
-    decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    try:
+        decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    except (lzma.LZMAError, ValueError) as error:
+        raise EntryDamagedError("damaged_entry", "is damaged (its LZMA properties can't be read)") from error
     left = entry.size
-    for chunk in _needing_input(decompressor, _packed(entry, reader, skip=9), ends=False):
-        # Without an end mark the decoder gives on what the last bytes happen to mean.
-        yield chunk
+    for chunk in _needing_input(decompressor, _packed(entry, reader, skip=4 + _LZMA_PROPERTIES), ends=False):
+        # Without an end mark the last bits may mean more than was packed; the CRC tells whether too little is left.
+        yield chunk[:left]
         left -= len(chunk)
-        if left < 0:
+        if left <= 0:
             return
 
 

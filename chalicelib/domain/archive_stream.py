@@ -60,16 +60,14 @@ class CompressedReader:
         """The next block; empty at the end."""
         while not self._over:
             self._on_block()
-            try:
-                chunk = self._decompress()
-            except (zlib.error, OSError, ValueError, EOFError) as error:
-                raise damaged("The archive is damaged: its compressed data can't be read.") from error
-            except lzma.LZMAError as error:
-                if "emory" in str(error):
-                    raise ArchiveRefusedError(
-                        "unsupported_method", "Unpacking the archive needs more than 128 MiB.", "Use xz -9 or less."
-                    ) from error
-                raise damaged("The archive is damaged: its compressed data can't be read.") from error
+            if self._decompressor.eof:
+                self._next_stream()
+                continue
+            if not self._packed and self._wants_input():
+                self._packed = self._source.read(BLOCK)
+                if not self._packed:
+                    raise truncated("The archive is cut off.")
+            chunk = self._decompress()
             if chunk:
                 if is_bomb(self.position + len(chunk), self._size):
                     raise bomb(self.position + len(chunk), self._size)
@@ -77,14 +75,16 @@ class CompressedReader:
         return b""
 
     def _decompress(self) -> bytes:
-        if self._decompressor.eof:
-            self._next_stream()
-            return b""
-        if not self._packed and self._wants_input():
-            self._packed = self._source.read(BLOCK)
-            if not self._packed:
-                raise truncated("The archive is cut off.")
-        chunk: bytes = self._decompressor.decompress(self._packed, BLOCK)
+        try:
+            chunk: bytes = self._decompressor.decompress(self._packed, BLOCK)
+        except (zlib.error, OSError, ValueError, EOFError) as error:
+            raise damaged("The archive is damaged: its compressed data can't be read.") from error
+        except lzma.LZMAError as error:
+            if "emory" in str(error):
+                raise ArchiveRefusedError(
+                    "unsupported_method", "Unpacking the archive needs more than 128 MiB.", "Use xz -9 or less."
+                ) from error
+            raise damaged("The archive is damaged: its compressed data can't be read.") from error
         # zlib hands back what it did not come to; the others keep it.
         self._packed = getattr(self._decompressor, "unconsumed_tail", b"")
         return chunk

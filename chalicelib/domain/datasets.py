@@ -81,7 +81,7 @@ class DatasetVersion(BaseModel):
 
     ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. ``checked`` counts the files
     whose presence, size and checksum have been confirmed; the version is READY when all are. ``touched_at`` is when
-    somebody last worked on its upload. ``inspection`` is None for versions that were never
+    somebody last worked on its upload. ``archive_id`` is the archive it was unpacked from. ``inspection`` is None for versions that were never
     inspected. ``revision`` grows by one with every write (compare-and-set).
     """
 
@@ -102,6 +102,7 @@ class DatasetVersion(BaseModel):
     completed_at: datetime | None = None
     touched_at: datetime | None = None
     inspection: InspectionSummary | None = None
+    archive_id: str | None = None
     revision: int = 1
 
     def changed(self, **changes: Any) -> Self:
