@@ -19,7 +19,7 @@ class ArchiveStore(Protocol):
         """Replaces the record whose revision is ``archive.revision - 1``. Raises StaleRecordError when the stored one
         is another, or gone."""
 
-    def list(
+    def list_of(
         self, owner: str, dataset_id: str, *, limit: int = 100, cursor: str | None = None
     ) -> tuple[list[ArchiveRecord], str | None]:
         """Newest first, by archive id; returns the next cursor. Raises InvalidCursorError."""

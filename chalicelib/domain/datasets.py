@@ -81,8 +81,8 @@ class DatasetVersion(BaseModel):
 
     ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. ``checked`` counts the files
     whose presence, size and checksum have been confirmed; the version is READY when all are. ``touched_at`` is when
-    somebody last worked on its upload. ``archive_id`` is the archive it was unpacked from. ``inspection`` is None for versions that were never
-    inspected. ``revision`` grows by one with every write (compare-and-set).
+    somebody last worked on its upload. ``archive_id`` is the archive it was unpacked from. ``inspection`` is None for
+    versions that were never inspected. ``revision`` grows by one with every write (compare-and-set).
     """
 
     model_config = ConfigDict(frozen=True)

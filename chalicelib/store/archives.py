@@ -38,7 +38,7 @@ class DynamoArchiveStore:
     def update(self, archive: ArchiveRecord) -> None:
         self._write(archive, Record.version == archive.revision - 1)
 
-    def list(
+    def list_of(
         self, owner: str, dataset_id: str, *, limit: int = 100, cursor: str | None = None
     ) -> tuple[list[ArchiveRecord], str | None]:
         kind = list_kind("archives", owner, dataset_id)

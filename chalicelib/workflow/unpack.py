@@ -1,7 +1,7 @@
 """What the steps of unpacking share: their record, and the small files in which they leave each other word.
 
 Below an archive's work prefix: ``archive`` its bytes, ``plan/<piece>`` the entries of a piece, ``plan/summary`` what
-the plan comes to, ``plan/state`` where a plan that takes several rounds stands, ``done/<piece>`` what became of a piece.
+the plan comes to, ``plan/state`` where a plan of several rounds stands, ``done/<piece>`` what became of a piece.
 All are gzipped JSON; a step that is repeated finds what the one before it came to.
 """
 

@@ -100,8 +100,8 @@ class _Planning:
         self._planner.finish()
         if self._planner.case_twins:
             self._notes.append(
-                f"{self._planner.case_twins:,} names differ from another by case alone; on Windows and macOS they would "
-                "be one file."
+                f"{self._planner.case_twins:,} names differ from another by case alone; on Windows and macOS they "
+                "would be one file."
             )
         if self._planner.top_folder is not None:
             self._notes.append(f"Everything lay in the folder '{self._planner.top_folder}', which is left away.")

@@ -30,14 +30,14 @@ class InMemoryArchiveStore:
                 raise StaleRecordError(archive.archive_id)
             self._archives[_key(archive)] = archive
 
-    def list(
+    def list_of(
         self, owner: str, dataset_id: str, *, limit: int = 100, cursor: str | None = None
     ) -> tuple[list[ArchiveRecord], str | None]:
         kind = f"archives:{owner}:{dataset_id}|"
         if cursor is not None and not cursor.startswith(kind):
             raise InvalidCursorError(cursor)
         after = cursor.removeprefix(kind) if cursor is not None else None
-        mine = [a for a in list_of(self._archives) if (a.owner, a.dataset_id) == (owner, dataset_id)]
+        mine = [a for a in _copied(self._archives) if (a.owner, a.dataset_id) == (owner, dataset_id)]
         found = sorted((a for a in mine if after is None or a.archive_id < after), key=lambda a: a.archive_id)[::-1]
         return found[:limit], f"{kind}{found[limit - 1].archive_id}" if len(found) > limit else None
 
@@ -49,11 +49,11 @@ class InMemoryArchiveStore:
             self._archives.pop(_key(archive), None)
 
     def list_unsettled(self, *, created_before: datetime, limit: int = 100) -> list[ArchiveRecord]:
-        found = [a for a in list_of(self._archives) if not a.settled and a.created_at < created_before]
+        found = [a for a in _copied(self._archives) if not a.settled and a.created_at < created_before]
         return sorted(found, key=lambda a: a.created_at)[:limit]
 
 
-def list_of(archives: dict[tuple[str, str, str], ArchiveRecord]) -> list[ArchiveRecord]:
+def _copied(archives: dict[tuple[str, str, str], ArchiveRecord]) -> list[ArchiveRecord]:
     """A copy: other threads may add some meanwhile."""
     return list(archives.values())
 
