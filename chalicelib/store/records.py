@@ -19,6 +19,8 @@ attributes and document fields it does not know, so a newer release may add some
     unfinished                     <time>#<hash>          a dataset version that is not ready, in order of creation
     archives#<owner>#<dataset>     <archive>              an archive that was uploaded to be unpacked
     unsettled-archives             <time>#<hash>          the same while it is not settled, in order of creation
+    retention                      <time>#<hash>          a dataset whose old versions end, by when to look for such
+    usage#<owner>                  datasets               what the owner's dataset versions take of the quota
     configs#<owner>                <name>                 the latest version of a config
     config#<owner>#<name>          v#<version>            one version of a config
     webhook#<provider>#<hash>      webhook                a webhook id that was seen
@@ -101,7 +103,7 @@ class PredictionIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-cal
 class Record(Model):
     """Any item. ``write_id`` tells a conditional write whose answer was lost from somebody else's; ``valid_until`` and
     ``last_used`` are in microseconds since 1970, exact, ``expires_at`` in seconds, rounded up, for TTL alone; ``used``
-    counts: microdollars of a budget, or requests."""
+    counts: microdollars of a budget, requests, or bytes, of which ``parts`` things there are."""
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
@@ -116,6 +118,7 @@ class Record(Model):
     valid_until = NumberAttribute(null=True)
     expires_at = NumberAttribute(null=True)
     used = NumberAttribute(null=True)
+    parts = NumberAttribute(null=True)
     user_id = UnicodeAttribute(null=True)
     last_used = NumberAttribute(null=True)
     holders = UnicodeSetAttribute(null=True)
