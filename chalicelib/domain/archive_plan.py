@@ -14,6 +14,7 @@ from chalicelib.domain.archives import (
     MAX_ENTRIES,
     MAX_ENTRY_BYTES,
     MAX_REPORTED,
+    MAX_UNPACKED_BYTES,
     ArchiveRefusedError,
     LeftOut,
     bomb,
@@ -133,6 +134,12 @@ class Planner:
             raise ArchiveRefusedError(
                 "too_many_files",
                 f"The archive holds more than {MAX_FILES:,} files.",
+                "Split it into several datasets; a dataloader can name more than one.",
+            )
+        if self.bytes > MAX_UNPACKED_BYTES:
+            raise ArchiveRefusedError(
+                "archive_too_large",
+                f"The archive unpacks to more than {MAX_UNPACKED_BYTES // 1024**3:,} GiB.",
                 "Split it into several datasets; a dataloader can name more than one.",
             )
         if is_bomb(self.bytes, self._archive_size):

@@ -18,6 +18,7 @@ MAX_ARCHIVE_BYTES = 100 * GIB
 MAX_COMPRESSED_TAR_BYTES = 4 * GIB
 #: SHA-256 of a whole archive can't be made in pieces either.
 MAX_HASHED_BYTES = 20 * GIB
+MAX_UNPACKED_BYTES = 1024 * GIB
 #: One entry is unpacked within one function's time.
 MAX_ENTRY_BYTES = 10 * GIB
 #: Files, folders and what is left out together; also what one directory may have in bytes.

@@ -11,13 +11,18 @@ from contextlib import suppress
 from datetime import timedelta
 
 from chalicelib.domain.archives import ArchiveFailure, ArchiveRecord, ArchiveReport, ArchiveStatus, Taken
-from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
+from chalicelib.domain.datasets import DatasetVersion, VersionStatus
 from chalicelib.domain.ports import Ports, StaleRecordError
-from chalicelib.services.dataset_records import change_dataset, repoint
 
 #: Longer than any function runs.
 ZOMBIES_LIVE = timedelta(minutes=20)
 MAX_TRIES = 10
+#: What the caller is told when a step failed again and again; the log has the reason.
+GAVE_UP = ArchiveFailure(
+    code="unpack_failed",
+    message="The archive could not be unpacked because of a failure on our side.",
+    advice="Upload it again, or push the folder: stcloud datasets push. If it fails again, the log has the reason.",
+)
 
 
 def fail_archive(
@@ -90,28 +95,6 @@ def own_version(ports: Ports, archive: ArchiveRecord) -> DatasetVersion | None:
 
 def write_report(ports: Ports, archive: ArchiveRecord, report: ArchiveReport) -> None:
     ports.dataset_files.put(archive.report_key, report.model_dump_json().encode(), content_type="application/json")
-
-
-def make_latest(ports: Ports, version: DatasetVersion) -> None:
-    """Makes a version that is ready the dataset's latest, and the dataset, should there be none."""
-    now = ports.clock.now()
-
-    def decide(dataset: Dataset | None) -> Dataset:
-        if dataset is not None:
-            source = version.source_path or dataset.source_path
-            return dataset.changed(now, latest_version=version.version_id, source_path=source)
-        return Dataset(
-            owner=version.owner,
-            dataset_id=version.dataset_id,
-            source_path=version.source_path,
-            latest_version=version.version_id,
-            created_at=now,
-            updated_at=now,
-        )
-
-    change_dataset(ports, version.owner, version.dataset_id, decide)
-    # It may have been deleted between the two writes.
-    repoint(ports, version.owner, version.dataset_id)
 
 
 def remove_archives(ports: Ports, archives: Sequence[ArchiveRecord]) -> int:

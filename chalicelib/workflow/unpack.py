@@ -79,3 +79,11 @@ def archive_gone() -> ArchiveRefusedError:
 
 def failure_of(refused: ArchiveRefusedError) -> ArchiveFailure:
     return ArchiveFailure(code=refused.code, message=refused.message, advice=refused.advice)
+
+
+def quota_exceeded(used: int, quota: int, needed: int) -> ArchiveRefusedError:
+    return ArchiveRefusedError(
+        "quota_exceeded",
+        f"Your datasets take {used:,} of {quota:,} bytes, and the archive unpacks to {needed:,}.",
+        "Delete old versions, set retention_days, or ask your administrator for a larger quota.",
+    )

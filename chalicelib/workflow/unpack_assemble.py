@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from chalicelib.domain.archives import (
     Taken,
 )
 from chalicelib.domain.datasets import (
+    Dataset,
     DatasetVersion,
     InspectionStatus,
     InspectionSummary,
@@ -26,9 +26,12 @@ from chalicelib.domain.datasets import (
     sorted_files,
     version_id_of,
 )
-from chalicelib.domain.ports import Ports, StaleRecordError
+from chalicelib.domain.ports import Ports, QuotaExceededError, StaleRecordError
 from chalicelib.errors import Conflict
-from chalicelib.services.archive_ending import clear, fail_archive, finish_archive, make_latest
+from chalicelib.services.archive_ending import GAVE_UP, clear, fail_archive, finish_archive
+from chalicelib.services.dataset_completion import announce_ready
+from chalicelib.services.dataset_records import change_dataset
+from chalicelib.services.manifests import encode
 from chalicelib.workflow.unpack import (
     SUMMARY,
     Unpacking,
@@ -37,6 +40,7 @@ from chalicelib.workflow.unpack import (
     failure_of,
     identity,
     open_archive,
+    quota_exceeded,
 )
 
 logger = logging.getLogger(__name__)
@@ -67,14 +71,6 @@ def assemble_archive(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
     return done
 
 
-#: What the caller is told when a step failed again and again; the log has the reason.
-GAVE_UP = ArchiveFailure(
-    code="unpack_failed",
-    message="The archive could not be unpacked because of a failure on our side.",
-    advice="Upload it again, or push the folder: stcloud datasets push. If it fails again, the log has the reason.",
-)
-
-
 def _assemble(unpacking: Unpacking) -> None:
     ports, archive = unpacking.ports, unpacking.archive
     files, report = _merged(unpacking)
@@ -89,14 +85,11 @@ def _assemble(unpacking: Unpacking) -> None:
         fail_archive(ports, archive, refused, report)
         return
     version = _version(ports, archive, files)
-    if version.prefix == archive.prefix:
-        make_latest(ports, version)
-        # Starting the same attempt twice is a no-op.
-        ports.dataset_runner.start_inspection(version, 1)
-    else:
+    announce_ready(ports, version)
+    _note_source(ports, archive)
+    if version.prefix != archive.prefix:
         note = f"The same files were there already, as version {version.version_id}."
         report = report.model_copy(update={"notes": [*report.notes, note]})
-        make_latest(ports, version)
     current = ports.archives.get(archive.owner, archive.dataset_id, archive.archive_id)
     if current is not None:
         finish_archive(ports, current, version, report)
@@ -153,15 +146,14 @@ def _version(ports: Ports, archive: ArchiveRecord, files: list[ManifestFile]) ->
         prefix=archive.prefix,
         manifest_key=f"_manifests/{archive.owner}/{archive.dataset_id}/{version_id_of(root)}.json",
         created_at=now,
+        counted_bytes=sum(f.size for f in files),
         touched_at=now,
     )
     if archive.version_id != proposed.version_id:
         ports.archives.update(archive.changed(now, version_id=proposed.version_id))
-    manifest = [f.model_dump(exclude_none=True) for f in files]
-    data = json.dumps(manifest, ensure_ascii=False, separators=(",", ":")).encode()
-    ports.dataset_files.put(proposed.manifest_key, data, content_type="application/json")
+    ports.dataset_files.put(proposed.manifest_key, encode(files), content_type="application/x-ndjson")
     for _ in range(MAX_TRIES):
-        stored = ports.datasets.create_version(proposed)
+        stored = _stored(ports, proposed)
         if stored.status is VersionStatus.READY:
             return stored
         if stored.status is VersionStatus.DELETING:
@@ -186,3 +178,23 @@ def _version(ports: Ports, archive: ArchiveRecord, files: list[ManifestFile]) ->
             ports.dataset_files.delete_prefix(stored.prefix)
         return ready
     raise StaleRecordError(proposed.version_id)
+
+
+def _stored(ports: Ports, proposed: DatasetVersion) -> DatasetVersion:
+    quota = ports.limits.dataset_quota_bytes
+    try:
+        return ports.datasets.create_version(proposed, quota_bytes=quota)
+    except QuotaExceededError as error:
+        ports.dataset_files.delete([proposed.manifest_key])
+        raise quota_exceeded(error.used, quota, proposed.bytes) from None
+
+
+def _note_source(ports: Ports, archive: ArchiveRecord) -> None:
+    """The dataset was last pushed from where the archive says."""
+
+    def decide(dataset: Dataset | None) -> Dataset | None:
+        if dataset is None or archive.source_path in {None, dataset.source_path}:
+            return None
+        return dataset.changed(ports.clock.now(), source_path=archive.source_path)
+
+    change_dataset(ports, archive.owner, archive.dataset_id, decide)

@@ -35,6 +35,7 @@ from chalicelib.workflow.unpack import (
     identity,
     open_archive,
     plan_name,
+    quota_exceeded,
 )
 
 #: A round of a plain tar ends well within the function's 900 seconds; a compressed one has only this one.
@@ -98,6 +99,7 @@ class _Planning:
         else:
             self._compressed(kind)
         self._planner.finish()
+        self._refuse_beyond_quota()
         if self._planner.case_twins:
             self._notes.append(
                 f"{self._planner.case_twins:,} names differ from another by case alone; on Windows and macOS they "
@@ -129,6 +131,13 @@ class _Planning:
             encoding=self._encoding,
             notes=self._notes,
         )
+
+    def _refuse_beyond_quota(self) -> None:
+        """Before anything is unpacked; what counts in the end is the version, which may be there already."""
+        quota = self._ports.limits.dataset_quota_bytes
+        used = self._ports.datasets.usage(self._archive.owner).bytes
+        if used + self._planner.bytes > quota:
+            raise quota_exceeded(used, quota, self._planner.bytes)
 
     def _write(self, piece: int, entries: Sequence[Entry]) -> None:
         self._unpacking.save(plan_name(piece), [dump_entry(entry) for entry in entries])
