@@ -13,10 +13,13 @@ from datetime import timedelta
 from chalicelib.domain.archives import ArchiveFailure, ArchiveRecord, ArchiveReport, ArchiveStatus, Taken
 from chalicelib.domain.datasets import DatasetVersion, VersionStatus
 from chalicelib.domain.ports import Ports, StaleRecordError
+from chalicelib.errors import Conflict
 
 #: Longer than any function runs.
 ZOMBIES_LIVE = timedelta(minutes=20)
 MAX_TRIES = 10
+#: Pages of a dataset's archives, 100 each.
+MAX_PAGES = 1_000
 #: What the caller is told when a step failed again and again; the log has the reason.
 GAVE_UP = ArchiveFailure(
     code="unpack_failed",
@@ -116,3 +119,36 @@ def remove_archives(ports: Ports, archives: Sequence[ArchiveRecord]) -> int:
             deleted += ports.dataset_files.delete_prefix(archive.prefix)
         ports.archives.delete(ended)
     return deleted
+
+
+def remove_archives_of_dataset(ports: Ports, owner: str, dataset_id: str) -> int:
+    """Deletes the dataset's archives; a version made of one stays. Returns the number of objects.
+
+    Raises Conflict (``archive_unpacking``) when one would become a version of the dataset later.
+    """
+    deleted = 0
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        found, cursor = ports.archives.list_of(owner, dataset_id, limit=100, cursor=cursor)
+        busy = next((a for a in found if a.status is ArchiveStatus.UNPACKING), None)
+        if busy is not None:
+            raise Conflict(
+                f"Archive {busy.archive_id} is being unpacked into this dataset. Wait for that to end.",
+                code="archive_unpacking",
+            )
+        deleted += remove_archives(ports, found)
+        if cursor is None:
+            break
+    return deleted
+
+
+def remove_archive_of_version(ports: Ports, version: DatasetVersion) -> None:
+    """Deletes the archive that a version was made of, which has the names of its files; the version is gone already."""
+    if version.archive_id is None:
+        return
+    archive = ports.archives.get(version.owner, version.dataset_id, version.archive_id)
+    if archive is None or not archive.status.is_over:
+        return
+    # Whoever changed it at this moment removes it or what is left of it.
+    with suppress(StaleRecordError):
+        remove_archives(ports, [archive])

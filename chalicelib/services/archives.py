@@ -63,7 +63,7 @@ class ArchiveService:
         ``quota_exceeded``)."""
         if not is_name(dataset_id):
             raise ValidationFailed(
-                "A dataset's name has letters, digits, '.', '_' and '-', 100 at most, and begins with a letter or digit.",
+                "A dataset's name is 100 letters, digits, '.', '_' and '-' at most, beginning with a letter or digit.",
                 code="invalid_name",
             )
         if body.filename.lower().endswith(COMPRESSED_TAR_SUFFIXES) and body.size > MAX_COMPRESSED_TAR_BYTES:
@@ -75,7 +75,7 @@ class ArchiveService:
         if body.hash_is_too_much:
             raise PayloadTooLarge(
                 "The SHA-256 of an archive above 20 GiB can't be compared; leave it out. A zip holds a checksum of each "
-                "file, and those are looked at.",
+                "file, which is.",
                 code="archive_too_large_to_hash",
             )
         self._refuse_beyond_quota(owner, body.size)
