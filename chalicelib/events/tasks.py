@@ -12,8 +12,8 @@ from chalice.app import Blueprint
 from chalicelib.domain.lifecycle import JobGoneError
 from chalicelib.domain.ports import Ports
 from chalicelib.providers.registry import PROVIDERS
-from chalicelib.wiring import Services, get_services
 from chalicelib.services.archive_care import tend_archives
+from chalicelib.wiring import Services, get_services
 from chalicelib.workflow import delivery, steps
 from chalicelib.workflow.launch import launch as launch_step
 from chalicelib.workflow.outcome import Next, Outcome

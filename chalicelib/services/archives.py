@@ -74,8 +74,8 @@ class ArchiveService:
             )
         if body.hash_is_too_much:
             raise PayloadTooLarge(
-                "The SHA-256 of an archive above 20 GiB can't be compared; leave it out. A zip holds a checksum of each "
-                "file, which is.",
+                "The SHA-256 of an archive above 20 GiB can't be compared: leave it out. A zip has one of each "
+                "file, and those are compared.",
                 code="archive_too_large_to_hash",
             )
         self._refuse_beyond_quota(owner, body.size)
