@@ -18,7 +18,8 @@ from chalicelib.wiring import Services
 RESOURCES = (
     jobs.api,
     configs.api,
-    datasets.api, archives.api,
+    datasets.api,
+    archives.api,
     dataset_versions.api,
     sessions.api,
     keys.api,

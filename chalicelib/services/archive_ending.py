@@ -58,7 +58,8 @@ def fail_archive(
 
 
 def finish_archive(ports: Ports, archive: ArchiveRecord, version: DatasetVersion, report: ArchiveReport | None) -> None:
-    """Ends the archive as READY with ``version``, whichever archive or push that came from."""
+    """Ends the archive as READY with ``version``, whichever archive or push that came from. ``report`` None: it was
+    written before."""
     now = ports.clock.now()
     if report is not None:
         write_report(ports, archive, report)

@@ -226,11 +226,14 @@ class ArchiveService:
     def list_of(
         self, owner: str, dataset_id: str, *, limit: int, cursor: str | None
     ) -> tuple[list[ArchiveRecord], str | None]:
-        """Newest first."""
+        """Newest first. Raises BadRequest, NotFound when there is neither an archive nor a dataset of this name."""
         try:
-            return self._ports.archives.list_of(owner, dataset_id, limit=limit, cursor=cursor)
+            found, following = self._ports.archives.list_of(owner, dataset_id, limit=limit, cursor=cursor)
         except InvalidCursorError:
             raise BadRequest("The cursor is not one of this list.", code="invalid_cursor") from None
+        if not found and cursor is None and self._ports.datasets.get_dataset(owner, dataset_id) is None:
+            raise NotFound(f"Dataset '{dataset_id}' not found.", code="dataset_not_found")
+        return found, following
 
     def delete(self, owner: str, dataset_id: str, archive_id: str) -> int:
         """Deletes the record, the upload and the report; a version that was made of it stays. Returns the number of

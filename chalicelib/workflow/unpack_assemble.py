@@ -28,7 +28,7 @@ from chalicelib.domain.datasets import (
 )
 from chalicelib.domain.ports import Ports, QuotaExceededError, StaleRecordError
 from chalicelib.errors import Conflict
-from chalicelib.services.archive_ending import GAVE_UP, clear, fail_archive, finish_archive
+from chalicelib.services.archive_ending import GAVE_UP, clear, fail_archive, finish_archive, write_report
 from chalicelib.services.dataset_completion import announce_ready
 from chalicelib.services.dataset_records import change_dataset
 from chalicelib.services.manifests import encode
@@ -84,6 +84,8 @@ def _assemble(unpacking: Unpacking) -> None:
         )
         fail_archive(ports, archive, refused, report)
         return
+    # Before the version, so that there is one whatever happens afterwards.
+    write_report(ports, archive, report)
     version = _version(ports, archive, files)
     announce_ready(ports, version)
     _note_source(ports, archive)

@@ -22,7 +22,10 @@ GUARDED = [e for e in ENDPOINTS if e.needs_caller]
 OPEN = [e for e in ENDPOINTS if not e.needs_caller]
 guarded = pytest.mark.parametrize("endpoint", GUARDED, ids=lambda e: f"{e.method} {e.path}")
 #: The least that each of these bodies takes, so that it is the owner that is refused and not the body.
-BODIES: dict[str, Any] = {"save_config": {"config": {"a": 1}}}
+BODIES: dict[str, Any] = {
+    "save_config": {"config": {"a": 1}},
+    "create_archive": {"filename": "a.zip", "size": 1},
+}
 #: What a proxy, a rival product or a hopeful attacker sends.
 FORGED = [
     {"X-Forwarded-For": "127.0.0.1"},
@@ -63,7 +66,8 @@ def things(team: ClosedStack) -> Things:
     rita.wait(job_id, "completed")
     key_id = team.make_key("rita")["key_info"]["id"]
     ids = {"job_id": job_id, "dataset_id": "walk-photos", "version_id": version["version_id"], "name": "walk-mine"}
-    return Things({**ids, "key_id": key_id})
+    archive = rita.ok("POST", "/cloud/datasets/walk-photos/archives", json=BODIES["create_archive"])
+    return Things({**ids, "key_id": key_id, "archive_id": archive["archive_id"]})
 
 
 def ask(caller: Caller, endpoint: Endpoint, things: Things = NOTHING, **request: Any) -> Answer:
@@ -176,6 +180,10 @@ def test_what_belongs_to_somebody_else_is_not_there(team: ClosedStack, things: T
         assert theirs.json["version"] == 1  # it is otto's own, under the same name
         assert rita.ok("GET", "/configs/walk-mine")["config"] == training_config(6)
         otto.ok("DELETE", "/configs/walk-mine")
+        return
+    if endpoint.operation_id == "create_archive":
+        assert f"/_archives/{otto.user_id}/" in theirs.json["parts"][0]["url"]  # his own, into a dataset of his own
+        otto.ok("DELETE", f"/cloud/datasets/walk-photos/archives/{theirs.json['archive_id']}")
         return
     assert theirs.status == 404, theirs.text
     nothing = ask(otto, endpoint, Things({name: "x" * len(value) for name, value in things.ids.items()}), **request)
