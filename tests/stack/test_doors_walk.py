@@ -25,6 +25,9 @@ guarded = pytest.mark.parametrize("endpoint", GUARDED, ids=lambda e: f"{e.method
 BODIES: dict[str, Any] = {
     "save_config": {"config": {"a": 1}},
     "create_archive": {"filename": "a.zip", "size": 1},
+    "finish_upload": {"path": "picture-0.png"},
+    "change_dataset": {"retention_days": 1},
+    "stage_manifest": {"size": 1, "sha256": "a" * 64},
 }
 #: What a proxy, a rival product or a hopeful attacker sends.
 FORGED = [
@@ -184,6 +187,10 @@ def test_what_belongs_to_somebody_else_is_not_there(team: ClosedStack, things: T
     if endpoint.operation_id == "create_archive":
         assert f"/_archives/{otto.user_id}/" in theirs.json["parts"][0]["url"]  # his own, into a dataset of his own
         otto.ok("DELETE", f"/cloud/datasets/walk-photos/archives/{theirs.json['archive_id']}")
+        return
+    if endpoint.operation_id == "stage_manifest":
+        assert theirs.status == 201  # the first thing of otto's own dataset of this name
+        assert f"/_staging/{otto.user_id}/" in theirs.json["url"]
         return
     assert theirs.status == 404, theirs.text
     nothing = ask(otto, endpoint, Things({name: "x" * len(value) for name, value in things.ids.items()}), **request)
