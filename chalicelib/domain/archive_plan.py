@@ -25,7 +25,7 @@ from chalicelib.domain.archives import (
 from chalicelib.domain.datasets import MAX_FILES
 
 #: One piece is read and written well within a function's time.
-PIECE_FILES = 2_000
+PIECE_FILES = 1_000
 PIECE_BYTES = 512 * 1024 * 1024
 _HASH_BYTES = 12
 
