@@ -115,6 +115,21 @@ def test_many_files_in_several_pieces_and_workers_that_are_killed(stack: Stack) 
     assert downloaded == files
 
 
+def test_a_step_that_fails_again_and_again_is_told_to_whoever_waits(stack: Stack) -> None:
+    route = "/cloud/datasets/arch-broken/archives"
+    data = zipped([Item("a.jpg", JPG)])
+    made = stack.ok("POST", route, json={"filename": "a.zip", "size": len(data)})
+    assert stack.http.put(made["parts"][0]["url"], content=data).status_code == 200
+    # What no step expects: its own notes can't be read.
+    notes = f"_archives/local/{made['archive_id']}/plan/summary"
+    stack.client("s3").put_object(Bucket=stack.facts["datasets_bucket"], Key=notes, Body=b"not gzip")
+    assert stack.api("POST", f"{route}/{made['archive_id']}/complete").status == 202
+    archive = ended(stack, f"{route}/{made['archive_id']}", seconds=180)
+    assert archive["failure"]["code"] == "unpack_failed"
+    assert "gzip" not in json.dumps(archive["failure"])
+    assert keys(stack, "_archives/") == keys(stack, "local/arch-broken/") == []
+
+
 def test_the_sweeper_starts_an_unpacking_that_died(stack: Stack) -> None:
     data = zipped([Item(f"{i}.bin", random.Random(i).randbytes(3_000_000), STORED) for i in range(30)])
     route = send(stack, "arch-dead", data)
