@@ -23,7 +23,7 @@ from chalicelib.domain.misplaced import without_credentials
 from chalicelib.domain.permissions import PEOPLE_ONLY, CallerKind, Permission, Principal
 from chalicelib.domain.ports import StaleRecordError
 from chalicelib.errors import AppError, AuthenticationError, Conflict, PermissionDenied
-from chalicelib.services.rates import CALLS, too_many
+from chalicelib.services.rates import CALLS, REFUSED, too_many
 from chalicelib.wiring import Services
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,9 @@ class _Exchange:
         return Response(body=body, status_code=status, headers=headers)
 
     def _handle(self) -> Reply:
-        endpoint, facts = self._endpoint, self._facts
+        endpoint = self._endpoint
         services = self._services = self._runtime.services()
+        facts = self._facts = self._facts.behind(services.settings.origin_secret_sha256)
         if endpoint.needs_caller:
             self._let_in(services)
         if endpoint.changes_something and not endpoint.from_machines:
@@ -102,7 +103,7 @@ class _Exchange:
         return result if isinstance(result, Reply) else Reply(result)
 
     def _let_in(self, services: Services) -> None:
-        caller = self._caller = self._runtime.authenticate(services, self._facts)
+        caller = self._caller = self._recognised(services)
         subject = _subject(caller.who)
         if subject is not None:
             self._rate = services.rates.count(CALLS, subject)
@@ -111,6 +112,22 @@ class _Exchange:
         permission = self._endpoint.permission
         if permission is not None and not caller.who.may(permission):
             raise _missing(permission, caller.who)
+        # A key was looked up a moment ago; a session says what its person was up to 15 minutes ago.
+        if self._endpoint.spends and permission is not None and caller.who.kind is CallerKind.SESSION:
+            services.people.standing(caller.who, permission)
+
+    def _recognised(self, services: Services) -> Caller:
+        """The caller. Credentials that are none are counted by source address, so that guessing costs us no more."""
+        address = self._facts.source_ip
+        worn = services.rates.refused(REFUSED, address) if self._facts.shows_credentials else None
+        if worn is not None:
+            raise too_many(worn)
+        try:
+            return self._runtime.authenticate(services, self._facts)
+        except AuthenticationError:
+            if self._facts.shows_credentials:
+                services.rates.require(REFUSED, address)
+            raise
 
     def _refused(self, error: AppError) -> Response:
         # Refusals for asking too often are not noted: a flood must not fill the audit.

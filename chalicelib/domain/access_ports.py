@@ -142,9 +142,11 @@ class AccessStore(Protocol):
         """Replaces an existing key; a ``last_used_at`` of None leaves the stored one. Raises StaleRecordError when it
         is gone, or revoked and ``key`` is not: a revoked key never lives again. Revoking it twice has no effect."""
 
-    def replace_key(self, old: ApiKey, new: ApiKey) -> None:
-        """Rotation, in one write: stores ``old`` (revoked, or with its new end) and creates ``new`` in its place, so it
-        needs no room. Raises StaleRecordError when the old one is gone or revoked already; nothing is written then."""
+    def replace_key(self, old: ApiKey, new: ApiKey, *, limit: int) -> None:
+        """Rotation, in one write: stores ``old`` (with ``replaced_by``, revoked or with its new end) and creates
+        ``new``. In the place of a revoked one it needs no room; beside one that still lives it raises SlotsFullError
+        when the person has ``limit`` live keys. Raises StaleRecordError when the old one is gone, revoked or replaced
+        already. Nothing is written then."""
 
     def keys_of(self, user_id: str) -> Sequence[ApiKey]:
         """Newest first, at most 200: of more, those that end last. Dead ones vanish 90 days after their end."""

@@ -16,7 +16,8 @@ from chalicelib.domain.access_ports import RateStore, RateVerdict
 from chalicelib.domain.ports import Clock
 from chalicelib.errors import TooManyRequests
 
-#: How many requests one write pays for.
+#: How many requests one write pays for at most. The first pays for one, each next one for twice as many: a caller whose
+#: requests are spread over many Lambdas must not lose a large lease in each of them.
 LEASE = 20
 #: Subjects remembered at once; the one that was quiet longest goes first.
 MAX_REMEMBERED = 2_000
@@ -24,7 +25,7 @@ MAX_REMEMBERED = 2_000
 
 @dataclass(frozen=True)
 class RateRule:
-    """``limit`` requests in each ``window``; ``lease`` of them are taken at once."""
+    """``limit`` requests in each ``window``; up to ``lease`` of them are taken at once."""
 
     name: str
     limit: int
@@ -38,6 +39,8 @@ CALLS = RateRule("calls", 1_200, timedelta(minutes=1), LEASE)
 SIGN_IN_NAME = RateRule("sign-in-name", 10, timedelta(minutes=15))
 #: One source address. Generous: behind a CDN or an office's gateway many people share one.
 SIGN_IN_ADDRESS = RateRule("sign-in-address", 300, timedelta(minutes=5))
+#: Credentials that were sent and were none, from one source address. Many people may share one.
+REFUSED = RateRule("refused", 1_000, timedelta(minutes=5), LEASE)
 #: Guesses of the setup code, by anybody.
 SETUP = RateRule("setup", 10, timedelta(minutes=15))
 
@@ -47,6 +50,7 @@ class _Lease:
     ends: datetime
     left: int
     remaining: int
+    taken: int
 
 
 class RateService:
@@ -69,11 +73,13 @@ class RateService:
                     return _verdict(rule, known, now, allowed=True)
                 if known.remaining <= 0:
                     return _verdict(rule, known, now, allowed=False)
-        taken = self._store.take(key, limit=rule.limit, window=rule.window, now=now, amount=rule.lease)
+        amount = 1 if known is None or now >= known.ends else min(rule.lease, 2 * known.taken)
+        taken = self._store.take(key, limit=rule.limit, window=rule.window, now=now, amount=amount)
         lease = _Lease(
             ends=now + timedelta(seconds=taken.reset_seconds),
             left=max(0, taken.granted - 1),
             remaining=taken.remaining if taken.allowed else 0,
+            taken=amount,
         )
         with self._lock:
             self._leases[key] = lease
@@ -81,6 +87,15 @@ class RateService:
             while len(self._leases) > MAX_REMEMBERED:
                 self._leases.popitem(last=False)
         return _verdict(rule, lease, now, allowed=taken.allowed)
+
+    def refused(self, rule: RateRule, subject: str) -> RateVerdict | None:
+        """The refusal that this process remembers of the window that runs, or None. Asks nobody and counts nothing."""
+        now = self._clock.now()
+        with self._lock:
+            known = self._leases.get(f"{rule.name}#{subject}")
+            if known is None or now >= known.ends or known.left > 0 or known.remaining > 0:
+                return None
+            return _verdict(rule, known, now, allowed=False)
 
     def require(self, rule: RateRule, subject: str) -> RateVerdict:
         """As ``count``; raises TooManyRequests (``rate_limited``) with the seconds to wait."""

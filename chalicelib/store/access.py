@@ -30,6 +30,7 @@ from chalicelib.domain.ports import SlotsFullError, StaleRecordError
 from chalicelib.errors import Unavailable
 from chalicelib.store.access_records import (
     LIVE,
+    REPLACED,
     ascii_text,
     is_admin,
     key_document,
@@ -160,7 +161,7 @@ class DynamoAccessStore:
             return
 
     def put_key(self, key: ApiKey) -> None:
-        writes: list[Write] = [self._changed_key(key)]
+        writes: list[Write] = [self._changed_key(key, LIVE, REPLACED)]
         if key.revoked_at is not None:
             writes.append(self._places(key.user_id, [Record.holders.delete({key.key_id})]))
         try:
@@ -170,14 +171,22 @@ class DynamoAccessStore:
             if stored is None or key.revoked_at is None:
                 raise StaleRecordError(key.key_id) from None
 
-    def replace_key(self, old: ApiKey, new: ApiKey) -> None:
+    def replace_key(self, old: ApiKey, new: ApiKey, *, limit: int) -> None:
         # Adding to a set and taking from it is two changes of one item, which a transaction does not take; the place of
         # an old key that still lives for a while is freed with its revocation, or when room is needed.
-        place = self._places(new.user_id, [Record.holders.add({new.key_id})])
-        try:
-            self._table.transact([self._changed_key(old), self._new_key(new), place])
-        except TransactionFailedError:
-            raise StaleRecordError(old.key_id) from None
+        if old.revoked_at is None:
+            place = self._take_place(new, limit)
+        else:
+            place = self._places(new.user_id, [Record.holders.add({new.key_id})])
+        for last_try in (False, True):
+            try:
+                self._table.transact([self._changed_key(old, LIVE), self._new_key(new), place])
+                break
+            except TransactionFailedError as error:
+                if error.failed.keys() & {0, 1}:
+                    raise StaleRecordError(old.key_id) from None
+                if last_try or not self._free_places(new.user_id, new.created_at):
+                    raise SlotsFullError(new.user_id) from None
         if old.revoked_at is not None:
             self._touch(self._table.new(user_pk(old.user_id), _KEYS), [Record.holders.delete({old.key_id})])
 
@@ -248,14 +257,14 @@ class DynamoAccessStore:
         )
         return Put(record, Record.pk.does_not_exist())
 
-    def _changed_key(self, key: ApiKey) -> Update:
-        """The condition is that it exists and is not revoked."""
+    def _changed_key(self, key: ApiKey, *states: str) -> Update:
+        """The condition is that it exists, in one of these states."""
         actions: list[Action] = [Record.document.set(key_document(key)), Record.status.set(key_state(key))]
         if key.last_used_at is not None:
             actions.append(Record.last_used.set(microseconds(key.last_used_at)))
         gone_at = vanishes(key)
         actions.append(Record.expires_at.set(gone_at) if gone_at is not None else Record.expires_at.remove())
-        return Update(self._table.new(user_pk(key.user_id), key_sk(key.key_id)), actions, Record.status == LIVE)
+        return Update(self._table.new(user_pk(key.user_id), key_sk(key.key_id)), actions, Record.status.is_in(*states))
 
     def _all_keys(self, user_id: str) -> Sequence[ApiKey]:
         records = self._table.query(user_pk(user_id), within=Record.sk.startswith("key#"), limit=MAX_LOOKED_AT)

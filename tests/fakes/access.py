@@ -107,7 +107,7 @@ class InMemoryAccessStore:
             self.calls.append("create_key")
             if _address(key) in self._keys:
                 raise StaleRecordError(key.key_id)
-            if sum(k.user_id == key.user_id and k.is_live(key.created_at) for k in self._keys.values()) >= limit:
+            if self._live_keys(key.user_id, key.created_at) >= limit:
                 raise SlotsFullError(key.user_id)
             self._keys[_address(key)] = key
 
@@ -120,12 +120,14 @@ class InMemoryAccessStore:
             if stored.revoked_at is None:
                 self._keys[_address(key)] = _merged(key, stored)
 
-    def replace_key(self, old: ApiKey, new: ApiKey) -> None:
+    def replace_key(self, old: ApiKey, new: ApiKey, *, limit: int) -> None:
         with self._lock:
             self.calls.append("replace_key")
             stored = self._keys.get(_address(old))
-            if stored is None or stored.revoked_at is not None or _address(new) in self._keys:
+            if stored is None or stored.revoked_at or stored.replaced_by or _address(new) in self._keys:
                 raise StaleRecordError(old.key_id)
+            if old.revoked_at is None and self._live_keys(new.user_id, new.created_at) >= limit:
+                raise SlotsFullError(new.user_id)
             self._keys[_address(old)] = _merged(old, stored)
             self._keys[_address(new)] = new
 
@@ -144,6 +146,9 @@ class InMemoryAccessStore:
             stored = self._keys.get(_address(key))
             if stored is not None and (stored.last_used_at is None or stored.last_used_at < now):
                 self._keys[_address(key)] = stored.model_copy(update={"last_used_at": now})
+
+    def _live_keys(self, user_id: str, now: datetime) -> int:
+        return sum(k.user_id == user_id and k.is_live(now) for k in self._keys.values())
 
     def _keep_an_admin(self, user_id: str) -> None:
         stored = self._people.get(user_id)

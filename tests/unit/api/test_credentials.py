@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from dataclasses import replace
 
 import pytest
 
+from chalicelib.domain.api_keys import SECRET_LENGTH, compose
+from chalicelib.services.rates import REFUSED
 from chalicelib.wiring import build_services
 from tests.fakes.world import World
 from tests.unit.api.client import ApiClient, hosted_services, local_services
@@ -71,6 +75,48 @@ def test_the_audit_knows_the_gateways_peer_and_no_header(team: Team) -> None:
     client.headers["X-Forwarded-For"] = "6.6.6.6"
     client.put("/api/configs/c", {"config": {}})
     assert {r.source_ip for r in team.world.audit.records} == {"127.0.0.1"}
+
+
+def test_the_distribution_says_who_the_viewer_is_and_nobody_else_can(team: Team) -> None:
+    digest = hashlib.sha256(b"only-cloudfront-knows").hexdigest()
+    settings = team.services.settings.model_copy(update={"origin_secret_sha256": digest})
+    client = ApiClient(replace(team.services, settings=settings), {"Authorization": f"Bearer {team.token('rita')}"})
+    for secret, viewer, seen in (
+        ("only-cloudfront-knows", "203.0.113.9", "203.0.113.9"),
+        ("only-cloudfront-knows", "2001:DB8::1", "2001:db8::1"),
+        ("only-cloudfront-knows", "no address", "127.0.0.1"),
+        ("only-cloudfront-knew", "203.0.113.9", "127.0.0.1"),
+        ("", "203.0.113.9", "127.0.0.1"),
+        (None, "203.0.113.9", "127.0.0.1"),
+        ("only-cloudfront-knows", None, "127.0.0.1"),
+    ):
+        sent = {"X-Stcloud-Origin": secret, "X-Stcloud-Viewer": viewer, "X-Forwarded-For": "6.6.6.6"}
+        before = {r.record_id for r in team.world.audit.records}
+        client.put("/api/configs/c", {"config": {}}, headers={k: v for k, v in sent.items() if v is not None})
+        assert {r.source_ip for r in team.world.audit.records if r.record_id not in before} == {seen}
+
+
+def test_a_stack_without_a_distribution_believes_no_header(team: Team) -> None:
+    client = team.session("rita")
+    client.headers |= {"X-Stcloud-Origin": "", "X-Stcloud-Viewer": "203.0.113.9"}
+    client.put("/api/configs/c", {"config": {}})
+    assert {r.source_ip for r in team.world.audit.records} == {"127.0.0.1"}
+
+
+def test_guessing_credentials_costs_us_less_and_less(team: Team) -> None:
+    """A thousand keys that are none, with right checksums, then no more reads; others of that address wait too."""
+    guesses = (compose(team.ids["rita"], f"{n:010}", "x" * SECRET_LENGTH) for n in range(REFUSED.limit + 50))
+    answers = [team.anonymous.bearing(guess).get(ME) for guess in guesses]
+    assert [a.status for a in answers] == [401] * REFUSED.limit + [429] * 50
+    assert answers[-1].json()["code"] == "rate_limited"
+    assert int(answers[-1].headers["Retry-After"]) <= REFUSED.window.total_seconds()
+    token = team.token("rita")
+    calls = len(team.world.access.calls)
+    assert team.anonymous.bearing(compose(team.ids["rita"], "a" * 10, "y" * SECRET_LENGTH)).get(ME).status == 429
+    assert len(team.world.access.calls) == calls
+    assert team.anonymous.get(ME).status == 401, "who shows nothing is not counted"
+    team.world.clock.advance(REFUSED.window.total_seconds())
+    assert team.anonymous.bearing(token).get(ME).status == 200
 
 
 # --- local mode and the deploy token --------------------------------------------------------------------------

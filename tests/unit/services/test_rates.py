@@ -19,16 +19,39 @@ def service(store: InMemoryRateStore | None = None, clock: FakeClock | None = No
     return RateService(store or InMemoryRateStore(), clock or FakeClock())
 
 
-def test_one_write_pays_for_a_lease() -> None:
-    store = InMemoryRateStore()
-    rates = service(store)
-    assert [rates.count(RULE, "a").remaining for _ in range(3)] == [49, 48, 47]
-    assert len(store.calls) == 1
-    for _ in range(17):
-        assert rates.count(RULE, "a").allowed
-    assert len(store.calls) == 1
-    assert rates.count(RULE, "a").allowed
-    assert len(store.calls) == 2
+def test_leases_grow_with_what_a_caller_uses() -> None:
+    store, rule = InMemoryRateStore(), RateRule("busy", 1_000, timedelta(minutes=1), lease=20)
+    rates, writes = service(store), []
+    for _ in range(71):
+        before = len(store.calls)
+        assert rates.count(rule, "a").allowed
+        writes.append(len(store.calls) - before)
+    paid = [i for i, n in enumerate(writes) if n]
+    assert paid == [0, 1, 3, 7, 15, 31, 51], "one, two, four, eight, sixteen, then twenty at once"
+    assert rates.count(rule, "a").remaining == 1_000 - 72
+
+
+def test_a_caller_on_many_lambdas_gets_what_the_limit_says() -> None:
+    store, clock, rule = InMemoryRateStore(), FakeClock(), RateRule("spread", 100, timedelta(minutes=1), lease=20)
+    lambdas = [service(store, clock) for _ in range(100)]
+    assert all(rates.count(rule, "a").allowed for rates in lambdas)
+    assert not any(rates.count(rule, "a").allowed for rates in lambdas)
+
+
+def test_a_refusal_is_remembered_without_asking_and_forgotten_in_time() -> None:
+    store, clock = InMemoryRateStore(), FakeClock()
+    rates = service(store, clock)
+    assert rates.refused(RULE, "a") is None
+    for _ in range(51):
+        last = rates.count(RULE, "a")
+    before = len(store.calls)
+    worn = rates.refused(RULE, "a")
+    assert worn is not None
+    assert (worn.allowed, worn.reset_seconds) == (False, last.reset_seconds)
+    assert rates.refused(RULE, "b") is None
+    assert len(store.calls) == before
+    clock.advance(last.reset_seconds)
+    assert rates.refused(RULE, "a") is None
 
 
 def test_exactly_the_limit_is_let_through_and_a_flood_behind_it_costs_nothing() -> None:
@@ -37,7 +60,7 @@ def test_exactly_the_limit_is_let_through_and_a_flood_behind_it_costs_nothing() 
     verdicts = [rates.count(RULE, "a") for _ in range(500)]
     assert [v.allowed for v in verdicts] == [True] * 50 + [False] * 450
     assert verdicts[49].remaining == verdicts[-1].remaining == 0
-    assert len(store.calls) <= 4
+    assert len(store.calls) <= 7
 
 
 def test_the_next_window_is_a_new_one() -> None:
