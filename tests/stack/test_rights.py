@@ -18,6 +18,7 @@ from tests.support.stack import Stack
 
 FUNCTIONS = (
     "api-handler", "prepare", "launch", "await-change", "observe", "deliver", "verify", "finish", "sweep",
+    "archive-plan", "archive-unpack", "archive-assemble",
 )  # fmt: skip
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 Call = Callable[["Probe"], Any]
@@ -108,12 +109,21 @@ CALLS: dict[str, Call] = {
     "delete from a dataset": delete("datasets", "local/probe/v/a"),
     "prepare scratch space": put("datasets", "_scratch/local/probe/a"),
     "remove scratch space": delete("datasets", "_scratch/local/probe/a"),
+    "read an archive": get("datasets", "_archives/local/probe/archive"),
+    "remove an archive": delete("datasets", "_archives/local/probe/archive"),
+    "write an unpacked file": put("datasets", "local/probe/a-probe/x.jpg"),
+    "remove an unpacked file": delete("datasets", "local/probe/a-probe/x.jpg"),
+    "write what came of an archive": put("datasets", "_reports/local/probe/a-probe/unpacked.json"),
+    "write a manifest": put("datasets", "_manifests/local/probe/v-probe.json"),
     "read a model": get("outputs", "local/probe/artifacts/a"),
     "write a model": put("outputs", "local/probe/artifacts/a"),
     "delete a model": delete("outputs", "local/probe/artifacts/a"),
     "replace a log": delete("outputs", "local/probe/logs/a"),
     "change the console": put("web", "index.html.probe"),
     "start a job": lambda p: p.stepfunctions.start_execution(stateMachineArn=p.machine, name="a", input="no JSON"),
+    "start unpacking": lambda p: p.stepfunctions.start_execution(
+        stateMachineArn=p.machine.replace("-job", "-unpack"), name="a", input="no JSON"
+    ),
     "stop a job": lambda p: p.stepfunctions.stop_execution(executionArn=f"{p.machine}:none"),
     "wake a job": lambda p: p.stepfunctions.send_task_success(taskToken="none", output="{}"),
     "call a function": lambda p: getattr(p, "lambda").get_function(FunctionName="stcloud-local-launch"),
@@ -122,13 +132,18 @@ CALLS: dict[str, Call] = {
 }
 _OUTPUTS = {"read a model", "write a model"}
 _COMMON = {"read a record"}
+_ARCHIVE = _COMMON | {
+    "delete a record", "read an archive", "remove an archive", "remove an unpacked file",
+    "write what came of an archive",
+}  # fmt: skip
 #: Everything else of CALLS is denied.
 MAY: dict[str, set[str]] = {
     "api-handler": _COMMON | _OUTPUTS | {
         "delete a record", "list by owner", "the provider's token", "the deploy token's hash", "the public address",
         "read a dataset", "overwrite a dataset", "delete from a dataset", "prepare scratch space",
         "remove scratch space", "delete a model", "replace a log", "start a job", "wake a job", "read the keys",
-        "revoke a key", "write an audit record", "look at a person", "the setup code's hash",
+        "revoke a key", "write an audit record", "look at a person", "the setup code's hash", "start unpacking",
+        "write an unpacked file", "write a manifest", *_ARCHIVE,
     },
     "prepare": _COMMON,
     "launch": _COMMON | {"the provider's token", "the trainer's key", "the public address", "prepare scratch space"},
@@ -140,8 +155,12 @@ MAY: dict[str, set[str]] = {
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
-        "write an audit record",
+        "write an audit record", "remove an archive", "remove an unpacked file", "write what came of an archive",
+        "start unpacking",
     },
+    "archive-plan": _ARCHIVE,
+    "archive-unpack": _ARCHIVE | {"write an unpacked file"},
+    "archive-assemble": _ARCHIVE | {"write a manifest"},
 }  # fmt: skip
 
 
