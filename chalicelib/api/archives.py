@@ -113,6 +113,7 @@ def create_archive_parts(
     response=schema.ArchiveView,
     status=202,
     statuses=(404, 409),
+    audited=Audited(AuditAction.ARCHIVE_COMPLETE, "dataset:{dataset_id}/archives/{archive_id}"),
 )
 def complete_archive(call: Call[None, None], dataset_id: str, archive_id: str) -> schema.ArchiveView:
     """Put the parts together and have the archive unpacked.

@@ -67,12 +67,13 @@ class Noted:
 
 @dataclass(frozen=True)
 class Reply:
-    """A response model with a status other than the declared one, with headers, or with facts for the audit."""
+    """A response model with a status other than the declared one, with headers, or with facts for the audit: ``noted``
+    None when nothing has been done yet that the audit should know."""
 
     model: BaseModel
     status: int | None = None
     headers: Headers = field(default_factory=dict)
-    noted: Noted = field(default_factory=Noted)
+    noted: Noted | None = field(default_factory=Noted)
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ class Audited:
     """The route's line in the audit. ``target`` is made from its path parameters.
 
     A refusal or failure is noted for everybody who was let in. What was done is noted afterwards, unless ``granting``:
-    then it gives rights, and the use case records it before it takes effect.
+    then it gives rights, and the use case records it before it takes effect. With ``refusals_only`` the route only
+    reads, and who was not let read is all that is noted.
     """
 
     action: AuditAction
     target: str
     granting: bool = False
+    refusals_only: bool = False
 
 
 @dataclass(frozen=True)

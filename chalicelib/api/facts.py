@@ -18,7 +18,9 @@ VIEWER_HEADER = "x-stcloud-viewer"
 
 @dataclass(frozen=True)
 class RequestFacts:
-    """``headers`` have lower-case names. ``source_ip`` is the peer that API Gateway saw; ``behind`` makes it the
+    """``headers`` have lower-case names. ``proven``: the stack's own distribution sent this.
+
+    ``source_ip`` is the peer that API Gateway saw; ``behind`` makes it the
     viewer's when the stack's own distribution says so. No other header is believed: whoever reaches the gateway
     directly writes what they like into it."""
 
@@ -26,24 +28,26 @@ class RequestFacts:
     headers: Mapping[str, str] = field(repr=False)
     source_ip: str
     request_id: str
+    proven: bool = False
 
     @property
     def changes_something(self) -> bool:
         return self.method not in {"GET", "HEAD", "OPTIONS"}
 
     def behind(self, origin_secret_sha256: str) -> RequestFacts:
-        """These facts with the viewer's address, if the request carries the distribution's secret; else themselves."""
-        secret, viewer = self.headers.get(ORIGIN_HEADER), self.headers.get(VIEWER_HEADER)
-        if not origin_secret_sha256 or secret is None or viewer is None:
+        """These facts, proven and with the viewer's address, if the request carries the distribution's secret; else
+        themselves."""
+        secret = self.headers.get(ORIGIN_HEADER)
+        if not origin_secret_sha256 or secret is None:
             return self
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         if not hmac.compare_digest(digest, origin_secret_sha256):
             return self
         try:
-            address = ipaddress.ip_address(viewer)
+            address = str(ipaddress.ip_address(self.headers.get(VIEWER_HEADER, "")))
         except ValueError:
-            return self
-        return replace(self, source_ip=str(address))
+            address = self.source_ip
+        return replace(self, source_ip=address, proven=True)
 
     @property
     def shows_credentials(self) -> bool:

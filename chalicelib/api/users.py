@@ -18,6 +18,7 @@ api = Api(tag="users")
     query=schema.ListUsersQuery,
     response=schema.UserListResponse,
     statuses=(400,),
+    audited=Audited(AuditAction.USER_READ, "stack:users", refusals_only=True),
 )
 def list_users(call: Call[None, schema.ListUsersQuery]) -> schema.UserListResponse:
     """List people by user name."""
@@ -53,7 +54,14 @@ def invite_user(call: Call[schema.InviteBody, None]) -> UserView:
     return user_view(person)
 
 
-@api.endpoint("GET", "/users/{user_id}", permission=Permission.USER_VIEW, response=UserView, statuses=(404,))
+@api.endpoint(
+    "GET",
+    "/users/{user_id}",
+    permission=Permission.USER_VIEW,
+    response=UserView,
+    statuses=(404,),
+    audited=Audited(AuditAction.USER_READ, "user:{user_id}", refusals_only=True),
+)
 def get_user(call: Call[None, None], user_id: str) -> UserView:
     """Get one person."""
     return user_view(call.services.people.get(user_id))

@@ -6,6 +6,7 @@
     user#<handle>    key#<key id>          an API key of theirs
     user#<handle>    keys                  ids of the keys that are not revoked: there is a limit
     people           <username>#<user id>  that there is such a person, in order of names
+    user#<handle>    gone#<hash of id>     that this person was deleted, and never comes back under that id
     setup            first-admin           that setup is done, and by whom
     setup            admins                ids of the active admins: the last one stays
 
@@ -23,7 +24,7 @@ from datetime import datetime
 from pynamodb.expressions.condition import Condition, size
 from pynamodb.expressions.update import Action
 
-from chalicelib.domain.access_ports import LastAdminError, SetupDoneError
+from chalicelib.domain.access_ports import LastAdminError, PersonGoneError, SetupDoneError
 from chalicelib.domain.api_keys import LAST_USED_EVERY, ApiKey
 from chalicelib.domain.people import Person
 from chalicelib.domain.ports import SlotsFullError, StaleRecordError
@@ -44,8 +45,8 @@ from chalicelib.store.access_records import (
 )
 from chalicelib.store.cursors import Position, decode, encode, list_kind
 from chalicelib.store.faults import ConditionFailedError, TransactionFailedError
-from chalicelib.store.records import Record, microseconds
-from chalicelib.store.table import MAX_WRITES, Delete, Put, Table, Update, Write
+from chalicelib.store.records import Record, digest, microseconds
+from chalicelib.store.table import MAX_WRITES, Check, Delete, Put, Table, Update, Write
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +71,17 @@ class DynamoAccessStore:
     # --- people ---------------------------------------------------------------------------------------------------
     def create_first_admin(self, person: Person) -> None:
         mark = self._table.new(_SETUP, _FIRST_ADMIN, user_id=person.user_id)
+        writes: list[Write] = [self._not_gone(person.user_id), Put(mark, Record.pk.does_not_exist())]
         try:
-            self._table.transact([Put(mark, Record.pk.does_not_exist()), *self._person_writes(person, None)])
-        except TransactionFailedError:
+            self._table.transact([*writes, *self._person_writes(person, None)])
+        except TransactionFailedError as error:
+            if 0 in error.failed:
+                raise PersonGoneError(person.user_id) from None
             raise SetupDoneError from None
+
+    def first_admin(self) -> str | None:
+        mark = self._table.get(_SETUP, _FIRST_ADMIN)
+        return mark.user_id if mark is not None else None
 
     def setup_done(self) -> bool:
         return self._table.get(_SETUP, _FIRST_ADMIN) is not None
@@ -93,9 +101,13 @@ class DynamoAccessStore:
 
     def put_person(self, person: Person, *, replaces: Person | None = None) -> None:
         writes = self._person_writes(person, replaces)
+        if replaces is None:
+            writes.append(self._not_gone(person.user_id))
         try:
             self._table.transact(writes)
         except TransactionFailedError as error:
+            if replaces is None and len(writes) - 1 in error.failed:
+                raise PersonGoneError(person.user_id) from None
             if 0 in error.failed:
                 raise StaleRecordError(person.user_id) from None
             raise LastAdminError(person.user_id) from None
@@ -125,19 +137,18 @@ class DynamoAccessStore:
         admins = self._table.get(_SETUP, _ADMINS)
         if admins is not None and admins.holders == {user_id}:
             raise LastAdminError(user_id)
-        for _ in range(MAX_REMOVALS):
-            page = self._table.page(
-                user_pk(user_id), within=Record.sk.startswith("key#"), size=MAX_WRITES, keys_only=True
-            )
-            if page.records:
-                self._table.transact([Delete(record) for record in page.records])
-            if page.last is None:
-                break
-        slots = Delete(self._table.new(user_pk(user_id), _KEYS))
+        self._remove_keys(user_id)
+        slots, gone = Delete(self._table.new(user_pk(user_id), _KEYS)), Put(self._gone(user_id))
         try:
-            self._table.transact([*self._removal(person), slots, self._no_admin(user_id)])
+            self._table.transact([*self._removal(person), slots, self._no_admin(user_id), gone])
         except TransactionFailedError:
             raise LastAdminError(user_id) from None
+        # Those that were made meanwhile; from now on none can be.
+        self._remove_keys(user_id)
+
+    def is_gone(self, user_id: str) -> bool:
+        gone = self._gone(user_id)
+        return self._table.get(gone.pk, gone.sk) is not None
 
     # --- keys -----------------------------------------------------------------------------------------------------
     def find_key(self, handle: str, key_id: str) -> tuple[ApiKey, Person] | None:
@@ -151,9 +162,9 @@ class DynamoAccessStore:
     def create_key(self, key: ApiKey, *, limit: int) -> None:
         for last_try in (False, True):
             try:
-                self._table.transact([self._new_key(key), self._take_place(key, limit)])
+                self._table.transact([self._new_key(key), self._take_place(key, limit), self._is_there(key.user_id)])
             except TransactionFailedError as error:
-                if 0 in error.failed:
+                if {0, 2} & set(error.failed):
                     raise StaleRecordError(key.key_id) from None
                 if last_try or not self._free_places(key.user_id, key.created_at):
                     raise SlotsFullError(key.user_id) from None
@@ -248,6 +259,25 @@ class DynamoAccessStore:
 
     def _removal(self, person: Person) -> list[Write]:
         return [Delete(record) for record in self._person_records(person)]
+
+    def _remove_keys(self, user_id: str) -> None:
+        for _ in range(MAX_REMOVALS):
+            page = self._table.page(
+                user_pk(user_id), within=Record.sk.startswith("key#"), size=MAX_WRITES, keys_only=True
+            )
+            if page.records:
+                self._table.transact([Delete(record) for record in page.records])
+            if page.last is None:
+                break
+
+    def _gone(self, user_id: str) -> Record:
+        return self._table.new(user_pk(user_id), f"gone#{digest(user_id)}", user_id=user_id)
+
+    def _not_gone(self, user_id: str) -> Check:
+        return Check(self._gone(user_id), Record.pk.does_not_exist())
+
+    def _is_there(self, user_id: str) -> Check:
+        return Check(self._table.new(user_pk(user_id), _PROFILE), Record.user_id == user_id)
 
     def _new_key(self, key: ApiKey) -> Put:
         attributes = {"document": key_document(key), "user_id": key.user_id, "status": key_state(key)}

@@ -60,9 +60,12 @@ def test_a_key_is_found_with_its_owner(store: AccessStore) -> None:
 
 def test_a_key_without_its_owner_is_no_key(access_store: AccessStore) -> None:
     key = an_api_key()
-    access_store.create_key(key, limit=ROOM)
-    assert access_store.find_key(HANDLE, key.key_id) is None
+    with pytest.raises(StaleRecordError):
+        access_store.create_key(key, limit=ROOM)
     access_store.put_person(ADA)
+    assert access_store.find_key(HANDLE, key.key_id) is None
+    assert list(access_store.keys_of("sub-ada")) == []
+    access_store.create_key(key, limit=ROOM)
     assert access_store.find_key(HANDLE, key.key_id) == (key, ADA)
 
 
@@ -74,7 +77,6 @@ def test_what_the_owner_loses_is_seen_with_the_key(store: AccessStore) -> None:
     assert store.find_key(HANDLE, key.key_id) == (key, viewer)
     store.delete_person("sub-ada")
     assert store.find_key(HANDLE, key.key_id) is None
-    store.put_person(ADA)
     assert list(store.keys_of("sub-ada")) == []
 
 
@@ -86,6 +88,8 @@ def test_an_id_is_taken_once(store: AccessStore) -> None:
 
 
 def test_a_person_has_a_limited_number_of_live_keys(store: AccessStore) -> None:
+    store.put_person(a_person("sub-bob"))
+    store.put_person(a_person("sub-eve"))
     for number in (1, 2):
         store.create_key(an_api_key(number), limit=2)
     with pytest.raises(SlotsFullError):
@@ -308,6 +312,7 @@ def test_dead_keys_vanish_and_live_ones_do_not(emulator: Emulator, keys_table: s
 def test_a_key_that_lies_with_somebody_else_is_no_key(emulator: Emulator, keys_table: str) -> None:
     client, store = emulator.client("dynamodb"), DynamoAccessStore(keys_table)
     store.put_person(ADA)
+    store.put_person(a_person("sub-bob"))
     store.create_key(an_api_key(user_id="sub-bob"), limit=ROOM)
     (item,) = (i for i in client.scan(TableName=keys_table)["Items"] if i["sk"]["S"].startswith("key#"))
     client.put_item(TableName=keys_table, Item=item | {"pk": {"S": f"user#{HANDLE}"}})
@@ -316,6 +321,7 @@ def test_a_key_that_lies_with_somebody_else_is_no_key(emulator: Emulator, keys_t
 
 def test_the_secret_is_not_in_the_table(emulator: Emulator, keys_table: str) -> None:
     store = DynamoAccessStore(keys_table)
+    store.put_person(ADA)
     store.create_key(an_api_key(), limit=ROOM)
     assert "s" * 32 not in str(emulator.client("dynamodb").scan(TableName=keys_table)["Items"])
 
@@ -336,7 +342,7 @@ def test_the_store_needs_no_more_than_its_rights(
     emulator: Emulator, keys_table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     iam, name = emulator.client("iam"), f"access-{uuid.uuid4().hex[:8]}"
-    actions = ["GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"]
+    actions = ["GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"]
     policy = {
         "Version": "2012-10-17",
         "Statement": [

@@ -69,12 +69,16 @@ class FakeDoorSecrets:
 
     deploy_token: str | None = None
     setup_code: str | None = None
+    key_of_names: bytes = b"k" * 32
 
     def deploy_token_sha256(self) -> str | None:
         return _sha256(self.deploy_token)
 
     def setup_code_sha256(self) -> str | None:
         return _sha256(self.setup_code)
+
+    def name_key(self) -> bytes:
+        return self.key_of_names
 
 
 def _sha256(text: str | None) -> str | None:

@@ -87,13 +87,21 @@ def query(index: str) -> Call:
     )
 
 
+def insert(probe: Probe, partition: str) -> Any:
+    """Asks for more than an item may have, so that nothing is stored that nobody could remove again."""
+    statement = f"INSERT INTO \"{probe.audit}\" VALUE {{'pk': '{partition}', 'sk': 'probe', 'document': ?}}"
+    return probe.dynamodb.execute_statement(Statement=statement, Parameters=[{"S": "x" * 420_000}])
+
+
 CALLS: dict[str, Call] = {
     "read a record": lambda p: p.dynamodb.get_item(TableName=p.jobs, Key=NOBODYS_JOB),
     "delete a record": lambda p: p.dynamodb.delete_item(TableName=p.jobs, Key=NOBODYS_JOB),
     "scan the records": lambda p: p.dynamodb.scan(TableName=p.jobs, Limit=1),
     "read the keys": lambda p: p.dynamodb.get_item(TableName=p.keys, Key=NOBODYS_JOB),
     "revoke a key": lambda p: p.dynamodb.delete_item(TableName=p.keys, Key=NOBODYS_JOB),
-    "write an audit record": lambda p: p.dynamodb.put_item(TableName=p.audit, Item=NOBODYS_JOB),
+    "add an audit record": lambda p: insert(p, "audit#2026-01"),
+    "add a seal": lambda p: insert(p, "seals"),
+    "put an audit record": lambda p: p.dynamodb.put_item(TableName=p.audit, Item=NOBODYS_JOB),
     "remove an audit record": lambda p: p.dynamodb.delete_item(TableName=p.audit, Key=NOBODYS_JOB),
     "look at a person": lambda p: getattr(p, "cognito-idp").admin_get_user(UserPoolId=p.pool, Username="nobody"),
     "open the user pool": lambda p: getattr(p, "cognito-idp").update_user_pool(UserPoolId=p.pool),
@@ -103,6 +111,7 @@ CALLS: dict[str, Call] = {
     "the trainer's key": parameter("trainer-key"),
     "the deploy token's hash": parameter("deploy-token-sha256"),
     "the setup code's hash": parameter("setup-code-sha256"),
+    "the key of names": parameter("name-key"),
     "the public address": parameter("public-url"),
     "read a dataset": get("datasets", "local/probe/v/a"),
     "overwrite a dataset": put("datasets", "local/probe/v/a"),
@@ -142,8 +151,8 @@ MAY: dict[str, set[str]] = {
         "delete a record", "list by owner", "the provider's token", "the deploy token's hash", "the public address",
         "read a dataset", "overwrite a dataset", "delete from a dataset", "prepare scratch space",
         "remove scratch space", "delete a model", "replace a log", "start a job", "wake a job", "read the keys",
-        "revoke a key", "write an audit record", "look at a person", "the setup code's hash", "start unpacking",
-        "write an unpacked file", "write a manifest", *_ARCHIVE,
+        "revoke a key", "add an audit record", "look at a person", "the setup code's hash", "the key of names",
+        "start unpacking", "write an unpacked file", "write a manifest", *_ARCHIVE,
     },
     "prepare": _COMMON,
     "launch": _COMMON | {"the provider's token", "the trainer's key", "the public address", "prepare scratch space"},
@@ -155,8 +164,7 @@ MAY: dict[str, set[str]] = {
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
-        "write an audit record", "remove an archive", "remove an unpacked file", "write what came of an archive",
-        "start unpacking",
+        "add a seal", "remove an archive", "remove an unpacked file", "write what came of an archive", "start unpacking",
     },
     "archive-plan": _ARCHIVE,
     "archive-unpack": _ARCHIVE | {"write an unpacked file"},
@@ -278,7 +286,7 @@ def test_the_trainer_reads_its_dataset_and_writes_its_outputs(training: tuple[st
         ("make credentials for others", lambda p: p.sts.get_federation_token(Name="another", DurationSeconds=900)),
         ("look at users", CALLS["look at users"]),
         ("read the keys", CALLS["read the keys"]),
-        ("write an audit record", CALLS["write an audit record"]),
+        ("add an audit record", CALLS["add an audit record"]),
         ("look at a person", CALLS["look at a person"]),
     ],
 )

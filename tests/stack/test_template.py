@@ -83,7 +83,7 @@ def test_deploying_again_changes_nothing(deployed: Deployed) -> None:
     ssm = deployed.emulator.client("ssm")
 
     def secrets() -> list[tuple[str, int]]:
-        names = ["replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256"]
+        names = ["replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256", "name-key"]
         found = ssm.get_parameters(Names=[f"/stcloud/local/{n}" for n in names], WithDecryption=True)["Parameters"]
         return sorted((p["Name"], p["Version"]) for p in found)
 
@@ -91,7 +91,7 @@ def test_deploying_again_changes_nothing(deployed: Deployed) -> None:
     again = deploy(deployed.options, lambda _: None)
     assert again == replace(deployed.outputs, changed=False, deploy_token=None, setup_code=None)
     assert secrets() == before
-    assert len(before) == 4
+    assert len(before) == 5
 
 
 def test_local_programs_find_the_stack_in_the_file(deployed: Deployed) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
 
 import pytest
 
-from chalicelib.errors import TooManyRequests
-from chalicelib.services.rates import MAX_REMEMBERED, RateRule, RateService
+from chalicelib.services.rates import MAX_REMEMBERED, REFUSED_FOR, RateLimited, RateRule, RateService
 from tests.fakes.access import InMemoryRateStore
 from tests.fakes.clock import FakeClock
 
@@ -91,9 +91,9 @@ def test_subjects_and_rules_do_not_share() -> None:
 
 def test_a_refusal_says_how_long_to_wait() -> None:
     rates, rule = service(), RateRule("one", 1, timedelta(minutes=1))
-    rates.require(rule, "a")
-    with pytest.raises(TooManyRequests) as caught:
-        rates.require(rule, "a")
+    rates.attempt(rule, "a")
+    with pytest.raises(RateLimited) as caught:
+        rates.attempt(rule, "a")
     assert caught.value.code == "rate_limited"
     assert caught.value.retry_after is not None
     assert 1 <= caught.value.retry_after <= 60
@@ -118,3 +118,44 @@ def test_threads_never_get_more_than_the_limit() -> None:
     for thread in threads:
         thread.join(10)
     assert sum(allowed) <= 50
+
+
+def test_what_was_forgiven_does_not_count_in_any_process() -> None:
+    store, clock, rule = InMemoryRateStore(), FakeClock(), RateRule("one", 2, timedelta(minutes=15))
+    one, two = service(store, clock), service(store, clock)
+    tries = [one.attempt(rule, "a"), two.attempt(rule, "a")]
+    for rates in (one, two):
+        with pytest.raises(RateLimited):
+            rates.attempt(rule, "a")
+    one.forgive(*tries)
+    assert one.attempt(rule, "a")
+    # The other one remembers its refusal, for a moment.
+    with pytest.raises(RateLimited):
+        two.attempt(rule, "a")
+    clock.advance(REFUSED_FOR.total_seconds())
+    assert two.attempt(rule, "a")
+
+
+def test_what_was_tried_in_the_last_window_is_forgiven_there() -> None:
+    store, clock, rule = InMemoryRateStore(), FakeClock(), RateRule("one", 1, timedelta(minutes=1))
+    rates = service(store, clock)
+    old = rates.attempt(rule, "a")
+    clock.advance(60)
+    rates.attempt(rule, "a")
+    rates.forgive(old)
+    with pytest.raises(RateLimited):
+        rates.attempt(rule, "a")
+
+
+def test_a_flood_of_attempts_costs_one_write_in_a_while_and_no_memory() -> None:
+    store, rule = InMemoryRateStore(), RateRule("one", 1, timedelta(minutes=15))
+    rates = service(store)
+    for _ in range(100):
+        with contextlib.suppress(RateLimited):
+            rates.attempt(rule, "a")
+    assert len(store.calls) == 2
+    for n in range(MAX_REMEMBERED + 100):
+        for _ in range(2):
+            with contextlib.suppress(RateLimited):
+                rates.attempt(rule, str(n))
+    assert len(rates._refused) == MAX_REMEMBERED
