@@ -164,7 +164,8 @@ MAY: dict[str, set[str]] = {
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
-        "add a seal", "remove an archive", "remove an unpacked file", "write what came of an archive", "start unpacking",
+        "add a seal", "remove an archive", "remove an unpacked file", "write what came of an archive",
+        "start unpacking",
     },
     "archive-plan": _ARCHIVE,
     "archive-unpack": _ARCHIVE | {"write an unpacked file"},
