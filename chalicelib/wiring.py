@@ -22,6 +22,7 @@ from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
 from chalicelib.providers.registry import PROVIDERS, ProviderEntry
 from chalicelib.schemas.jobs import JobView, job_view
+from chalicelib.services.archives import ArchiveService
 from chalicelib.services.audit import AuditService
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
@@ -45,6 +46,7 @@ from chalicelib.services.webhooks import WebhookService
 from chalicelib.settings import Settings, get_settings
 from chalicelib.store import (
     DynamoAccessStore,
+    DynamoArchiveStore,
     DynamoAuditStore,
     DynamoConfigStore,
     DynamoDatasetStore,
@@ -65,6 +67,7 @@ class Services:
     jobs: JobsService
     datasets: DatasetService
     inspections: InspectionService
+    archives: ArchiveService
     configs: ConfigService
     webhooks: WebhookService
     system: SystemService
@@ -98,6 +101,7 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         jobs=JobsService(ports, observation, conclusion),
         datasets=DatasetService(ports),
         inspections=InspectionService(ports),
+        archives=ArchiveService(ports),
         configs=ConfigService(ports),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),
@@ -162,6 +166,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     return Ports(
         jobs=DynamoJobStore(table),
         datasets=DynamoDatasetStore(table),
+        archives=DynamoArchiveStore(table),
         configs=DynamoConfigStore(table),
         webhooks=DynamoWebhookLog(table),
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from chalice.app import Chalice, Response
 
 from chalicelib.api import (
+    archives,
     audit,
     configs,
     dataset_versions,
@@ -31,6 +32,7 @@ RESOURCES = (
     jobs.api,
     configs.api,
     datasets.api,
+    archives.api,
     dataset_versions.api,
     inspections.api,
     sessions.api,

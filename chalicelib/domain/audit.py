@@ -30,6 +30,9 @@ _DIGITS = 17
 class AuditAction(StrEnum):
     """``resource.verb``. Alphabetical."""
 
+    ARCHIVE_COMPLETE = "archive.complete"
+    ARCHIVE_CREATE = "archive.create"
+    ARCHIVE_DELETE = "archive.delete"
     AUDIT_READ = "audit.read"
     CONFIG_DELETE = "config.delete"
     CONFIG_SAVE = "config.save"

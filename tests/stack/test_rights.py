@@ -19,6 +19,7 @@ from tests.support.stack import Stack
 FUNCTIONS = (
     "api-handler", "prepare", "launch", "await-change", "observe", "deliver", "verify", "finish", "sweep",
     "inspect-plan", "inspect-batch", "inspect-report",
+    "archive-plan", "archive-unpack", "archive-assemble",
 )  # fmt: skip
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 Call = Callable[["Probe"], Any]
@@ -121,6 +122,12 @@ CALLS: dict[str, Call] = {
     "read a report": get("datasets", "_reports/local/probe/v/1/report.json"),
     "write a report": put("datasets", "_reports/local/probe/v/1/report.json"),
     "remove a report": delete("datasets", "_reports/local/probe/v/1/report.json"),
+    "read an archive": get("datasets", "_archives/local/probe/archive"),
+    "remove an archive": delete("datasets", "_archives/local/probe/archive"),
+    "write an unpacked file": put("datasets", "local/probe/a-probe/x.jpg"),
+    "remove an unpacked file": delete("datasets", "local/probe/a-probe/x.jpg"),
+    "write what came of an archive": put("datasets", "_reports/local/probe/a-probe/unpacked.json"),
+    "write a manifest": put("datasets", "_manifests/local/probe/v-probe.json"),
     "read a model": get("outputs", "local/probe/artifacts/a"),
     "write a model": put("outputs", "local/probe/artifacts/a"),
     "delete a model": delete("outputs", "local/probe/artifacts/a"),
@@ -130,6 +137,9 @@ CALLS: dict[str, Call] = {
     "start an inspection": lambda p: p.stepfunctions.start_execution(
         stateMachineArn=p.machine.replace("-job", "-inspection"), name="a", input="no JSON"
     ),
+    "start unpacking": lambda p: p.stepfunctions.start_execution(
+        stateMachineArn=p.machine.replace("-job", "-unpack"), name="a", input="no JSON"
+    ),
     "stop a job": lambda p: p.stepfunctions.stop_execution(executionArn=f"{p.machine}:none"),
     "wake a job": lambda p: p.stepfunctions.send_task_success(taskToken="none", output="{}"),
     "call a function": lambda p: getattr(p, "lambda").get_function(FunctionName="stcloud-local-launch"),
@@ -138,6 +148,10 @@ CALLS: dict[str, Call] = {
 }
 _OUTPUTS = {"read a model", "write a model"}
 _COMMON = {"read a record"}
+_ARCHIVE = _COMMON | {
+    "delete a record", "read an archive", "remove an archive", "remove an unpacked file",
+    "write what came of an archive",
+}  # fmt: skip
 #: Everything else of CALLS is denied.
 MAY: dict[str, set[str]] = {
     "api-handler": _COMMON | _OUTPUTS | {
@@ -146,6 +160,7 @@ MAY: dict[str, set[str]] = {
         "remove scratch space", "delete a model", "replace a log", "start a job", "wake a job", "read the keys",
         "revoke a key", "add an audit record", "look at a person", "the setup code's hash", "the key of names",
         "read a report", "write a report", "remove a report", "start an inspection",
+        "start unpacking", "write an unpacked file", "write a manifest", *_ARCHIVE,
     },
     "prepare": _COMMON,
     "launch": _COMMON | {"the provider's token", "the trainer's key", "the public address", "prepare scratch space"},
@@ -157,11 +172,15 @@ MAY: dict[str, set[str]] = {
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
-        "add a seal", "remove a report", "start an inspection",
+        "add a seal", "remove a report", "start an inspection", "remove an archive", "remove an unpacked file",
+        "write a report", "write what came of an archive", "start unpacking",
     },
     "inspect-plan": _COMMON | {"delete a record", "read a report", "write a report"},
     "inspect-batch": _COMMON | {"read a dataset", "read a report", "write a report"},
     "inspect-report": _COMMON | {"delete a record", "read a report", "write a report", "remove a report", "wake a job"},
+    "archive-plan": _ARCHIVE | {"write a report"},
+    "archive-unpack": _ARCHIVE | {"write a report", "write an unpacked file"},
+    "archive-assemble": _ARCHIVE | {"write a report", "write a manifest"},
 }  # fmt: skip
 
 

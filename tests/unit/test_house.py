@@ -12,6 +12,7 @@ import pytest
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, SessionVerifier, UserPool
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.ports import (
+    ArchiveStore,
     Clock,
     ConfigStore,
     CredentialsBroker,
@@ -26,6 +27,7 @@ from chalicelib.domain.ports import (
     WorkflowRunner,
 )
 from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
+from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, SequentialIds
 from tests.fakes.dataset_runner import FakeDatasetRunner
@@ -105,6 +107,7 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
     clock: Clock = FakeClock()
     jobs: JobStore = InMemoryJobStore()
     datasets: DatasetStore = InMemoryDatasetStore()
+    archives: ArchiveStore = InMemoryArchiveStore()
     configs: ConfigStore = InMemoryConfigStore()
     webhooks: WebhookLog = InMemoryWebhookLog()
     objects: ObjectStore = InMemoryObjectStore()
@@ -125,6 +128,7 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
         (Clock, clock),
         (JobStore, jobs),
         (DatasetStore, datasets),
+        (ArchiveStore, archives),
         (ConfigStore, configs),
         (WebhookLog, webhooks),
         (ObjectStore, objects),

@@ -38,6 +38,12 @@ GET    /cloud/datasets/usage                                             dataset
 DELETE /cloud/datasets/{dataset_id}                                      dataset.edit
 GET    /cloud/datasets/{dataset_id}                                      dataset.view
 PATCH  /cloud/datasets/{dataset_id}                                      dataset.edit
+GET    /cloud/datasets/{dataset_id}/archives                             dataset.view
+POST   /cloud/datasets/{dataset_id}/archives                             dataset.edit
+DELETE /cloud/datasets/{dataset_id}/archives/{archive_id}                dataset.edit
+GET    /cloud/datasets/{dataset_id}/archives/{archive_id}                dataset.view
+POST   /cloud/datasets/{dataset_id}/archives/{archive_id}/complete       dataset.edit
+POST   /cloud/datasets/{dataset_id}/archives/{archive_id}/parts          dataset.edit
 POST   /cloud/datasets/{dataset_id}/manifests                            dataset.edit
 DELETE /cloud/datasets/{dataset_id}/versions/{version_id}                dataset.edit
 GET    /cloud/datasets/{dataset_id}/versions/{version_id}                dataset.view

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from chalice.app import Chalice
 
+from chalicelib.events.archives import archives
 from chalicelib.events.inspection import inspection_tasks
-from chalicelib.events.tasks import SWEEP_BUDGET, tasks
+from chalicelib.events.tasks import ARCHIVE_BUDGET, SEAL_BUDGET, SWEEP_BUDGET, tasks
 from chalicelib.settings import Settings
 from chalicelib.workflow.delivery import VERIFY_BUDGET
+from chalicelib.workflow.unpack_piece import BUDGET as PIECE_BUDGET
+from chalicelib.workflow.unpack_plan import BUDGET as PLAN_BUDGET
 from infra.template_parts import TemplateError, load_template
 from tests.unit.infra.described import (
     FUNCTIONS,
@@ -47,7 +50,7 @@ IDENTITIES = [n for n, r in RESOURCES.items() if r.get("Type") in {"AWS::IAM::Ro
 
 def test_every_function_of_the_code_is_configured() -> None:
     probe = Chalice(app_name="probe")
-    for blueprint in (tasks, inspection_tasks):
+    for blueprint in (tasks, inspection_tasks, archives):
         probe.register_blueprint(blueprint)
     in_code = {f.name for f in probe.pure_lambda_functions}
     assert set(FUNCTIONS) == in_code | {"api_handler"}
@@ -101,7 +104,7 @@ def test_the_trainer_key_is_for_launch_alone_and_the_provider_token_for_those_wh
 
 
 #: What each state machine runs, by the beginning of the functions' names. The rest are steps of a job.
-WORKFLOWS = {"InspectionWorkflow": "inspect_"}
+WORKFLOWS = {"InspectionWorkflow": "inspect_", "UnpackWorkflow": "archive_"}
 
 
 @pytest.mark.parametrize("workflow", ["JobWorkflow", *WORKFLOWS])
@@ -119,6 +122,21 @@ def test_a_workflow_may_run_exactly_its_steps(workflow: str) -> None:
     definition = RESOURCES[workflow]["Properties"]["DefinitionString"]
     assert set(substitutions) == set(re.findall(r"\$\{(\w+)\}", definition))
     assert {v["Fn::GetAtt"][0] for v in substitutions.values()} == allowed
+
+
+def test_steps_of_unpacking_end_before_their_functions() -> None:
+    machine = json.loads(RESOURCES["UnpackWorkflow"]["Properties"]["DefinitionString"])
+    steps = [*machine["States"].values(), *machine["States"]["Unpack"]["ItemProcessor"]["States"].values()]
+    for step in (s for s in steps if s["Type"] == "Task"):
+        assert step["TimeoutSeconds"] > FUNCTIONS["archive_unpack"]["lambda_timeout"]
+        assert [r["ErrorEquals"][-1] for r in step["Retry"]][-1] == "States.ALL"
+    # Everything that goes wrong for good is recorded.
+    for name in ("Plan", "Unpack", "Assemble"):
+        assert machine["States"][name]["Catch"] == [
+            {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "GiveUp"}
+        ]
+    for budget in (PLAN_BUDGET, PIECE_BUDGET):
+        assert budget.total_seconds() + 60 <= FUNCTIONS["archive_unpack"]["lambda_timeout"]
 
 
 def test_the_trainer_user_publishes_below_artifacts_and_deletes_in_scratch_only() -> None:
@@ -146,7 +164,8 @@ def test_the_times_fit_together() -> None:
     assert FUNCTIONS["launch"]["lambda_timeout"] < lease
     # API Gateway gives up after 29 seconds.
     assert FUNCTIONS["api_handler"]["lambda_timeout"] <= 29
-    assert SWEEP_BUDGET.total_seconds() + 30 <= FUNCTIONS["sweep"]["lambda_timeout"]
+    sweep = SWEEP_BUDGET + ARCHIVE_BUDGET + SEAL_BUDGET
+    assert sweep.total_seconds() + 20 <= FUNCTIONS["sweep"]["lambda_timeout"]
     assert VERIFY_BUDGET.total_seconds() < FUNCTIONS["verify"]["lambda_timeout"] <= 900
 
 

@@ -385,6 +385,70 @@ export interface paths {
         patch: operations["change_dataset"];
         trace?: never;
     };
+    "/api/cloud/datasets/{dataset_id}/archives": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_archives"];
+        put?: never;
+        post: operations["create_archive"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/archives/{archive_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_archive"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_archive"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/archives/{archive_id}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["complete_archive"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/archives/{archive_id}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["create_archive_parts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/datasets/{dataset_id}/manifests": {
         parameters: {
             query?: never;
@@ -869,6 +933,88 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        ArchiveDeletedResponse: {
+            archive_id: string;
+            deleted_objects: number;
+            /**
+             * @default true
+             * @constant
+             */
+            success: true;
+        };
+        ArchiveDetail: {
+            archive_id: string;
+            /** Format: date-time */
+            created_at: string;
+            dataset_id: string;
+            failure: components["schemas"]["ArchiveFailure"] | null;
+            filename: string;
+            finished_at: string | null;
+            report: components["schemas"]["ArchiveReportView"] | null;
+            size: number;
+            source_path: string | null;
+            status: components["schemas"]["ArchiveStatus"];
+            version_id: string | null;
+        };
+        ArchiveFailure: {
+            advice: string;
+            code: string;
+            message: string;
+        };
+        /** @enum {string} */
+        ArchiveKind: "zip" | "tar" | "tar.gz" | "tar.bz2" | "tar.xz";
+        ArchiveListResponse: {
+            archives: components["schemas"]["ArchiveView"][];
+            /** @default null */
+            next: string | null;
+        };
+        ArchivePartView: {
+            /** Format: date-time */
+            expires_at: string;
+            headers: {
+                [key: string]: string;
+            };
+            number: number;
+            size: number;
+            url: string;
+        };
+        ArchivePartsBody: {
+            /** @default 0 */
+            after: number;
+            /** @default 200 */
+            limit: number;
+        };
+        ArchivePartsResponse: {
+            next: number | null;
+            parts: components["schemas"]["ArchivePartView"][];
+            present: number;
+        };
+        ArchiveReportView: {
+            encoding: string | null;
+            kind: components["schemas"]["ArchiveKind"] | null;
+            left_out: components["schemas"]["LeftOutView"][];
+            left_out_counts: {
+                [key: string]: number;
+            };
+            notes: string[];
+            stripped_folder: string | null;
+            taken: components["schemas"]["TakenView"];
+        };
+        /** @enum {string} */
+        ArchiveStatus: "uploading" | "unpacking" | "ready" | "failed";
+        ArchiveView: {
+            archive_id: string;
+            /** Format: date-time */
+            created_at: string;
+            dataset_id: string;
+            failure: components["schemas"]["ArchiveFailure"] | null;
+            filename: string;
+            finished_at: string | null;
+            size: number;
+            source_path: string | null;
+            status: components["schemas"]["ArchiveStatus"];
+            version_id: string | null;
+        };
         AuditEntry: {
             action: string;
             actor_id: string;
@@ -1442,6 +1588,11 @@ export interface components {
              */
             success: true;
         };
+        LeftOutView: {
+            code: string;
+            path: string;
+            reason: string;
+        };
         LevelView: {
             id: string;
             name: components["schemas"]["Role"];
@@ -1527,6 +1678,37 @@ export interface components {
             /** @default null */
             description: string | null;
             name: string;
+        };
+        /**
+         * @example {
+         *       "filename": "photos.zip",
+         *       "size": 73400320,
+         *       "source_path": "/data/datasets/my-dataset"
+         *     }
+         */
+        NewArchiveBody: {
+            filename: string;
+            /** @default null */
+            sha256: string | null;
+            size: number;
+            /** @default null */
+            source_path: string | null;
+        };
+        NewArchiveResponse: {
+            archive_id: string;
+            /** Format: date-time */
+            created_at: string;
+            dataset_id: string;
+            failure: components["schemas"]["ArchiveFailure"] | null;
+            filename: string;
+            finished_at: string | null;
+            next: number | null;
+            part_size: number;
+            parts: components["schemas"]["ArchivePartView"][];
+            size: number;
+            source_path: string | null;
+            status: components["schemas"]["ArchiveStatus"];
+            version_id: string | null;
         };
         /**
          * @example {
@@ -1854,6 +2036,10 @@ export interface components {
             /** @default null */
             upload_id: string | null;
         };
+        TakenView: {
+            bytes: number;
+            files: number;
+        };
         /** @enum {string} */
         Transport: "token" | "cookie";
         UploadView: {
@@ -1988,7 +2174,7 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("audit.read" | "config.delete" | "config.save" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
+                action?: ("archive.complete" | "archive.create" | "archive.delete" | "audit.read" | "config.delete" | "config.save" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
                 result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
@@ -2753,6 +2939,175 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DatasetView"];
+                };
+            };
+        };
+    };
+    list_archives: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchiveListResponse"];
+                };
+            };
+        };
+    };
+    create_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewArchiveBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewArchiveResponse"];
+                };
+            };
+        };
+    };
+    get_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                archive_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchiveDetail"];
+                };
+            };
+        };
+    };
+    delete_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                archive_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchiveDeletedResponse"];
+                };
+            };
+        };
+    };
+    complete_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                archive_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchiveView"];
+                };
+            };
+        };
+    };
+    create_archive_parts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                archive_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ArchivePartsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchivePartsResponse"];
                 };
             };
         };
