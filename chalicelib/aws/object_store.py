@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,28 +12,27 @@ from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
+from chalicelib.aws.checksums import base64_of, check_key, seconds, to_base64
 from chalicelib.aws.clients import ClientSource
 from chalicelib.aws.faults import answering, code_of
+from chalicelib.aws.multipart import MultipartObjects
 from chalicelib.aws.object_stream import BUFFER, LOST, ObjectStream
-from chalicelib.domain.ports import MAX_KEY_BYTES, ObjectInfo, PresignedPut
+from chalicelib.domain.objects import ObjectInfo, PresignedPut
 from chalicelib.errors import Unavailable
 
 _SERVICE = "The object store"
 #: Keys in one listing or one DeleteObjects call; S3 takes no more.
 PAGE = 1000
-#: Signature version 4 knows no longer-lived URLs.
-MAX_EXPIRES = timedelta(days=7)
 #: Tries of a read whose body breaks off; botocore repeats a call only until the first byte has come.
 READ_TRIES = 3
 #: Tries of the keys that one DeleteObjects call could not delete.
 DELETE_TRIES = 3
 
 _MISSING = frozenset({"404", "NoSuchKey"})
-_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _AWKWARD = re.compile(r'[^ -~]|["\\%]')
 
 
-class S3ObjectStore:
+class S3ObjectStore(MultipartObjects):
     """The ObjectStore port over one bucket.
 
     Presigned URLs are signed with the credentials of this process and die with them: those of a Lambda's role last a
@@ -45,13 +41,14 @@ class S3ObjectStore:
     two, and let a client that gets a 403 ask for a new URL.
 
     Needs s3:GetObject, s3:PutObject and s3:DeleteObject on the keys, and s3:ListBucket on the bucket without a
-    condition: S3 answers 403 instead of 404 for a missing key to whoever may not list. Raises Unavailable when S3 is
-    busy, PermissionError for a key it refuses to delete, botocore's ClientError when the deployment is wrong.
+    condition: S3 answers 403 instead of 404 for a missing key to whoever may not list. Uploads in parts also need
+    s3:AbortMultipartUpload and s3:ListMultipartUploadParts on the keys, s3:ListBucketMultipartUploads on the bucket.
+    Raises Unavailable when S3 is busy, PermissionError for a key it refuses to delete, botocore's ClientError when the
+    deployment is wrong.
     """
 
     def __init__(self, bucket: str, client: ClientSource, *, page: int = PAGE) -> None:
-        self._bucket = bucket
-        self._client = client
+        super().__init__(bucket, client)
         self._page_size = page
 
     @property
@@ -61,11 +58,11 @@ class S3ObjectStore:
     def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
         # Content-Length is signed too, but every HTTP client sends it by itself, and browsers let nobody set it.
         checksum = to_base64(sha256)
-        _check_key(key)
+        check_key(key)
         url = self._client().generate_presigned_url(
             "put_object",
             Params={"Bucket": self._bucket, "Key": key, "ContentLength": size, "ChecksumSHA256": checksum},
-            ExpiresIn=_seconds(expires),
+            ExpiresIn=seconds(expires),
         )
         return PresignedPut(url=url, headers={"x-amz-checksum-sha256": checksum}, expires_at=now + expires)
 
@@ -73,25 +70,10 @@ class S3ObjectStore:
         params = {"Bucket": self._bucket, "Key": key}
         if filename is not None:
             params["ResponseContentDisposition"] = content_disposition(filename)
-        return str(self._client().generate_presigned_url("get_object", Params=params, ExpiresIn=_seconds(expires)))
+        return str(self._client().generate_presigned_url("get_object", Params=params, ExpiresIn=seconds(expires)))
 
     def head(self, key: str) -> ObjectInfo | None:
-        with answering(_SERVICE):
-            try:
-                found = self._client().head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
-            except ClientError as error:
-                if code_of(error) in _MISSING:
-                    return None
-                raise
-        checksum = found.get("ChecksumSHA256")
-        if found.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
-            checksum = None
-        return ObjectInfo(
-            key=key,
-            size=found["ContentLength"],
-            modified_at=found["LastModified"].astimezone(UTC),
-            sha256=to_hex(checksum) if checksum else None,
-        )
+        return self._head(key)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
         if start < 0 or (length is not None and length < 0):
@@ -133,11 +115,10 @@ class S3ObjectStore:
         return io.BufferedReader(ObjectStream(self._client(), self._bucket, key, first), BUFFER)
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
-        _check_key(key)
-        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        check_key(key)
         with answering(_SERVICE):
             self._client().put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, ChecksumSHA256=checksum
+                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, ChecksumSHA256=base64_of(data)
             )
 
     def list(self, prefix: str, *, start_after: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
@@ -196,41 +177,13 @@ class S3ObjectStore:
         return self.delete(info.key for info in self.list(prefix))
 
 
-def _check_key(key: str) -> None:
-    """S3 would refuse it too, but a presigned URL only when somebody uses it."""
-    if not 0 < len(key.encode()) <= MAX_KEY_BYTES:
-        raise ValueError(f"not a key: {key[:100]!r} has {len(key.encode())} bytes")
-
-
 def _batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
     source = iter(keys)
     while batch := list(islice(source, size)):
         yield batch
 
 
-def to_base64(sha256_hex: str) -> str:
-    """S3's spelling of a SHA-256. Raises ValueError unless it is 64 lower-case hex digits."""
-    if not _SHA256_HEX.fullmatch(sha256_hex):
-        raise ValueError("a SHA-256 is 64 lower-case hex digits")
-    return base64.b64encode(bytes.fromhex(sha256_hex)).decode()
-
-
-def to_hex(checksum: str) -> str | None:
-    """The hex of S3's spelling; None for a composite checksum (``…-3``), which is not the SHA-256 of the object."""
-    try:
-        digest = base64.b64decode(checksum, validate=True)
-    except binascii.Error:
-        return None
-    return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
-
-
 def content_disposition(filename: str) -> str:
     """A Content-Disposition header value that saves under ``filename`` (RFC 6266), safe whatever the name holds."""
     plain = _AWKWARD.sub("_", filename) or "download"
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
-
-
-def _seconds(expires: timedelta) -> int:
-    if not timedelta(seconds=1) <= expires <= MAX_EXPIRES:
-        raise ValueError(f"a URL can live between 1 second and {MAX_EXPIRES}, not {expires}")
-    return int(expires.total_seconds())

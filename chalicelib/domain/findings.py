@@ -1,70 +1,44 @@
-"""What a check finds: an error, a warning or a note, where it is, and what to do about it."""
+"""Findings: what a check found, how bad it is, and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+#: Examples a finding names; ``count`` says how many there are.
+MAX_PATHS = 20
 
 
 class Level(StrEnum):
-    """ERROR: it can't work, and submit refuses. WARNING: it would waste money or fail; submit wants to be told to go
-    on. NOTE: worth knowing."""
+    """An error stops a job before it costs anything; a warning is evidently wasteful; a note is good to know."""
 
     ERROR = "error"
     WARNING = "warning"
     NOTE = "note"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """``check`` is the check that found it, ``code`` is stable and for programs, ``field`` a dotted path into the
-    request (empty when it is about no field), ``advice`` says what to do."""
-
-    level: Level
-    code: str
-    check: str
-    field: str
-    message: str
-    advice: str
-
-
-class CheckStatus(StrEnum):
-    """SKIPPED: could not be made, for the reason beside it, and says nothing. PENDING: what it looks at is not there
-    yet."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    WARNED = "warned"
-    SKIPPED = "skipped"
-    PENDING = "pending"
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check came to. Its findings count when it was SKIPPED or PENDING too."""
-
-    name: str
-    status: CheckStatus
-    findings: tuple[Finding, ...] = ()
-    reason: str | None = None
-
-
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
 
 
-def result_of(name: str, findings: Iterable[Finding]) -> CheckResult:
-    """The result of a check that could be made."""
-    found = tuple(findings)
-    levels = {f.level for f in found}
-    status = CheckStatus.PASSED
-    if Level.ERROR in levels:
-        status = CheckStatus.FAILED
-    elif Level.WARNING in levels:
-        status = CheckStatus.WARNED
-    return CheckResult(name, status, found)
+class Finding(BaseModel):
+    """``code`` is stable. ``paths`` are at most MAX_PATHS of the ``count`` files it is about, in the order of paths."""
+
+    model_config = ConfigDict(frozen=True)
+
+    level: Level
+    code: str
+    message: str
+    advice: str
+    count: int = 1
+    paths: tuple[str, ...] = ()
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors first, then warnings, then notes; otherwise as found. One that was found twice is there once."""
-    return sorted(dict.fromkeys(findings), key=lambda f: _ORDER[f.level])
+    """Errors first, then by how many files they are about."""
+    return sorted(findings, key=lambda f: (_ORDER[f.level], -f.count, f.code))
+
+
+def counted(findings: Iterable[Finding], level: Level) -> int:
+    return sum(f.level is level for f in findings)

@@ -7,25 +7,40 @@ otherwise, and bounded in time by their adapter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
 from chalicelib.domain.datasets import DatasetVersion
+from chalicelib.domain.objects import (
+    MAX_KEY_BYTES,
+    MAX_PARTS,
+    MultipartError,
+    MultipartGoneError,
+    MultipartInfo,
+    ObjectInfo,
+    ObjectStore,
+    PartInfo,
+    PartRefusedError,
+    PresignedPut,
+    composite_of,
+)
 from chalicelib.domain.predictions import AccountInfo, HardwareProfile, LaunchRequest, Prediction, PredictionPage
 from chalicelib.domain.stores import (
     ConfigStore,
     DatasetGoneError,
     DatasetStore,
+    DatasetUsage,
     DeletedJob,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
     JobPage,
     JobStore,
+    QuotaExceededError,
     SlotsFullError,
     StaleRecordError,
     WebhookLog,
@@ -33,6 +48,7 @@ from chalicelib.domain.stores import (
 
 __all__ = [
     "MAX_KEY_BYTES",
+    "MAX_PARTS",
     "BudgetExceededError",
     "BudgetHold",
     "Clock",
@@ -41,6 +57,7 @@ __all__ = [
     "DatasetGoneError",
     "DatasetRunner",
     "DatasetStore",
+    "DatasetUsage",
     "DeletedJob",
     "ExecutionState",
     "IdSource",
@@ -50,12 +67,18 @@ __all__ = [
     "JobPage",
     "JobStore",
     "Limits",
+    "MultipartError",
+    "MultipartGoneError",
+    "MultipartInfo",
     "ObjectInfo",
     "ObjectStore",
+    "PartInfo",
+    "PartRefusedError",
     "Ports",
     "PresignedPut",
     "Provider",
     "ProviderLookup",
+    "QuotaExceededError",
     "SlotsFullError",
     "StackFacts",
     "StaleRecordError",
@@ -63,62 +86,8 @@ __all__ = [
     "TrainerStorage",
     "WebhookLog",
     "WorkflowRunner",
+    "composite_of",
 ]
-
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """``sha256`` is lower-case hex when the store keeps a full-object SHA-256, else None."""
-
-    key: str
-    size: int
-    modified_at: datetime
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class PresignedPut:
-    """``headers`` must be sent exactly as given, or the store refuses the upload."""
-
-    url: str
-    headers: Mapping[str, str]
-    expires_at: datetime
-
-
-#: S3's limit of a key, in UTF-8.
-MAX_KEY_BYTES = 1024
-
-
-class ObjectStore(Protocol):
-    """One bucket. What would write raises ValueError for a key that is empty or longer than MAX_KEY_BYTES."""
-
-    @property
-    def bucket(self) -> str: ...
-
-    def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
-        """A URL that accepts exactly this content: the checksum is signed."""
-
-    def presign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str: ...
-
-    def head(self, key: str) -> ObjectInfo | None:
-        """With checksum; None when missing."""
-
-    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
-        """Bytes of the object from ``start``, at most ``length``; None when missing, b"" past the end."""
-
-    def open(self, key: str) -> BinaryIO | None:
-        """A stream of the whole object with bounded memory; the caller closes it. None when missing."""
-
-    def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None: ...
-
-    def list(self, prefix: str, *, start_after: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
-        """By key in UTF-8 byte order, paging as it goes; ``start_after`` is a full key, exclusive. No checksums."""
-
-    def delete(self, keys: Iterable[str]) -> int:
-        """Deletes the keys; returns how many were asked for."""
-
-    def delete_prefix(self, prefix: str) -> int:
-        """Deletes everything below; returns the count. ``prefix`` must end in a slash."""
 
 
 class ExecutionState(StrEnum):
@@ -259,6 +228,7 @@ class Limits:
     adopt_settle_seconds: int = 30
     sweep_grace_seconds: int = 60
     max_attempts: int = 50
+    dataset_quota_bytes: int = 1024**4
 
 
 @dataclass(frozen=True)

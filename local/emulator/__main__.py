@@ -68,6 +68,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     from local.emulator.challenges import patch_challenges
     from local.emulator.checkpoint import ministack_checkpointer, patch_sessions
     from local.emulator.codecache import CodeCache
+    from local.emulator.copies import patch_copies
     from local.emulator.gateway import guarded, patch_api_import
     from local.emulator.lambdas import patch_lambdas
 
@@ -78,6 +79,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     patch_lambdas(cache)
     patch_api_import()
     patch_challenges()
+    patch_copies()
     patch_sessions()
     checkpointer = ministack_checkpointer(layout.services)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import itertools
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,37 +12,19 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from chalicelib.domain.failures import FaultKind, ProviderFault
-from chalicelib.domain.ports import MAX_KEY_BYTES, ObjectInfo, PresignedPut, TemporaryCredentials
+from chalicelib.domain.ports import ObjectInfo, PresignedPut, TemporaryCredentials
+from tests.fakes.multipart import MultipartObjects, Stored, UploadRefused, checked_key, to_base64
+
+__all__ = ["FakeBroker", "FakeFacts", "InMemoryObjectStore", "InMemoryParameters", "UploadRefused", "to_base64"]
 
 MAX_POLICY_CHARS = 2048
 
 
-class UploadRefused(Exception):
-    """What S3 would answer with a 4xx: wrong headers, wrong content, expired."""
-
-
-def to_base64(sha256_hex: str) -> str:
-    """S3's spelling of a SHA-256; ValueError when it is none."""
-    digest = bytes.fromhex(sha256_hex)
-    if len(digest) != 32 or digest.hex() != sha256_hex:
-        raise ValueError("a SHA-256 is 64 lower-case hex digits")
-    return base64.b64encode(digest).decode()
-
-
-def _checked(key: str) -> str:
-    if not 0 < len(key.encode()) <= MAX_KEY_BYTES:
-        raise ValueError(f"not a key: {key[:100]!r} has {len(key.encode())} bytes")
-    return key
-
-
-class InMemoryObjectStore:
+class InMemoryObjectStore(MultipartObjects):
     def __init__(self, bucket: str = "bucket") -> None:
-        self._bucket = bucket
-        self._lock = threading.RLock()
-        self._objects: dict[str, tuple[bytes, datetime, str | None]] = {}
+        super().__init__(bucket)
         self._puts: dict[str, tuple[str, int, str, datetime]] = {}
         self._serial = itertools.count(1)
-        self.modified_at = datetime(2026, 11, 24, tzinfo=UTC)
 
     @property
     def bucket(self) -> str:
@@ -52,13 +32,16 @@ class InMemoryObjectStore:
 
     def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
         checksum = to_base64(sha256)
-        key = _checked(key)
+        key = checked_key(key)
         url = f"fake://{self._bucket}/{quote(key)}?put={next(self._serial)}"
         self._puts[url] = (key, size, sha256, now + expires)
         return PresignedPut(url=url, headers={"x-amz-checksum-sha256": checksum}, expires_at=now + expires)
 
     def upload(self, url: str, headers: Mapping[str, str], data: bytes, *, now: datetime) -> None:
-        """What a client's PUT to a presigned URL does. Raises UploadRefused."""
+        """What a client's PUT to a presigned URL, of an object or a part, does. Raises UploadRefused."""
+        if url in self._part_urls:
+            self._upload_part(url, headers, data, now)
+            return
         if url not in self._puts:
             raise UploadRefused("unknown URL")
         key, size, sha256, until = self._puts[url]
@@ -68,7 +51,8 @@ class InMemoryObjectStore:
         if headers.get("x-amz-checksum-sha256") != to_base64(sha256) or digest != sha256 or len(data) != size:
             raise UploadRefused("content differs from the signature")
         with self._lock:
-            self._objects[key] = (data, self.modified_at, digest)
+            self._objects[key] = Stored(data, self.modified_at, digest)
+            self.sent_bytes += len(data)
 
     def presign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
         return f"fake://{self._bucket}/{quote(key)}?expires={int(expires.total_seconds())}"
@@ -76,7 +60,7 @@ class InMemoryObjectStore:
     def head(self, key: str) -> ObjectInfo | None:
         with self._lock:
             found = self._objects.get(key)
-        return ObjectInfo(key, len(found[0]), found[1], found[2]) if found else None
+        return ObjectInfo(key, len(found.data), found.modified_at, found.sha256, found.composite) if found else None
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
         if start < 0 or (length is not None and length < 0):
@@ -85,7 +69,7 @@ class InMemoryObjectStore:
             found = self._objects.get(key)
         if found is None:
             return None
-        return found[0][start:] if length is None else found[0][start : start + length]
+        return found.data[start:] if length is None else found.data[start : start + length]
 
     def open(self, key: str) -> BinaryIO | None:
         data = self.get(key)
@@ -93,7 +77,7 @@ class InMemoryObjectStore:
 
     def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
         with self._lock:
-            self._objects[_checked(key)] = (data, self.modified_at, hashlib.sha256(data).hexdigest())
+            self._objects[checked_key(key)] = Stored(data, self.modified_at, hashlib.sha256(data).hexdigest())
 
     def list(self, prefix: str, *, start_after: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
         with self._lock:
@@ -102,7 +86,7 @@ class InMemoryObjectStore:
         for key in keys[:limit]:
             found = self._objects.get(key)
             if found is not None:
-                yield ObjectInfo(key, len(found[0]), found[1])
+                yield ObjectInfo(key, len(found.data), found.modified_at)
 
     def delete(self, keys: Iterable[str]) -> int:
         count = 0

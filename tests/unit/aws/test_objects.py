@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import IncompleteReadError
 
+from chalicelib.aws.checksums import MAX_EXPIRES, to_base64, to_hex
 from chalicelib.aws.clients import AccessKey, Clients
-from chalicelib.aws.object_store import MAX_EXPIRES, READ_TRIES, S3ObjectStore, content_disposition, to_base64, to_hex
+from chalicelib.aws.object_store import READ_TRIES, S3ObjectStore, content_disposition
 from chalicelib.aws.object_stream import MAX_FRUITLESS, ObjectChanged, ObjectStream
 from chalicelib.errors import Unavailable
 from tests.unit.aws.aws_doubles import Body, Script, answer, client_error, timed_out

@@ -184,7 +184,7 @@ def test_whoever_lost_a_deletion_to_another_leaves_the_record_to_it(world: World
 def test_a_completion_does_not_undo_a_deletion(world: World) -> None:
     version, _ = world.services.datasets.create_version(OWNER, a_body("q"))
     world.dataset_files.put(version.prefix + "q", b"cat")
-    world.dataset_files._objects[version.prefix + "q"] = (b"cat", world.dataset_files.modified_at, SHA)
+    world.dataset_files.put(version.prefix + "q", b"cat")
     doomed = version.changed(status=VersionStatus.DELETING)
     service = with_datasets(world, "update_version", lambda: world.ports.datasets.update_version(doomed))
     with pytest.raises(NotFound, match="deleted meanwhile"):
@@ -194,7 +194,7 @@ def test_a_completion_does_not_undo_a_deletion(world: World) -> None:
 
 def test_two_completions_at_once_agree(world: World) -> None:
     version, _ = world.services.datasets.create_version(OWNER, a_body("q"))
-    world.dataset_files._objects[version.prefix + "q"] = (b"cat", world.dataset_files.modified_at, SHA)
+    world.dataset_files.put(version.prefix + "q", b"cat")
     complete = lambda: world.services.datasets.complete(OWNER, "photos", version.version_id)  # noqa: E731
     done = with_datasets(world, "update_version", complete).complete(OWNER, "photos", version.version_id)
     assert done.status is VersionStatus.READY
@@ -211,7 +211,7 @@ def test_a_push_does_not_lose_the_latest_version_of_another_one(world: World) ->
 def test_a_version_deleted_right_after_its_completion_is_not_the_latest(world: World) -> None:
     before = latest(world)
     version, _ = world.services.datasets.create_version(OWNER, a_body("q"))
-    world.dataset_files._objects[version.prefix + "q"] = (b"cat", world.dataset_files.modified_at, SHA)
+    world.dataset_files.put(version.prefix + "q", b"cat")
     delete = lambda: world.services.datasets.delete_version(OWNER, "photos", version.version_id)  # noqa: E731
     with_datasets(world, "put_dataset", delete).complete(OWNER, "photos", version.version_id)
     assert latest(world) == before
