@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.domain.findings import Finding, Level
+from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.option_checks import number, truth
 from chalicelib.domain.simpletuner_options import closest
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.entry_checks import CHECK, MAX_SHOWN, MEDIA_TYPES, Entry
-from chalicelib.domain.findings import Finding, Level
 from chalicelib.domain.option_checks import truth
 from chalicelib.domain.simpletuner_options import closest
 

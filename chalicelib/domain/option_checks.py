@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from chalicelib.domain.findings import Finding, Level
+from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.simpletuner_options import Option, Options, closest
 
 CHECK = "options"

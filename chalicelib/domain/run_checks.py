@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from chalicelib.domain.findings import Finding, Level
+from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.launch_payload import inline_lycoris
 from chalicelib.domain.option_checks import number
 from chalicelib.domain.simpletuner_options import Options, closest
