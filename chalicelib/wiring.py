@@ -19,6 +19,7 @@ from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
+from chalicelib.providers.hub import HttpModelHub
 from chalicelib.providers.registry import PROVIDERS, ProviderEntry
 from chalicelib.schemas.jobs import JobView, job_view
 from chalicelib.services.audit import AuditService
@@ -44,6 +45,7 @@ from chalicelib.store import (
     DynamoConfigStore,
     DynamoDatasetStore,
     DynamoJobStore,
+    DynamoOwnerSettingsStore,
     DynamoRateStore,
     DynamoWebhookLog,
 )
@@ -151,6 +153,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         jobs=DynamoJobStore(table),
         datasets=DynamoDatasetStore(table),
         configs=DynamoConfigStore(table),
+        owner_settings=DynamoOwnerSettingsStore(table),
         webhooks=DynamoWebhookLog(table),
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),
         outputs=S3ObjectStore(settings.outputs_bucket, clients.s3),
@@ -166,6 +169,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
             partition=partition_of(settings.region),
         ),
         providers=ProviderDirectory(parameters.provider_token, settings.provider_base_url),
+        hub=HttpModelHub(),
         facts=parameters,
         clock=clock,
         ids=UlidSource(clock),

@@ -38,12 +38,15 @@ _PLACEHOLDER = re.compile(r"\{[^{}]+\}")
 _WHOLE = re.compile(r"\s*[+-]?\d{1,30}\s*")
 MAX_SHOWN = 60
 MAX_CHOICES = 12
+#: Unknown options that are told of one by one; looking for what each was meant to be takes a millisecond.
+MAX_UNKNOWN = 30
 
 _finding = partial(Finding, check=CHECK)
 
 
 def check_options(config: Mapping[str, Any], known: Options) -> Iterator[Finding]:
     """Findings about each option of ``config`` (names without dashes)."""
+    unknown = 0
     for name, value in config.items():
         option = known.options.get(name)
         if option is not None:
@@ -57,7 +60,17 @@ def check_options(config: Mapping[str, Any], known: Options) -> Iterator[Finding
                 advice="It can be left out.",
             )
         elif name not in READ_HERE:
-            yield _unknown(name, known)
+            unknown += 1
+            if unknown <= MAX_UNKNOWN:
+                yield _unknown(name, known)
+    if unknown > MAX_UNKNOWN:
+        yield _finding(
+            level=Level.WARNING,
+            code="unknown_options",
+            field="config",
+            message=f"{unknown} options are unknown to SimpleTuner {known.version}.",
+            advice="Is this a config of SimpleTuner? Its options are in OPTIONS.md.",
+        )
 
 
 def _unknown(name: str, known: Options) -> Finding:

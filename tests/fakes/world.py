@@ -28,10 +28,17 @@ from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemory
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
 from tests.fakes.dataset_runner import FakeDatasetRunner
+from tests.fakes.hub import FLUX, FakeModelHub
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.provider import FakeProvider, Life
-from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
+from tests.fakes.stores import (
+    InMemoryConfigStore,
+    InMemoryDatasetStore,
+    InMemoryJobStore,
+    InMemoryOwnerSettingsStore,
+    InMemoryWebhookLog,
+)
 
 OWNER = "local"
 ME = administrator(OWNER)
@@ -85,11 +92,14 @@ class World:
         self.broker = FakeBroker()
         self.dataset_runner = FakeDatasetRunner()
         self.facts = FakeFacts()
+        self.hub = FakeModelHub()
+        self.hub.put(FLUX)
         self.weights: bytes | None = safetensors()
         self.ports = Ports(
             jobs=self.jobs,
             datasets=datasets,
             configs=InMemoryConfigStore(),
+            owner_settings=InMemoryOwnerSettingsStore(),
             webhooks=InMemoryWebhookLog(),
             dataset_files=self.dataset_files,
             outputs=self.outputs,
@@ -97,6 +107,7 @@ class World:
             dataset_runner=self.dataset_runner,
             broker=self.broker,
             providers=lambda name: self.provider if name == "replicate" else None,
+            hub=self.hub,
             facts=self.facts,
             clock=self.clock,
             ids=SequentialIds(),
