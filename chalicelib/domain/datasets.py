@@ -26,6 +26,9 @@ MAX_PATH_BYTES = 512
 #: Characters of the folder a dataset was pushed from.
 MAX_SOURCE_PATH = 1_000
 
+#: These are words of the API's own, where a dataset's id would stand.
+RESERVED_NAMES = frozenset({"usage"})
+
 _NAME = re.compile(NAME_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
