@@ -78,7 +78,6 @@ def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> Reply:
     body=schema.SubmitRequest,
     response=checks.PreflightResponse,
     statuses=(404,),
-    changes_nothing=True,
 )
 def preflight_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> checks.PreflightResponse:
     """Check a submission without making anything.
