@@ -25,6 +25,7 @@ from chalicelib.schemas.jobs import JobView, job_view
 from chalicelib.services.audit import AuditService
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
+from chalicelib.services.consent import ConsentService
 from chalicelib.services.datasets import DatasetService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
@@ -32,6 +33,7 @@ from chalicelib.services.jobs import JobsService
 from chalicelib.services.keys import KeyService
 from chalicelib.services.observation import ObservationService
 from chalicelib.services.people import PeopleService
+from chalicelib.services.preflight import PreflightService
 from chalicelib.services.rates import RateService
 from chalicelib.services.sessions import SessionService, Wait
 from chalicelib.services.setup import SetupService
@@ -58,9 +60,11 @@ class Services:
     ports: Ports
     doors: Doors
     settings: Settings
+    preflight: PreflightService
     submission: SubmissionService
     jobs: JobsService
     datasets: DatasetService
+    consent: ConsentService
     configs: ConfigService
     webhooks: WebhookService
     system: SystemService
@@ -83,13 +87,16 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     rates = RateService(doors.rates, ports.clock)
     setup = SetupService(doors, audit, rates, ports.clock)
     people = PeopleService(ports, doors, audit)
+    preflight = PreflightService(ports, on_sandbox=settings.sandbox)
     return Services(
         ports=ports,
         doors=doors,
         settings=settings,
-        submission=SubmissionService(ports),
+        preflight=preflight,
+        submission=SubmissionService(ports, preflight),
         jobs=JobsService(ports, observation, conclusion),
         datasets=DatasetService(ports),
+        consent=ConsentService(ports),
         configs=ConfigService(ports),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),

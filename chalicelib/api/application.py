@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import audit, configs, dataset_versions, datasets, jobs, keys, sessions, system, users
+from chalicelib.api import audit, configs, consent, dataset_versions, datasets, jobs, keys, sessions, system, users
 from chalicelib.api.auth import Caller
 from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
@@ -20,6 +20,7 @@ RESOURCES = (
     configs.api,
     datasets.api,
     dataset_versions.api,
+    consent.api,
     sessions.api,
     keys.api,
     users.api,

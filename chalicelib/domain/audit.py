@@ -32,6 +32,7 @@ class AuditAction(StrEnum):
 
     CONFIG_DELETE = "config.delete"
     CONFIG_SAVE = "config.save"
+    CONSENT_CHANGE = "consent.change"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
     DATASET_RETENTION = "dataset.retention"

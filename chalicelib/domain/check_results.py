@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chalicelib.domain.findings import Level
 
-__all__ = ["CheckResult", "CheckStatus", "Finding", "Level", "in_order", "result_of"]
+class Level(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from chalicelib.domain.check_results import Level
 from chalicelib.domain.datasets import DatasetVersion, InspectionStatus
-from chalicelib.domain.findings import Finding
 from chalicelib.domain.inspection_facts import ReportFacts
 from chalicelib.domain.media import SUFFIXES, Kind
 from chalicelib.domain.ports import ObjectStore
@@ -37,11 +37,24 @@ class FileNames:
     paths: frozenset[str] = field(repr=False)
 
 
+class FileFinding(BaseModel):
+    """What the inspection found; ``paths`` are examples of the ``count`` files it is about."""
+
+    model_config = ConfigDict(frozen=True)
+
+    level: Level
+    code: str
+    message: str
+    advice: str
+    count: int = 1
+    paths: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Report:
     """``facts`` is None when the report holds none that can be read."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[FileFinding, ...]
     facts: ReportFacts | None
 
 
@@ -133,7 +146,7 @@ def _report(data: bytes) -> Report | None:
     facts = raw.get("facts")
     try:
         return Report(
-            findings=tuple(Finding.model_validate(f) for f in raw.get("findings") or ()),
+            findings=tuple(FileFinding.model_validate(f) for f in raw.get("findings") or ()),
             facts=ReportFacts.model_validate(facts) if facts is not None else None,
         )
     except (ValidationError, TypeError):

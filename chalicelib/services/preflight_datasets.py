@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.entry_checks import Entry
-from chalicelib.domain.findings import Finding as FileFinding
 from chalicelib.domain.inspection_facts import ReportFacts
 from chalicelib.domain.inspection_fit import caption_fit, fit
 from chalicelib.domain.launch_payload import table_in_dataset
@@ -59,15 +59,32 @@ def check_dataset(
     if report.facts is None or entry.kind not in {"image", "conditioning"}:
         return
     family = draft.plain.get("model_family")
-    for one in caption_fit(report.facts, family if isinstance(family, str) else ""):
-        yield _about(entry, one)
+    for cut_off in caption_fit(report.facts, family if isinstance(family, str) else ""):
+        yield _about(entry, cut_off)
     yield from _fits(draft, entry, report.facts)
 
 
-def _about(entry: Entry, one: FileFinding, more: str = "") -> Finding:
-    where = entry.finding(one.level, one.code, "", one.message, f"{one.advice} {more}".strip())
+class _Found(Protocol):
+    """What an inspection, or the fit of its facts to settings, found."""
+
+    @property
+    def level(self) -> str: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def advice(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def paths(self) -> tuple[str, ...]: ...
+
+
+def _about(entry: Entry, one: _Found, more: str = "") -> Finding:
+    where = entry.finding(Level(one.level), one.code, "", one.message, f"{one.advice} {more}".strip())
     return Finding(
-        one.level, one.code, DATASETS, where.field, where.message, where.advice, paths=one.paths, count=one.count
+        where.level, one.code, DATASETS, where.field, where.message, where.advice, paths=one.paths, count=one.count
     )
 
 
