@@ -165,13 +165,18 @@ def _csv(entry: Entry) -> Iterator[Finding]:
 
 def _aws(entry: Entry) -> Iterator[Finding]:
     for name in _missing(entry, _AWS_PLACES):
-        yield entry.error(
-            "missing", name, f"{name} is missing.", "SimpleTuner insists on it; aws_region_name may be auto."
+        yield entry.finding(
+            Level.WARNING,
+            "bucket_incomplete",
+            name,
+            f"{name} is missing.",
+            "SimpleTuner insists on it; aws_region_name may be auto.",
         )
     missing = _missing(entry, _AWS_KEYS)
     if missing:
-        yield entry.error(
-            "credentials_missing",
+        yield entry.finding(
+            Level.WARNING,
+            "bucket_without_keys",
             missing[0],
             "SimpleTuner reads a bucket with keys only, and this service takes no keys in a config: they would be "
             "stored with the job and shown to the GPU provider.",

@@ -107,7 +107,8 @@ def _files(entry: Entry, names: FileNames) -> Iterator[Finding]:
     media = sum(counts[kind] for kind in _MEDIA)
     if media == 0 and entry.kind in {*LEARNED, "conditioning", "eval"}:
         yield _in_datasets(
-            entry.error(
+            entry.finding(
+                Level.WARNING,
                 "no_media",
                 "",
                 "the dataset holds no pictures, films or sounds.",
