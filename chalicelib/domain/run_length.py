@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -109,7 +109,7 @@ def check_length(length: Length, media: Sequence[Media]) -> Iterator[Finding]:
     said = f"{length.steps:,} steps × {length.batch * length.accumulation * length.gpus:,} = {length.samples:,} samples"
     if not length.given:
         said += f" (train_batch_size is not set; SimpleTuner's default is {length.batch})"
-    said += f", {passes:,.1f} passes over {length.per_pass:,} of data"
+    said += f", {passes:,.1f} passes over {length.per_pass:,} pictures"
     if passes > MAX_PASSES:
         yield Finding(
             Level.WARNING if length.given else Level.NOTE,
@@ -140,7 +140,7 @@ def _batch(length: Length, one: Media) -> Iterator[Finding]:
     if one.count == 0 or there >= least:
         return
     repeats = -(-least // one.count) - 1
-    yield one.entry.finding(
+    found = one.entry.finding(
         Level.ERROR if own or length.given else Level.NOTE,
         "fewer_than_batch",
         "repeats",
@@ -148,6 +148,7 @@ def _batch(length: Length, one: Media) -> Iterator[Finding]:
         + ("" if own or length.given else f" (train_batch_size is not set; its default is {length.batch}.)"),
         f"Set train_batch_size to {max(1, there // (length.accumulation * length.gpus))}, or repeats to {repeats}.",
     )
+    yield replace(found, check=CHECK)
 
 
 #: A rule of thumb, not measured: seconds that one sample of 1,024² pixels takes to learn on an H100, and what other

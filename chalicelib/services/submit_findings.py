@@ -35,11 +35,10 @@ def check_findings(findings: Sequence[Finding], *, accepted: bool) -> None:
         raise refusal([(f.field, f"{f.message} {f.advice}", f.code) for f in errors], findings)
     warnings = warnings_of(findings)
     if warnings and not accepted:
-        first = warnings[0]
-        more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+        count = "1 warning was" if len(warnings) == 1 else f"{len(warnings)} warnings were"
         raise ValidationFailed(
-            f"{first.message} {first.advice}{more} To train all the same: accept_warnings true, or stcloud jobs submit "
-            "--accept-warnings.",
+            f"{count} not accepted. Mend what they are about, or train all the same: accept_warnings true (stcloud jobs "
+            "submit --accept-warnings).",
             code="warnings_not_accepted",
             errors=[FieldError(f.field, f"{f.message} {f.advice}", f.code) for f in warnings[:MAX_LISTED]],
             extra={"findings": [finding_view(f).model_dump(mode="json") for f in findings[:MAX_LISTED]]},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.domain.hub import HubRepo, HubUnreachableError, RepoKind, is_repo_name
 
+KREA = HubRepo("black-forest-labs/FLUX.1-Krea-dev", gated=True, license="other")
 FLUX = HubRepo("black-forest-labs/FLUX.1-dev", gated=True, license="other")
 
 

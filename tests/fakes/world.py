@@ -29,7 +29,7 @@ from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemory
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
 from tests.fakes.dataset_runner import FakeDatasetRunner
-from tests.fakes.hub import FLUX, FakeModelHub
+from tests.fakes.hub import FLUX, KREA, FakeModelHub
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.provider import FakeProvider, Life
@@ -95,6 +95,7 @@ class World:
         self.facts = FakeFacts()
         self.hub = FakeModelHub()
         self.hub.put(FLUX)
+        self.hub.put(KREA)
         self.weights: bytes | None = safetensors()
         self.ports = Ports(
             jobs=self.jobs,
