@@ -37,7 +37,7 @@ def check_findings(findings: Sequence[Finding], *, accepted: bool) -> None:
     if warnings and not accepted:
         count = "1 warning was" if len(warnings) == 1 else f"{len(warnings)} warnings were"
         raise ValidationFailed(
-            f"{count} not accepted. Mend what they are about, or train all the same: accept_warnings true (stcloud jobs "
+            f"{count} not accepted. Mend it, or train all the same with accept_warnings true (stcloud jobs "
             "submit --accept-warnings).",
             code="warnings_not_accepted",
             errors=[FieldError(f.field, f"{f.message} {f.advice}", f.code) for f in warnings[:MAX_LISTED]],
