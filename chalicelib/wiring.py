@@ -29,6 +29,8 @@ from chalicelib.services.consent import ConsentService
 from chalicelib.services.datasets import DatasetService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
+from chalicelib.services.factors import FactorService
+from chalicelib.services.handover import HandoverService
 from chalicelib.services.jobs import JobsService
 from chalicelib.services.keys import KeyService
 from chalicelib.services.observation import ObservationService
@@ -37,6 +39,7 @@ from chalicelib.services.preflight import PreflightService
 from chalicelib.services.rates import RateService
 from chalicelib.services.sessions import SessionService, Wait
 from chalicelib.services.setup import SetupService
+from chalicelib.services.standing import StandingService
 from chalicelib.services.submission import SubmissionService
 from chalicelib.services.system import SystemService
 from chalicelib.services.webhooks import WebhookService
@@ -72,6 +75,7 @@ class Services:
     rates: RateService
     setup: SetupService
     sessions: SessionService
+    factors: FactorService
     people: PeopleService
     keys: KeyService
     deploy_token: DeployTokenService
@@ -85,7 +89,9 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     observation, conclusion = ObservationService(ports), ConclusionService(ports)
     audit = AuditService(doors.audit, ports.clock, doors.random_text)
     rates = RateService(doors.rates, ports.clock)
-    setup = SetupService(doors, audit, rates, ports.clock)
+    handover = HandoverService(ports, doors, audit)
+    setup = SetupService(doors, audit, rates, handover, ports.clock)
+    standing = StandingService(doors.access, ports.clock)
     people = PeopleService(ports, doors, audit)
     preflight = PreflightService(ports, on_sandbox=settings.sandbox)
     return Services(
@@ -103,7 +109,8 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         audit=audit,
         rates=rates,
         setup=setup,
-        sessions=SessionService(doors, audit, rates, ports.clock, wait),
+        sessions=SessionService(doors, audit, rates, standing, handover, ports.clock, wait),
+        factors=FactorService(doors, rates),
         people=people,
         keys=KeyService(ports, doors, audit, people, PROVIDERS),
         deploy_token=DeployTokenService(doors.secrets, setup, audit, ports.clock),

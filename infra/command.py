@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rotate-deploy-token", action="store_true", help="replace the token; the old one stops working at once")
     add("--new-setup-code", action="store_true", help="replace the one-time code that makes the first admin")
     add("--mfa", choices=["optional", "on", "off"], default="optional", help="authenticator apps")
+    add("--password-reset", choices=["admin", "mail"], default="admin", help="who resets a forgotten password")
     add("--password-minimum-length", type=int, default=12)
     add("--sign-in-domain", default="", help="prefix of Cognito's managed login pages, for single sign-on")
     add("--sign-in-callback-url", action="append", default=[], help="where they may send people back to (repeatable)")
@@ -92,6 +93,7 @@ def options_of(arguments: argparse.Namespace) -> DeployOptions:
         rotate_deploy_token=arguments.rotate_deploy_token,
         new_setup_code=arguments.new_setup_code,
         mfa=arguments.mfa,
+        password_reset=arguments.password_reset,
         password_minimum_length=arguments.password_minimum_length,
         sign_in_domain=arguments.sign_in_domain,
         sign_in_callback_urls=tuple(arguments.sign_in_callback_url),

@@ -85,6 +85,16 @@ def ensure_setup_code(store: SecretStore, *, renew: bool) -> str | None:
     return code
 
 
+def ensure_origin_secret(store: SecretStore) -> str:
+    """What the distribution proves itself with to the API; made once, and kept so that every deployment is the same."""
+    stored = store.read("origin-secret")
+    if stored is not None:
+        return stored
+    secret = secrets.token_urlsafe(32)
+    store.write("origin-secret", secret, secret=True)
+    return secret
+
+
 @dataclass(frozen=True)
 class TrainerKey:
     """The access key of the user whose sessions the trainers get."""

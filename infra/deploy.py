@@ -14,7 +14,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from infra.buckets import Bucket, ensure_artifacts_bucket, forget_old_archives, publish_console
-from infra.credentials import SecretStore, TrainerKey, ensure_deploy_token, ensure_setup_code, put_provider_token
+from infra.credentials import (
+    SecretStore,
+    TrainerKey,
+    ensure_deploy_token,
+    ensure_origin_secret,
+    ensure_setup_code,
+    put_provider_token,
+)
 from infra.errors import DeployError, explained
 from infra.options import DeployOptions, StackOutputs
 from infra.package import Package, package
@@ -64,8 +71,10 @@ class _Deployment:
         options = self._options
         built = package(options.stage, on_emulator=options.on_emulator, build_dir=options.build_dir, say=self._say)
         template_url = self._upload(built)
+        # The emulator's front door is on this computer, and so is everybody who comes through it.
+        origin_secret = "" if options.on_emulator else ensure_origin_secret(self._store)
         changed = self._stack.apply(
-            template_url, parameters(options), {"app": "simpletuner-cloud", "stage": options.stage}
+            template_url, parameters(options, origin_secret), {"app": "simpletuner-cloud", "stage": options.stage}
         )
         self._say("The stack is up to date" if not changed else f"The stack {options.stack_name} stands")
         found = self._stack.outputs()
@@ -94,7 +103,9 @@ class _Deployment:
                     self._say(f"Deleted {count} objects of the {what} bucket")
             self._trainer_key.remove_all()
             self._stack.delete()
-        self._store.remove("replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256")
+        self._store.remove(
+            "replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256", "origin-secret"
+        )
         if self._artifacts.empty() or existed:
             self._aws.client("s3").delete_bucket(Bucket=self._artifacts.name, ExpectedBucketOwner=self._account)
         return existed
@@ -168,7 +179,7 @@ class _Deployment:
                 )
 
 
-def parameters(options: DeployOptions) -> dict[str, str]:
+def parameters(options: DeployOptions, origin_secret: str = "") -> dict[str, str]:
     """The template's parameters for these options."""
     values = {
         "Stage": options.stage,
@@ -180,6 +191,8 @@ def parameters(options: DeployOptions) -> dict[str, str]:
         "PublicUrl": options.public_url,
         "CustomDomain": options.custom_domain,
         "CertificateArn": options.certificate_arn,
+        "OriginSecret": origin_secret,
+        "OriginSecretSha256": hashlib.sha256(origin_secret.encode()).hexdigest() if origin_secret else "",
         "MaxConcurrentJobs": str(options.max_concurrent_jobs),
         "DatasetQuotaBytes": str(options.dataset_quota_bytes),
         "OutputsRetentionDays": str(options.outputs_retention_days),
@@ -187,6 +200,7 @@ def parameters(options: DeployOptions) -> dict[str, str]:
         "DeletionProtection": _flag(options.protected),
         "AlarmTopicArn": options.alarm_topic_arn,
         "MfaMode": options.mfa.upper(),
+        "PasswordReset": options.password_reset.upper(),
         "PasswordMinimumLength": str(options.password_minimum_length),
         "SignInDomain": options.sign_in_domain,
         "IdentityProviders": ",".join(options.identity_providers),

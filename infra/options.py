@@ -42,6 +42,7 @@ class DeployOptions:
     outputs_retention_days: int = 0
     log_retention_days: int = 30
     mfa: Literal["off", "optional", "on"] = "optional"
+    password_reset: Literal["admin", "mail"] = "admin"  # noqa: S105 - who does it
     password_minimum_length: int = 12
     sign_in_domain: str = ""
     sign_in_callback_urls: tuple[str, ...] = ()

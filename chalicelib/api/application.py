@@ -8,7 +8,19 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import audit, configs, consent, dataset_versions, datasets, jobs, keys, sessions, system, users
+from chalicelib.api import (
+    audit,
+    configs,
+    consent,
+    dataset_versions,
+    datasets,
+    factors,
+    jobs,
+    keys,
+    sessions,
+    system,
+    users,
+)
 from chalicelib.api.auth import Caller
 from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
@@ -22,6 +34,7 @@ RESOURCES = (
     dataset_versions.api,
     consent.api,
     sessions.api,
+    factors.api,
     keys.api,
     users.api,
     audit.api,

@@ -94,6 +94,7 @@ class Endpoint:
 
     ``permission`` None means that none is needed, which ``public_reason`` has to justify; with ``any_caller`` a
     credential is needed all the same. ``from_machines``: it is called by other services and never by our pages.
+    ``spends``: it costs the owner money, so a session's person is looked up anew.
     ``headers`` describes request headers by their aliases and ``raw_body`` a body that the handler reads itself; both
     are for the OpenAPI document only.
     """
@@ -117,6 +118,7 @@ class Endpoint:
     headers: type[BaseModel] | None
     raw_body: str
     audited: Audited | None
+    spends: bool
 
     @property
     def changes_something(self) -> bool:

@@ -24,6 +24,7 @@ _SIGN_IN = "who signs in has no session yet; attempts are limited"
 _STEPS = {
     schema.ChallengeName.NEW_PASSWORD_REQUIRED: "Choose a new password: the one you signed in with was temporary.",
     schema.ChallengeName.SOFTWARE_TOKEN_MFA: "Send the code that your authenticator app shows.",
+    schema.ChallengeName.MFA_SETUP: "Add secret, or otpauth_url as a QR code, to an authenticator app; send its code.",
 }
 
 
@@ -118,7 +119,11 @@ def sign_in(call: Call[schema.LoginBody, None]) -> Reply:
     public_reason=_SIGN_IN,
 )
 def answer_challenge(call: Call[schema.ChallengeBody, None]) -> Reply:
-    """Go on with a sign-in: a new password, or a code."""
+    """Go on with a sign-in: a new password, or a code.
+
+    With `MFA_SETUP` nobody gets in without an authenticator app, and this person has none yet: `challenge` holds the
+    `secret` for it, and the answer is its first code.
+    """
     body, facts = call.body, call.facts
     return _entering(
         call,
@@ -132,6 +137,31 @@ def answer_challenge(call: Call[schema.ChallengeBody, None]) -> Reply:
             request_id=facts.request_id,
         ),
     )
+
+
+@api.endpoint(
+    "POST",
+    "/auth/login/pool-token",
+    permission=None,
+    body=schema.PoolTokenBody,
+    response=schema.LoginResponse,
+    statuses=(401, 403, 503),
+    public_reason="the access token of the user pool is the credential",
+)
+def adopt_pool_token(call: Call[schema.PoolTokenBody, None]) -> Reply:
+    """Begin here what began on the user pool's own pages.
+
+    Managed login and single sign-on give an access token. It works once it was sent here: its person gets a profile
+    with the role of their group, and the sign-in a line in the audit.
+    """
+    body, facts = call.body, call.facts
+    signed_in = call.services.sessions.adopt(
+        body.access_token.get_secret_value(),
+        body.refresh_token.get_secret_value() if body.refresh_token else None,
+        source_ip=facts.source_ip,
+        request_id=facts.request_id,
+    )
+    return _reply(call, body.session, signed_in)
 
 
 @api.endpoint(
@@ -273,13 +303,13 @@ def _entering(call: _Entering, transport: Transport, step: Callable[[], SignedIn
                 f"The user pool asks for {challenge.name}, which can't be answered here. Use its own sign-in page.",
                 code="unknown_challenge",
             ) from None
-        view = schema.ChallengeView(name=challenge.name, session=challenge.session, message=_STEPS[known])
+        view = schema.challenge_view(challenge, call.body.username, _STEPS[known])
         return Reply(schema.LoginResponse(success=False, message=view.message, challenge=view))
     return _reply(call, transport, signed_in)
 
 
 def _reply(
-    call: _Entering | Call[schema.RefreshBody, None],
+    call: _Entering | Call[schema.RefreshBody, None] | Call[schema.PoolTokenBody, None],
     transport: Transport,
     signed_in: SignedIn,
     *,

@@ -43,10 +43,14 @@ class AuditAction(StrEnum):
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"
     KEY_ROTATE = "key.rotate"
+    MFA_ADD = "mfa.add"
+    MFA_REMOVE = "mfa.remove"
     PASSWORD_CHANGE = "password.change"  # noqa: S105 - the name of an action
     SETUP_FIRST_ADMIN = "setup.first_admin"
+    SETUP_HANDOVER = "setup.handover"
     SIGN_IN = "sign.in"
     SIGN_OUT = "sign.out"
+    USER_ADOPT = "user.adopt"
     USER_DEACTIVATE = "user.deactivate"
     USER_DELETE = "user.delete"
     USER_INVITE = "user.invite"
@@ -55,7 +59,10 @@ class AuditAction(StrEnum):
 
 
 class AuditResult(StrEnum):
+    """``challenged``: a sign-in whose password was right and that waits for one more step."""
+
     ALLOWED = "allowed"
+    CHALLENGED = "challenged"
     DENIED = "denied"
     FAILED = "failed"
 

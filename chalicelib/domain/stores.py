@@ -200,6 +200,10 @@ class DatasetStore(Protocol):
         """Replaces the record whose revision is ``version.revision - 1``; ``created_at`` is the stored one. Raises
         StaleRecordError when the stored one is another, or gone."""
 
+    def move_version(self, version: DatasetVersion, owner: str) -> None:
+        """A READY version belongs to somebody else from now on, in one write; its files stay where they are. Raises
+        StaleRecordError when they have this version already, or it has changed or is gone."""
+
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
         """Newest first, at most 1,000."""
 

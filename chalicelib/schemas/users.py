@@ -8,7 +8,7 @@ from pydantic import Field
 
 from chalicelib.domain.permissions import Role
 from chalicelib.schemas.auth import DisplayName, Email, Password, Username, UserView
-from chalicelib.schemas.base import RequestModel, ResponseModel
+from chalicelib.schemas.base import RequestModel, ResponseModel, StrictRequest
 
 
 class ListUsersQuery(RequestModel):
@@ -21,7 +21,7 @@ class UserListResponse(ResponseModel):
     next: str | None = None
 
 
-class InviteBody(RequestModel):
+class InviteBody(StrictRequest):
     """Without a password the user pool mails an invitation with a temporary one."""
 
     username: Username
@@ -31,7 +31,7 @@ class InviteBody(RequestModel):
     role: Role = Role.RESEARCHER
 
 
-class ChangeUserBody(RequestModel):
+class ChangeUserBody(StrictRequest):
     """What is left out stays."""
 
     role: Role | None = None

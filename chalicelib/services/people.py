@@ -123,9 +123,10 @@ class PeopleService:
         try:
             self._doors.access.put_person(person)
         except Exception:
-            # A user without profile could sign in and would be nobody; taken back whatever went wrong.
-            self._doors.pool.delete(username)
-            raise
+            # A user without profile would be nobody; taken back whatever went wrong, unless the answer alone was lost.
+            if self._doors.access.get_person(user_id) is None:
+                self._doors.pool.delete(username, only=user_id)
+                raise
         return person
 
     def change(
@@ -133,7 +134,9 @@ class PeopleService:
     ) -> Person:
         """Changes role or display name. Keys follow at once, sessions when they end or are refreshed (15 minutes).
 
-        Raises NotFound, Conflict (``last_admin``).
+        Of the profile's role and the pool's the weaker counts. So what takes begins here and what gives begins in the
+        pool: when it breaks off half way the smaller right holds, and repeating it finishes it. Raises NotFound,
+        Conflict (``last_admin``).
         """
         self.standing(who, Permission.USER_MANAGE)
         person = self.get(user_id)
@@ -143,15 +146,20 @@ class PeopleService:
             details = {"username": person.username, "from": person.role.value, "to": role.value}
             self._record(actor, AuditAction.USER_ROLE, person, details)
         changed = person.model_copy(update=update)
+        # The pool also when the profile says so already: it could perhaps not be reached the last time.
+        if role is not None and len(ROLES[role]) > len(ROLES[person.role]):
+            self._in_pool(lambda: self._doors.pool.set_role(person.username, role))
+            self._put(changed, person)
+            return changed
         if update:
             self._put(changed, person)
         if role is not None:
-            # Also when the profile says so already: it heals a pool that could not be reached the last time.
             self._in_pool(lambda: self._doors.pool.set_role(person.username, role))
         return changed
 
     def set_active(self, actor: Actor, who: Principal, user_id: str, *, active: bool) -> Person:
-        """Deactivating ends keys at once and sessions within 15 minutes; nothing is lost, and it can be undone.
+        """Deactivating ends keys at once and sessions within 15 minutes; nothing is lost, and it can be undone. In the
+        order of ``change``, and for its reason.
 
         Raises NotFound, Conflict (``last_admin``).
         """
@@ -160,14 +168,22 @@ class PeopleService:
         action = AuditAction.USER_REACTIVATE if active else AuditAction.USER_DEACTIVATE
         self._record(actor, action, person, {"username": person.username})
         changed = person.model_copy(update={"active": active})
-        self._put(changed, person)
-        self._in_pool(lambda: self._doors.pool.set_enabled(person.username, enabled=active))
+        if active:
+            # A deactivation that did not reach the pool left sessions there; they must not live again.
+            self._doors.pool.sign_out_everywhere(person.username)
+            self._in_pool(lambda: self._doors.pool.set_enabled(person.username, enabled=True))
+            self._put(changed, person)
+        else:
+            self._put(changed, person)
+            self._in_pool(lambda: self._doors.pool.set_enabled(person.username, enabled=False))
         return changed
 
     def delete(self, actor: Actor, who: Principal, user_id: str) -> None:
         """Removes profile, keys and user. What they own stays, and admins see it.
 
-        Raises NotFound, Conflict (``last_admin``; ``user_has_active_jobs``: they would run on with nobody to answer).
+        Deactivated first, so that nothing of theirs works whatever happens then; the profile goes last, so that a
+        removal that broke off can be repeated. Nobody comes back under the same id. Raises NotFound, Conflict
+        (``last_admin``; ``user_has_active_jobs``: they would run on with nobody to answer).
         """
         self.standing(who, Permission.USER_MANAGE)
         person = self.get(user_id)
@@ -178,11 +194,13 @@ class PeopleService:
                 code="user_has_active_jobs",
             )
         self._record(actor, AuditAction.USER_DELETE, person, {"username": person.username})
+        if person.active:
+            self._put(person.model_copy(update={"active": False}), person)
+        self._doors.pool.delete(person.username, only=user_id)
         try:
             self._doors.access.delete_person(user_id)
         except LastAdminError:
             raise last_admin() from None
-        self._doors.pool.delete(person.username)
 
     def _put(self, changed: Person, person: Person) -> None:
         try:

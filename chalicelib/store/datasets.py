@@ -135,6 +135,22 @@ class DynamoDatasetStore:
         marked = Delete(mark) if version.status is VersionStatus.READY else Put(mark)
         self._transact([Put(by_id, _follows(version)), Put(by_time), marked], version.version_id)
 
+    def move_version(self, version: DatasetVersion, owner: str) -> None:
+        moved = version.model_copy(update={"owner": owner, "revision": 1})
+        by_id, by_time = self._version_records(version)
+        new_by_id, new_by_time = self._version_records(moved)
+        writes: list[Write] = [
+            Delete(by_id, _is(version, version.revision)),
+            Delete(by_time),
+            Put(new_by_id, Record.pk.does_not_exist()),
+            Put(new_by_time),
+        ]
+        if version.counted_bytes is not None:
+            counted = version.counted_bytes
+            writes.append(Update(self._usage(version), [Record.used.add(-counted), Record.parts.add(-1)]))
+            writes.append(Update(self._usage(moved), [Record.used.add(counted), Record.parts.add(1)]))
+        self._transact(writes, version.version_id)
+
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
         found = self._table.query(
             versions_pk(owner, dataset_id),

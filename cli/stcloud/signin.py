@@ -16,7 +16,7 @@ from stcloud.session import Session
 from stcloud.target import Target
 from stcloud.vault import Credential
 
-NEW_PASSWORD, CODE = "NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA"
+NEW_PASSWORD, CODE, NEW_APP = "NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA", "MFA_SETUP"
 KEY_PREFIX = "stk_"
 #: More steps than any user pool has, and tries to find a password that its policy accepts.
 MAX_STEPS, MAX_TRIES = 5, 3
@@ -30,13 +30,19 @@ def sign_in(session: Session, access: AccessApi, username: str, password: str) -
         challenge = answer.get("challenge")
         if challenge is None:
             return answer
-        session.output.note(str(challenge["message"]))
+        if challenge["name"] != NEW_APP:
+            session.output.note(str(challenge["message"]))
         answer = _answered(session, access, username, challenge)
     raise ApiError(200, "Sign-in", "The server asks for one step after another.", code="endless_sign_in")
 
 
 def _answered(session: Session, access: AccessApi, username: str, challenge: dict[str, Any]) -> dict[str, Any]:
     name = challenge["name"]
+    if name == NEW_APP:
+        session.output.note("Nobody gets in here without an authenticator app. Add this account to yours:")
+        session.output.note(f"  secret  {challenge.get('secret')}")
+        session.output.note(f"  link    {challenge.get('otpauth_url')}")
+        return access.answer(username, challenge, session.ask("Code that the app shows").replace(" ", ""))
     if name == CODE:
         return access.answer(username, challenge, session.ask("Code", hidden=True).replace(" ", ""))
     if name == NEW_PASSWORD:

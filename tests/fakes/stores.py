@@ -269,6 +269,14 @@ class InMemoryDatasetStore:
                 raise StaleRecordError(version.version_id)
             self._versions[key] = version
 
+    def move_version(self, version: DatasetVersion, owner: str) -> None:
+        old, new = ((o, version.dataset_id, version.version_id) for o in (version.owner, owner))
+        with self.lock:
+            current = self._versions.get(old)
+            if current is None or current.revision != version.revision or new in self._versions:
+                raise StaleRecordError(version.version_id)
+            self._versions[new] = self._versions.pop(old).model_copy(update={"owner": owner, "revision": 1})
+
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
         versions = list(self._versions.values())
         found = [v for v in versions if (v.owner, v.dataset_id) == (owner, dataset_id)]

@@ -50,6 +50,9 @@ def test_the_gateway_has_the_limits_of_each_class_of_routes(deployed: Deployed) 
     assert {path.replace("~1", "/").lstrip("/"): rate for path, rate in limits.items() if path != "*/*"} == {
         "auth/login/POST": 20,
         "auth/login/challenge/POST": 20,
+        "auth/login/pool-token/POST": 20,
+        "auth/mfa/authenticator/verify/POST": 5,
+        "auth/mfa/authenticator/remove/POST": 5,
         "auth/refresh/POST": 20,
         "auth/change-password/POST": 5,
         "auth/setup/first-admin/POST": 2,

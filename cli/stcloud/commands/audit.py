@@ -19,6 +19,7 @@ app = typer.Typer(cls=Group, no_args_is_help=True, help="Who did what, for admin
 
 class Result(StrEnum):
     ALLOWED = "allowed"
+    CHALLENGED = "challenged"
     DENIED = "denied"
     FAILED = "failed"
 

@@ -172,3 +172,18 @@ def test_people_come_after_the_first_admin(api: ApiClient) -> None:
     answer = api.post(USERS, body)
     assert (answer.status, answer.json()["code"]) == (409, "setup_needed")
     assert "first admin" in answer.json()["detail"]
+
+
+def test_whoever_left_spends_nothing_with_the_session_they_had(team: Team) -> None:
+    rita, otto, lena = team.session("rita"), team.session("otto"), team.session("lena")
+    ada = team.session("ada")
+    assert ada.post(f"{USERS}/{team.ids['rita']}/deactivate").status == 200
+    assert ada.delete(f"{USERS}/{team.ids['otto']}").status == 200
+    assert ada.request("PATCH", f"{USERS}/{team.ids['lena']}", {"role": "viewer"}).status == 200
+    refused = [team.submit(client) for client in (rita, otto, lena)]
+    assert [(a.status, a.json()["code"]) for a in refused] == [
+        (401, "account_inactive"),
+        (401, "account_inactive"),
+        (403, "permission_denied"),
+    ]
+    assert team.session("ada").get("/api/cloud/jobs").json()["jobs"] == []

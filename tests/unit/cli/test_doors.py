@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,21 @@ def test_a_challenge_that_is_not_known_is_no_riddle() -> None:
     ran = run_cli("login", "--username", "ada", script=script, interactive=True, answer="canary\n")
     assert ran.code == 2
     assert "--with-key" in ran.err
+
+
+def test_where_an_authenticator_is_a_must_login_says_what_it_has_to_be_told(tmp_path: Path) -> None:
+    link = "otpauth://totp/SimpleTuner%20Cloud:ada?secret=ABC&issuer=SimpleTuner%20Cloud"
+    told = {"name": "MFA_SETUP", "session": "s", "message": "Add it.", "secret": "ABC", "otpauth_url": link}
+    done = {"success": True, "access_token": "a", "refresh_token": "r", "user": {"username": "ada", "role": "admin"}}
+    script = Script([ok({"success": False, "challenge": told}), ok(done)])
+    ran = run_cli(
+        "login", "--username", "ada", script=script, interactive=True, answer="canary\n123 456\n", home=tmp_path
+    )
+    assert ran.code == 0, ran.err
+    assert "secret  ABC" in ran.err
+    assert link in ran.err.replace("\n", "")
+    sent = json.loads(script.asked[1].content)
+    assert (sent["challenge"], sent["answer"]) == ("MFA_SETUP", "123456")
 
 
 def test_a_server_that_asks_forever_is_left(tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.credentials import SecretStore, TrainerKey, ensure_deploy_token, ensure_setup_code, put_provider_token
+from infra.credentials import (
+    SecretStore,
+    TrainerKey,
+    ensure_deploy_token,
+    ensure_origin_secret,
+    ensure_setup_code,
+    put_provider_token,
+)
 from infra.errors import DeployError
 from tests.unit.infra.fakes import FakeIam, FakeSsm
 
@@ -147,3 +154,12 @@ def test_the_setup_code_is_shown_once_and_only_its_hash_is_kept() -> None:
     assert renewed is not None
     assert renewed != code
     assert ssm.values == {"/stcloud/test/setup-code-sha256": hashlib.sha256(renewed.encode()).hexdigest()}
+
+
+def test_the_origin_secret_is_made_once_and_kept_secret() -> None:
+    ssm = FakeSsm()
+    store = SecretStore(ssm, "/stcloud/test")
+    made = ensure_origin_secret(store)
+    assert len(made) >= 40
+    assert ssm.kinds["/stcloud/test/origin-secret"] == "SecureString"
+    assert ensure_origin_secret(store) == made

@@ -145,6 +145,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/auth/login/pool-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["adopt_pool_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/auth/logout": {
         parameters: {
             query?: never;
@@ -171,6 +187,54 @@ export interface paths {
         get: operations["get_me"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/mfa/authenticator": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["begin_authenticator"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/mfa/authenticator/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["remove_authenticator"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/mfa/authenticator/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["verify_authenticator"];
         delete?: never;
         options?: never;
         head?: never;
@@ -289,6 +353,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/datasets/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_dataset_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/datasets/{dataset_id}": {
         parameters: {
             query?: never;
@@ -300,6 +380,22 @@ export interface paths {
         put?: never;
         post?: never;
         delete: operations["delete_dataset"];
+        options?: never;
+        head?: never;
+        patch: operations["change_dataset"];
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/manifests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["stage_manifest"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -337,6 +433,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["diff_dataset_version"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/downloads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["create_downloads"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/datasets/{dataset_id}/versions/{version_id}/uploads": {
         parameters: {
             query?: never;
@@ -347,6 +475,22 @@ export interface paths {
         get?: never;
         put?: never;
         post: operations["create_uploads"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/uploads/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["finish_upload"];
         delete?: never;
         options?: never;
         head?: never;
@@ -706,7 +850,15 @@ export interface components {
             total: number;
         };
         /** @enum {string} */
-        AuditResult: "allowed" | "denied" | "failed";
+        AuditResult: "allowed" | "challenged" | "denied" | "failed";
+        AuthenticatorCodeBody: {
+            /** Format: password */
+            code: string;
+        };
+        AuthenticatorView: {
+            otpauth_url: string;
+            secret: string;
+        };
         BrokenLink: {
             reason: string;
         };
@@ -755,17 +907,27 @@ export interface components {
             username: string;
         };
         /** @enum {string} */
-        ChallengeName: "NEW_PASSWORD_REQUIRED" | "SOFTWARE_TOKEN_MFA";
+        ChallengeName: "MFA_SETUP" | "NEW_PASSWORD_REQUIRED" | "SOFTWARE_TOKEN_MFA";
         ChallengeView: {
             message: string;
             name: string;
+            /** @default null */
+            otpauth_url: string | null;
+            /** @default null */
+            secret: string | null;
             session: string;
         };
+        /** @enum {string} */
+        Change: "added" | "removed" | "changed" | "renamed";
         ChangePasswordBody: {
             /** Format: password */
             current_password: string;
             /** Format: password */
             new_password: string;
+        };
+        ChangeSum: {
+            bytes: number;
+            files: number;
         };
         ChangeUserBody: {
             /** @default null */
@@ -851,8 +1013,12 @@ export interface components {
             modified_at: string;
             version: number;
         };
+        DatasetChanges: {
+            retention_days: number | null;
+        };
         DatasetDeletedResponse: {
             dataset_id: string;
+            deleted_bytes: number;
             deleted_objects: number;
             /**
              * @default true
@@ -865,6 +1031,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             latest_version: string | null;
+            retention_days: number | null;
             source_path: string | null;
             /** Format: date-time */
             updated_at: string;
@@ -887,6 +1054,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             latest_version: string | null;
+            retention_days: number | null;
             source_path: string | null;
             /** Format: date-time */
             updated_at: string;
@@ -906,6 +1074,17 @@ export interface components {
             verified_files: number;
             weights: string[];
         };
+        DiffResponse: {
+            added: components["schemas"]["ChangeSum"];
+            base: string | null;
+            changed: components["schemas"]["ChangeSum"];
+            files: components["schemas"]["FileChangeView"][];
+            next: string | null;
+            removed: components["schemas"]["ChangeSum"];
+            renamed: components["schemas"]["ChangeSum"];
+            unchanged: components["schemas"]["ChangeSum"];
+            version: string;
+        };
         DoneResponse: {
             /** @default null */
             message: string | null;
@@ -914,6 +1093,16 @@ export interface components {
              * @constant
              */
             success: true;
+        };
+        DownloadView: {
+            path: string;
+            sha256: string;
+            size: number;
+            url: string;
+        };
+        DownloadsResponse: {
+            downloads: components["schemas"]["DownloadView"][];
+            next: string | null;
         };
         EventView: {
             /** Format: date-time */
@@ -942,8 +1131,22 @@ export interface components {
             field: string;
             message: string;
         };
+        FileChangeView: {
+            base_path: string | null;
+            base_size: number | null;
+            change: components["schemas"]["Change"];
+            path: string;
+            size: number | null;
+        };
         /** @enum {string} */
         FileKind: "weights" | "checkpoint" | "sample" | "other";
+        FinishBody: {
+            path: string;
+        };
+        FinishedFile: {
+            path: string;
+            size: number;
+        };
         FirstAdminBody: {
             /** @default null */
             display_name: string | null;
@@ -1165,10 +1368,25 @@ export interface components {
             size: number;
             truncated: boolean;
         };
+        ManifestBody: {
+            sha256: string;
+            size: number;
+        };
         ManifestFile: {
+            /** @default null */
+            parts: string[] | null;
             path: string;
             sha256: string;
             size: number;
+        };
+        ManifestPlace: {
+            /** Format: date-time */
+            expires_at: string;
+            headers: {
+                [key: string]: string;
+            };
+            manifest_id: string;
+            url: string;
         };
         NamedConfigBody: {
             config: {
@@ -1218,7 +1436,10 @@ export interface components {
          */
         NewVersionBody: {
             dataset_id: string;
-            files: components["schemas"]["ManifestFile"][];
+            /** @default null */
+            files: components["schemas"]["ManifestFile"][] | null;
+            /** @default null */
+            manifest_id: string | null;
             /** @default null */
             source_path: string | null;
         };
@@ -1256,10 +1477,34 @@ export interface components {
             total_bytes: number;
             verified: boolean;
         };
+        PartView: {
+            headers: {
+                [key: string]: string;
+            };
+            number: number;
+            size: number;
+            url: string;
+        };
+        PartedUploadView: {
+            /** Format: date-time */
+            expires_at: string;
+            more_parts: boolean;
+            parts: components["schemas"]["PartView"][];
+            path: string;
+            size: number;
+        };
         /** @enum {string} */
         Permission: "audit.view" | "config.edit" | "config.view" | "dataset.edit" | "dataset.view" | "job.cancel.all" | "job.cancel.own" | "job.delete.all" | "job.delete.own" | "job.submit" | "job.view.all" | "job.view.own" | "api.keys.all" | "api.keys.own" | "profile.own" | "provider.view" | "user.manage" | "user.view";
         /** @enum {string} */
         Phase: "preparing" | "launching" | "training" | "collecting" | "delivering" | "verifying" | "finished";
+        PoolTokenBody: {
+            /** Format: password */
+            access_token: string;
+            /** @default null */
+            refresh_token: string | null;
+            /** @default token */
+            session: components["schemas"]["Transport"];
+        };
         /**
          * @example {
          *       "code": "job_not_found",
@@ -1324,6 +1569,10 @@ export interface components {
         RefreshBody: {
             /** @default null */
             refresh_token: string | null;
+        };
+        RemoveAuthenticatorBody: {
+            /** Format: password */
+            current_password: string;
         };
         /** @enum {string} */
         Role: "admin" | "lead" | "researcher" | "viewer";
@@ -1457,9 +1706,17 @@ export interface components {
             limit: number;
         };
         UploadsResponse: {
+            copied: number;
+            copied_bytes: number;
             next: string | null;
             present: number;
-            uploads: components["schemas"]["UploadView"][];
+            uploads: (components["schemas"]["UploadView"] | components["schemas"]["PartedUploadView"])[];
+        };
+        UsageResponse: {
+            bytes: number;
+            datasets: number;
+            quota_bytes: number;
+            versions: number;
         };
         UserDoneResponse: {
             detail: string;
@@ -1562,8 +1819,8 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("config.delete" | "config.save" | "dataset.create" | "dataset.delete" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "password.change" | "setup.first_admin" | "sign.in" | "sign.out" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.role") | null;
-                result?: ("allowed" | "denied" | "failed") | null;
+                action?: ("config.delete" | "config.save" | "dataset.create" | "dataset.delete" | "dataset.retention" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "user.adopt" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.role") | null;
+                result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
                 since?: string | null;
@@ -1832,6 +2089,29 @@ export interface operations {
             };
         };
     };
+    adopt_pool_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PoolTokenBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginResponse"];
+                };
+            };
+        };
+    };
     sign_out: {
         parameters: {
             query?: never;
@@ -1873,6 +2153,80 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CallerView"];
+                };
+            };
+        };
+    };
+    begin_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthenticatorView"];
+                };
+            };
+        };
+    };
+    remove_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemoveAuthenticatorBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DoneResponse"];
+                };
+            };
+        };
+    };
+    verify_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AuthenticatorCodeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DoneResponse"];
                 };
             };
         };
@@ -2133,6 +2487,28 @@ export interface operations {
             };
         };
     };
+    get_dataset_usage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageResponse"];
+                };
+            };
+        };
+    };
     get_dataset: {
         parameters: {
             query?: never;
@@ -2179,6 +2555,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DatasetDeletedResponse"];
+                };
+            };
+        };
+    };
+    change_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DatasetChanges"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetView"];
+                };
+            };
+        };
+    };
+    stage_manifest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ManifestBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManifestPlace"];
                 };
             };
         };
@@ -2275,6 +2709,68 @@ export interface operations {
             };
         };
     };
+    diff_dataset_version: {
+        parameters: {
+            query?: {
+                base?: string | null;
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiffResponse"];
+                };
+            };
+        };
+    };
+    create_downloads: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UploadsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DownloadsResponse"];
+                };
+            };
+        };
+    };
     create_uploads: {
         parameters: {
             query?: never;
@@ -2302,6 +2798,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UploadsResponse"];
+                };
+            };
+        };
+    };
+    finish_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FinishBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FinishedFile"];
                 };
             };
         };
