@@ -16,6 +16,7 @@ from chalicelib.aws.jwks import pool_verifier
 from chalicelib.aws.object_store import S3ObjectStore
 from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
+from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
@@ -31,6 +32,7 @@ from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
 from chalicelib.services.factors import FactorService
 from chalicelib.services.handover import HandoverService
+from chalicelib.services.inspection import InspectionService
 from chalicelib.services.jobs import JobsService
 from chalicelib.services.keys import KeyService
 from chalicelib.services.observation import ObservationService
@@ -68,6 +70,7 @@ class Services:
     jobs: JobsService
     datasets: DatasetService
     consent: ConsentService
+    inspections: InspectionService
     configs: ConfigService
     webhooks: WebhookService
     system: SystemService
@@ -103,6 +106,7 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         jobs=JobsService(ports, observation, conclusion),
         datasets=DatasetService(ports),
         consent=ConsentService(ports),
+        inspections=InspectionService(ports),
         configs=ConfigService(ports),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),
@@ -195,6 +199,13 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     )
 
 
+def image_probe() -> ImageProbe:
+    """What decodes images. Only the package of the function that inspects holds the library; ImportError elsewhere."""
+    from chalicelib.imaging.pillow_probe import PillowProbe
+
+    return PillowProbe()
+
+
 def build_doors(settings: Settings, clients: Clients, parameters: StackParameters) -> Doors:
     """The real adapters of the doors; sends nothing."""
     return Doors(
@@ -235,5 +246,6 @@ __all__ = [
     "build_services",
     "get_services",
     "get_settings",
+    "image_probe",
     "limits_of",
 ]

@@ -132,11 +132,11 @@ class _Deployment:
         """Uploads code and template under names made of their content; returns the template's URL."""
         bucket, options = self._artifacts, self._options
         ensure_artifacts_bucket(bucket, options.region, on_emulator=options.on_emulator)
-        code_key = f"code/{built.sha256}.zip"
-        if not bucket.has(code_key):
-            self._say(f"Uploading the code ({built.archive.stat().st_size / 1e6:.1f} MB)")
-            bucket.put(code_key, built.archive.read_bytes(), content_type="application/zip")
-        template = json.dumps(built.located(bucket.name, code_key), sort_keys=True).encode()
+        for key, archive in built.archives.items():
+            if not bucket.has(key):
+                self._say(f"Uploading the code ({archive.stat().st_size / 1e6:.1f} MB)")
+                bucket.put(key, archive.read_bytes(), content_type="application/zip")
+        template = json.dumps(built.located(bucket.name), sort_keys=True).encode()
         template_key = f"templates/{hashlib.sha256(template).hexdigest()}.json"
         bucket.put(template_key, template, content_type="application/json")
         for prefix in ("code/", "templates/"):

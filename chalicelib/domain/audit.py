@@ -35,6 +35,7 @@ class AuditAction(StrEnum):
     CONSENT_CHANGE = "consent.change"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
+    DATASET_INSPECT = "dataset.inspect"
     DATASET_RETENTION = "dataset.retention"
     DEPLOY_TOKEN_USE = "deploy_token.use"  # noqa: S105 - the name of an action
     JOB_CANCEL = "job.cancel"

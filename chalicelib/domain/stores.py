@@ -211,6 +211,9 @@ class DatasetStore(Protocol):
         """Gives back what it takes of the quota. No effect when it is gone; StaleRecordError when a ``revision`` is
         given and the stored one is another."""
 
+    def list_inspecting(self, *, asked_before: datetime, limit: int = 100) -> list[DatasetVersion]:
+        """Versions of anybody whose inspection was asked for before that and is not over, oldest first."""
+
     def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         """Versions of anybody that are not READY, oldest first: uploads that go on, were given up, and deletions that
         were broken off."""

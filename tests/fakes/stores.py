@@ -294,6 +294,14 @@ class InMemoryDatasetStore:
         found = [v for v in versions if v.status is not VersionStatus.READY and v.created_at < created_before]
         return sorted(found, key=lambda v: v.created_at)[:limit]
 
+    def list_inspecting(self, *, asked_before: datetime, limit: int = 100) -> list[DatasetVersion]:
+        waiting = [
+            (v.inspection.asked_at, v)
+            for v in self._versions.values()
+            if v.inspection is not None and not v.inspection.status.is_over and v.inspection.asked_at < asked_before
+        ]
+        return [version for _, version in sorted(waiting, key=lambda pair: pair[0])][:limit]
+
 
 def _follows(current: Dataset | DatasetVersion | None, new: Dataset | DatasetVersion) -> bool:
     if current is None:

@@ -18,6 +18,7 @@ from tests.support.stack import Stack
 
 FUNCTIONS = (
     "api-handler", "prepare", "launch", "await-change", "observe", "deliver", "verify", "finish", "sweep",
+    "inspect-plan", "inspect-batch", "inspect-report",
 )  # fmt: skip
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 Call = Callable[["Probe"], Any]
@@ -108,12 +109,18 @@ CALLS: dict[str, Call] = {
     "delete from a dataset": delete("datasets", "local/probe/v/a"),
     "prepare scratch space": put("datasets", "_scratch/local/probe/a"),
     "remove scratch space": delete("datasets", "_scratch/local/probe/a"),
+    "read a report": get("datasets", "_reports/local/probe/v/1/report.json"),
+    "write a report": put("datasets", "_reports/local/probe/v/1/report.json"),
+    "remove a report": delete("datasets", "_reports/local/probe/v/1/report.json"),
     "read a model": get("outputs", "local/probe/artifacts/a"),
     "write a model": put("outputs", "local/probe/artifacts/a"),
     "delete a model": delete("outputs", "local/probe/artifacts/a"),
     "replace a log": delete("outputs", "local/probe/logs/a"),
     "change the console": put("web", "index.html.probe"),
     "start a job": lambda p: p.stepfunctions.start_execution(stateMachineArn=p.machine, name="a", input="no JSON"),
+    "start an inspection": lambda p: p.stepfunctions.start_execution(
+        stateMachineArn=p.machine.replace("-job", "-inspection"), name="a", input="no JSON"
+    ),
     "stop a job": lambda p: p.stepfunctions.stop_execution(executionArn=f"{p.machine}:none"),
     "wake a job": lambda p: p.stepfunctions.send_task_success(taskToken="none", output="{}"),
     "call a function": lambda p: getattr(p, "lambda").get_function(FunctionName="stcloud-local-launch"),
@@ -128,7 +135,8 @@ MAY: dict[str, set[str]] = {
         "delete a record", "list by owner", "the provider's token", "the deploy token's hash", "the public address",
         "read a dataset", "overwrite a dataset", "delete from a dataset", "prepare scratch space",
         "remove scratch space", "delete a model", "replace a log", "start a job", "wake a job", "read the keys",
-        "revoke a key", "write an audit record", "look at a person", "the setup code's hash",
+        "revoke a key", "write an audit record", "look at a person", "the setup code's hash", "read a report",
+        "write a report", "remove a report", "start an inspection",
     },
     "prepare": _COMMON,
     "launch": _COMMON | {"the provider's token", "the trainer's key", "the public address", "prepare scratch space"},
@@ -140,8 +148,11 @@ MAY: dict[str, set[str]] = {
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
-        "write an audit record",
+        "write an audit record", "remove a report", "start an inspection",
     },
+    "inspect-plan": _COMMON | {"delete a record", "read a report", "write a report"},
+    "inspect-batch": _COMMON | {"read a dataset", "read a report", "write a report"},
+    "inspect-report": _COMMON | {"delete a record", "read a report", "write a report", "remove a report", "wake a job"},
 }  # fmt: skip
 
 

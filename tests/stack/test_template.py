@@ -33,7 +33,7 @@ def test_cfn_lint_finds_nothing_in_the_template_for_aws(build_dir: Path, tmp_pat
     template = tmp_path / "template.json"
     # The wheels do not matter here, so those of this computer do.
     built = package("prod", on_emulator=True, build_dir=build_dir, say=print)
-    template.write_text(json.dumps(built.located("bucket", "code.zip")))
+    template.write_text(json.dumps(built.located("bucket")))
     command = [sys.executable, "-c", "from cfnlint.runner import main; main()", "--regions", "us-east-1"]
     done = subprocess.run([*command, "--template", str(template)], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "")
