@@ -47,6 +47,8 @@ GET    /cloud/datasets/{dataset_id}/versions/{version_id}                dataset
 POST   /cloud/datasets/{dataset_id}/versions/{version_id}/complete       dataset.edit
 GET    /cloud/datasets/{dataset_id}/versions/{version_id}/diff           dataset.view
 POST   /cloud/datasets/{dataset_id}/versions/{version_id}/downloads      dataset.view
+POST   /cloud/datasets/{dataset_id}/versions/{version_id}/inspect        dataset.edit
+GET    /cloud/datasets/{dataset_id}/versions/{version_id}/report         dataset.view
 POST   /cloud/datasets/{dataset_id}/versions/{version_id}/uploads        dataset.edit
 POST   /cloud/datasets/{dataset_id}/versions/{version_id}/uploads/finish dataset.edit
 GET    /cloud/health                                                     public

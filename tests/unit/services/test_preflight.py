@@ -93,6 +93,8 @@ def test_an_answer_holds_so_many_findings_and_errors_first(world: World) -> None
 
 # --- datasets -------------------------------------------------------------------------------------------------
 def test_a_dataset_that_is_still_inspected_is_pending(world: World) -> None:
+    world.dataset_runner.when_inspecting = None
+    world.push({**PICTURES, "new.jpg": b"1", "new.txt": b"x"}, source="/data/photos")
     done = preflight(world)
     assert statuses(done)["datasets"] == "pending"
     assert done.ok
