@@ -20,12 +20,14 @@ from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
+from chalicelib.providers.hub import HttpModelHub
 from chalicelib.providers.registry import PROVIDERS, ProviderEntry
 from chalicelib.schemas.jobs import JobView, job_view
 from chalicelib.services.archives import ArchiveService
 from chalicelib.services.audit import AuditService
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
+from chalicelib.services.consent import ConsentService
 from chalicelib.services.datasets import DatasetService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
@@ -36,6 +38,7 @@ from chalicelib.services.jobs import JobsService
 from chalicelib.services.keys import KeyService
 from chalicelib.services.observation import ObservationService
 from chalicelib.services.people import PeopleService
+from chalicelib.services.preflight import PreflightService
 from chalicelib.services.rates import RateService
 from chalicelib.services.sessions import SessionService, Wait
 from chalicelib.services.setup import SetupService
@@ -51,6 +54,7 @@ from chalicelib.store import (
     DynamoConfigStore,
     DynamoDatasetStore,
     DynamoJobStore,
+    DynamoOwnerSettingsStore,
     DynamoRateStore,
     DynamoWebhookLog,
 )
@@ -63,9 +67,11 @@ class Services:
     ports: Ports
     doors: Doors
     settings: Settings
+    preflight: PreflightService
     submission: SubmissionService
     jobs: JobsService
     datasets: DatasetService
+    consent: ConsentService
     inspections: InspectionService
     archives: ArchiveService
     configs: ConfigService
@@ -93,13 +99,16 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     setup = SetupService(doors, audit, rates, handover, ports.clock)
     standing = StandingService(doors.access, ports.clock)
     people = PeopleService(ports, doors, audit)
+    preflight = PreflightService(ports, on_sandbox=settings.sandbox)
     return Services(
         ports=ports,
         doors=doors,
         settings=settings,
-        submission=SubmissionService(ports),
+        preflight=preflight,
+        submission=SubmissionService(ports, preflight),
         jobs=JobsService(ports, observation, conclusion),
         datasets=DatasetService(ports),
+        consent=ConsentService(ports),
         inspections=InspectionService(ports),
         archives=ArchiveService(ports),
         configs=ConfigService(ports),
@@ -168,6 +177,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         datasets=DynamoDatasetStore(table),
         archives=DynamoArchiveStore(table),
         configs=DynamoConfigStore(table),
+        owner_settings=DynamoOwnerSettingsStore(table),
         webhooks=DynamoWebhookLog(table),
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),
         outputs=S3ObjectStore(settings.outputs_bucket, clients.s3),
@@ -183,6 +193,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
             partition=partition_of(settings.region),
         ),
         providers=ProviderDirectory(parameters.provider_token, settings.provider_base_url),
+        hub=HttpModelHub(),
         facts=parameters,
         clock=clock,
         ids=UlidSource(clock),

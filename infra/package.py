@@ -116,7 +116,7 @@ def _inputs() -> Iterator[Path]:
         ROOT / IMAGING_REQUIREMENTS,
         ROOT / ".chalice" / "config.json",
     )
-    yield from (ROOT / "chalicelib").rglob("*.py")
+    yield from (p for p in (ROOT / "chalicelib").rglob("*") if p.suffix in {".py", ".json"})
     yield from (p for p in (ROOT / "infra").rglob("*") if p.suffix in {".py", ".yaml", ".json", ".js"})
 
 

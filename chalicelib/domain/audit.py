@@ -36,6 +36,7 @@ class AuditAction(StrEnum):
     AUDIT_READ = "audit.read"
     CONFIG_DELETE = "config.delete"
     CONFIG_SAVE = "config.save"
+    CONSENT_CHANGE = "consent.change"
     DATASET_COMPLETE = "dataset.complete"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"

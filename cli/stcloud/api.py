@@ -17,6 +17,7 @@ MAX_PAGES = 10_000
 _HEALTH = ("status", "version", "stage", "sandbox", "components")
 _DATASET = ("dataset_id", "latest_version", "source_path", "updated_at")
 _CONFIG = ("name", "version", "model_family", "model_type", "modified_at", "description")
+_PREFLIGHT = ("ok", "findings", "checks", "estimate")
 _LOGS = ("logs", "truncated", "complete", "next_offset", "size")
 _EVENT = ("at", "type", "message")
 
@@ -84,6 +85,11 @@ class Api:
         return self._client.call("DELETE", f"/configs/{_quoted(name)}")
 
     # --- jobs -------------------------------------------------------------------------------------------------
+    def preflight(self, body: Mapping[str, Any], *, provider: str) -> dict[str, Any]:
+        """Every check of a submission; makes nothing."""
+        query = {"provider": provider}
+        return self._client.call("POST", "/cloud/jobs/preflight", json=body, query=query, needs=_PREFLIGHT)
+
     def submit(self, body: Mapping[str, Any], *, provider: str, idempotency_key: str) -> Submitted:
         done = self._client.call(
             "POST",

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.corpus.images import cases, encoded, picture
 from tests.support.stack import Stack, eventually
+from tests.support.trainings import submission
 
 #: Corpus and captions: what can't be pushed by the command line can by anybody with curl.
 TROUBLE: dict[str, bytes] = {f"images/{case.name}": case.data for case in cases()} | {
@@ -95,12 +96,12 @@ def test_the_contact_sheet_can_be_looked_at(report: dict[str, Any]) -> None:
     assert "日本/写真.png" in report["report"]["contact_sheet_paths"]
 
 
-def test_a_job_over_a_rejected_dataset_never_reaches_the_provider(stack: Stack, report: dict[str, Any]) -> None:
-    job = stack.submit("trouble")
-    over = stack.wait(job["job_id"], "failed")
-    assert over["failure"]["code"] == "dataset_rejected"
-    assert "stcloud datasets check trouble" in over["failure"]["advice"]
-    assert stack.sandbox.predictions(job["job_id"]) == []
+def test_a_rejected_dataset_makes_no_job(stack: Stack, report: dict[str, Any]) -> None:
+    body = submission("trouble") | {"accept_warnings": True}
+    refused = stack.api("POST", "/cloud/jobs/submit?provider=replicate", json=body)
+    assert refused.status == 422
+    assert {"caption_not_utf8", "secret_in_text"} <= {e["code"] for e in refused.json["errors"]}
+    assert "stcloud datasets check trouble" in refused.json["detail"]
 
 
 def test_a_job_submitted_right_after_the_push_waits_for_the_verdict(stack: Stack) -> None:
@@ -109,6 +110,7 @@ def test_a_job_submitted_right_after_the_push_waits_for_the_verdict(stack: Stack
     job = stack.submit("hasty")
     over = stack.wait(job["job_id"], "failed")
     assert over["failure"]["code"] == "dataset_rejected"
+    assert "stcloud datasets check hasty" in over["failure"]["advice"]
     assert stack.sandbox.predictions(job["job_id"]) == []
 
 

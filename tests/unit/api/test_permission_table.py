@@ -32,6 +32,9 @@ POST   /cloud/auth/api-keys                                              api.key
 DELETE /cloud/auth/api-keys/{key_id}                                     api.keys.own
 GET    /cloud/auth/api-keys/{key_id}                                     api.keys.own
 POST   /cloud/auth/api-keys/{key_id}/rotate                              api.keys.own
+POST   /cloud/data-consent/preview                                       dataset.view
+GET    /cloud/data-consent/setting                                       dataset.view
+PUT    /cloud/data-consent/setting                                       dataset.edit
 GET    /cloud/datasets                                                   dataset.view
 POST   /cloud/datasets                                                   dataset.edit
 GET    /cloud/datasets/usage                                             dataset.view
@@ -58,6 +61,7 @@ GET    /cloud/health                                                     public
 GET    /cloud/health/live                                                public
 GET    /cloud/health/ready                                               public
 GET    /cloud/jobs                                                       job.view.own
+POST   /cloud/jobs/preflight                                             job.submit
 POST   /cloud/jobs/submit                                                job.submit
 DELETE /cloud/jobs/{job_id}                                              job.delete.own
 GET    /cloud/jobs/{job_id}                                              job.view.own

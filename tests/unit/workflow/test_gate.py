@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.jobs import JobStatus
+from chalicelib.errors import ValidationFailed
 from chalicelib.workflow import inspection as steps
 from chalicelib.workflow.steps import await_change, prepare
 from tests.fakes.probe import fake_picture
@@ -87,10 +88,11 @@ def test_a_broken_dataset_ends_the_job_at_no_cost(world: World) -> None:
 def test_one_that_is_inspected_already_is_refused_at_once(world: World) -> None:
     version_id = world.push(BAD)
     inspect(world.ports, version_of(world, version_id))
-    job_id = world.submit().job.job_id
-    world.settle()
-    assert world.job(job_id).status is JobStatus.FAILED
-    assert len(world.provider.records) == 0
+    with pytest.raises(ValidationFailed) as caught:
+        world.submit(accept_warnings=True)
+    assert {"caption_not_utf8", "not_an_image"} <= {e.code for e in caught.value.errors}
+    assert "stcloud datasets check photos" in caught.value.detail
+    assert world.jobs.slot_holders(OWNER) == frozenset()
 
 
 def test_an_inspection_that_does_not_end_is_waited_for_ten_minutes(world: World) -> None:

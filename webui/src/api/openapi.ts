@@ -337,6 +337,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/data-consent/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["preview_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/data-consent/setting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_data_consent"];
+        put: operations["set_data_consent"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/datasets": {
         parameters: {
             query?: never;
@@ -651,6 +683,22 @@ export interface paths {
         get: operations["list_jobs"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["preflight_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1154,6 +1202,14 @@ export interface components {
             /** @default null */
             username: string | null;
         };
+        /** @enum {string} */
+        CheckStatus: "passed" | "failed" | "warned" | "skipped" | "pending";
+        CheckView: {
+            name: string;
+            /** @default null */
+            reason: string | null;
+            status: components["schemas"]["CheckStatus"];
+        };
         ComponentHealth: {
             latency_ms: number | null;
             message: string;
@@ -1222,6 +1278,27 @@ export interface components {
             /** Format: date-time */
             modified_at: string;
             version: number;
+        };
+        /** @enum {string} */
+        Consent: "ask" | "allow" | "deny";
+        /**
+         * @example {
+         *       "consent": "ask"
+         *     }
+         */
+        ConsentBody: {
+            consent: string;
+        };
+        ConsentResponse: {
+            consent: components["schemas"]["Consent"];
+        };
+        ConsentSavedResponse: {
+            consent: components["schemas"]["Consent"];
+            /**
+             * @default true
+             * @constant
+             */
+            success: true;
         };
         CountsView: {
             audio: number;
@@ -1323,6 +1400,20 @@ export interface components {
         DownloadsResponse: {
             downloads: components["schemas"]["DownloadView"][];
             next: string | null;
+        };
+        EstimateView: {
+            basis: string;
+            cost_usd: components["schemas"]["RangeView"];
+            hardware_profile: string;
+            images: number | null;
+            max_cost_usd: number;
+            max_run_seconds: number;
+            measured: boolean;
+            passes: number | null;
+            price_per_hour: number;
+            samples: number;
+            seconds: components["schemas"]["RangeView"];
+            steps: number;
         };
         EventView: {
             /** Format: date-time */
@@ -1593,6 +1684,8 @@ export interface components {
             path: string;
             reason: string;
         };
+        /** @enum {string} */
+        Level: "error" | "warning" | "note";
         LevelView: {
             id: string;
             name: components["schemas"]["Role"];
@@ -1816,6 +1909,44 @@ export interface components {
             /** @default token */
             session: components["schemas"]["Transport"];
         };
+        PreflightFinding: {
+            advice: string;
+            check: string;
+            code: string;
+            /** @default 0 */
+            count: number;
+            field: string;
+            level: components["schemas"]["Level"];
+            message: string;
+            paths?: string[];
+        };
+        PreflightResponse: {
+            checks: components["schemas"]["CheckView"][];
+            estimate: components["schemas"]["EstimateView"] | null;
+            findings: components["schemas"]["PreflightFinding"][];
+            ok: boolean;
+        };
+        PreviewBody: {
+            [key: string]: unknown;
+        }[];
+        PreviewResponse: {
+            consent_mode: components["schemas"]["Consent"];
+            datasets: components["schemas"]["PreviewedDataset"][];
+            message: string;
+            requires_upload: boolean;
+            total_files: number;
+            total_size_mb: number;
+        };
+        PreviewedDataset: {
+            dataset_id: string | null;
+            file_count: number | null;
+            id: string;
+            instance_data_dir: string;
+            total_size_mb: number | null;
+            type: string;
+            uploaded: boolean;
+            version_id: string | null;
+        };
         /**
          * @example {
          *       "code": "job_not_found",
@@ -1869,6 +2000,11 @@ export interface components {
         };
         ProvidersResponse: {
             providers: components["schemas"]["ProviderView"][];
+        };
+        RangeView: {
+            high: number;
+            likely: number;
+            low: number;
         };
         ReadyResponse: {
             /**
@@ -1991,6 +2127,8 @@ export interface components {
          *     }
          */
         SubmitRequest: {
+            /** @default false */
+            accept_warnings: boolean;
             /** @default null */
             config: {
                 [key: string]: unknown;
@@ -2035,6 +2173,7 @@ export interface components {
             success: true;
             /** @default null */
             upload_id: string | null;
+            warnings?: components["schemas"]["PreflightFinding"][];
         };
         TakenView: {
             bytes: number;
@@ -2174,7 +2313,7 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("archive.complete" | "archive.create" | "archive.delete" | "audit.read" | "config.delete" | "config.save" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
+                action?: ("archive.complete" | "archive.create" | "archive.delete" | "audit.read" | "config.delete" | "config.save" | "consent.change" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
                 result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
@@ -2776,6 +2915,80 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KeyIssuedResponse"];
+                };
+            };
+        };
+    };
+    preview_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewResponse"];
+                };
+            };
+        };
+    };
+    get_data_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsentResponse"];
+                };
+            };
+        };
+    };
+    set_data_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConsentBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsentSavedResponse"];
                 };
             };
         };
@@ -3494,6 +3707,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobListResponse"];
+                };
+            };
+        };
+    };
+    preflight_job: {
+        parameters: {
+            query?: {
+                provider?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubmitRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreflightResponse"];
                 };
             };
         };
