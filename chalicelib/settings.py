@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     datasets_bucket: str
     outputs_bucket: str
     state_machine_arn: str = ""
+    inspection_arn: str = ""
+    unpack_arn: str = ""
     ssm_prefix: Base
     provider_base_url: Base = "https://api.replicate.com"
     sandbox: bool = False

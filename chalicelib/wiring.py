@@ -11,6 +11,7 @@ from chalicelib.aws.ambient import SystemClock, UlidSource, random_text
 from chalicelib.aws.broker import StsBroker
 from chalicelib.aws.clients import Clients, partition_of
 from chalicelib.aws.cognito import CognitoUserPool
+from chalicelib.aws.dataset_runner import StepFunctionsDatasetRunner
 from chalicelib.aws.jwks import pool_verifier
 from chalicelib.aws.object_store import S3ObjectStore
 from chalicelib.aws.parameters import SsmParameters, StackParameters
@@ -154,6 +155,9 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),
         outputs=S3ObjectStore(settings.outputs_bucket, clients.s3),
         runner=StepFunctionsRunner(settings.state_machine_arn, clients.stepfunctions),
+        dataset_runner=StepFunctionsDatasetRunner(
+            inspection_arn=settings.inspection_arn, unpack_arn=settings.unpack_arn, client=clients.stepfunctions
+        ),
         broker=StsBroker(
             datasets_bucket=settings.datasets_bucket,
             outputs_bucket=settings.outputs_bucket,

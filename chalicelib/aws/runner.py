@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -26,29 +28,10 @@ class StepFunctionsRunner:
         self._client = client
 
     def start(self, job_id: str, attempt: int) -> None:
-        with answering(_SERVICE):
-            try:
-                self._client().start_execution(
-                    stateMachineArn=self._machine,
-                    name=execution_name(job_id, attempt),
-                    input=json.dumps({"job_id": job_id, "attempt": attempt}),
-                )
-            except ClientError as error:
-                # Running or over: a name stays taken for 90 days, so this execution was started, by whomever.
-                if code_of(error) != "ExecutionAlreadyExists":
-                    raise
+        start_once(self._client, self._machine, execution_name(job_id, attempt), {"job_id": job_id, "attempt": attempt})
 
     def state(self, job_id: str, attempt: int) -> ExecutionState:
-        with answering(_SERVICE):
-            try:
-                found = self._client().describe_execution(
-                    executionArn=execution_arn(self._machine, execution_name(job_id, attempt))
-                )
-            except ClientError as error:
-                if code_of(error) == "ExecutionDoesNotExist":
-                    return ExecutionState.UNKNOWN
-                raise
-        return ExecutionState.RUNNING if found["status"] == "RUNNING" else ExecutionState.OVER
+        return state_of(self._client, self._machine, execution_name(job_id, attempt))
 
     def wake(self, task_token: str) -> bool:
         with answering(_SERVICE):
@@ -59,6 +42,28 @@ class StepFunctionsRunner:
                     return False
                 raise
         return True
+
+
+def start_once(client: ClientSource, state_machine_arn: str, name: str, payload: Mapping[str, Any]) -> None:
+    """Starts the execution of that name, unless it was ever started."""
+    with answering(_SERVICE):
+        try:
+            client().start_execution(stateMachineArn=state_machine_arn, name=name, input=json.dumps(payload))
+        except ClientError as error:
+            # Running or over: a name stays taken for 90 days, so this execution was started, by whomever.
+            if code_of(error) != "ExecutionAlreadyExists":
+                raise
+
+
+def state_of(client: ClientSource, state_machine_arn: str, name: str) -> ExecutionState:
+    with answering(_SERVICE):
+        try:
+            found = client().describe_execution(executionArn=execution_arn(state_machine_arn, name))
+        except ClientError as error:
+            if code_of(error) == "ExecutionDoesNotExist":
+                return ExecutionState.UNKNOWN
+            raise
+    return ExecutionState.RUNNING if found["status"] == "RUNNING" else ExecutionState.OVER
 
 
 def execution_name(job_id: str, attempt: int) -> str:

@@ -34,6 +34,38 @@ class VersionStatus(StrEnum):
     DELETING = "deleting"
 
 
+class InspectionStatus(StrEnum):
+    """FAILED: the inspection itself could not be done. That says nothing about the dataset."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def is_over(self) -> bool:
+        return self in {InspectionStatus.DONE, InspectionStatus.FAILED}
+
+
+class InspectionSummary(BaseModel):
+    """What a version's record knows of its inspection. ``errors``, ``warnings`` and ``notes`` count findings;
+    ``report_key`` is set once there is a report. ``attempt`` counts executions from 1; ``asked_at`` is when this one
+    was asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: InspectionStatus
+    attempt: int = 1
+    asked_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    errors: int = 0
+    warnings: int = 0
+    notes: int = 0
+    report_key: str | None = None
+    problem: str | None = None
+
+
 class ManifestFile(BaseModel):
     """One file of a version: ``path`` relative, forward slashes, ``size`` in bytes, ``sha256`` in lower-case hex."""
 
@@ -49,7 +81,8 @@ class DatasetVersion(BaseModel):
 
     ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. ``checked`` counts the files
     whose presence, size and checksum have been confirmed; the version is READY when all are. ``touched_at`` is when
-    somebody last worked on its upload. ``revision`` grows by one with every write (compare-and-set).
+    somebody last worked on its upload. ``inspection`` is None for versions that were never
+    inspected. ``revision`` grows by one with every write (compare-and-set).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +101,7 @@ class DatasetVersion(BaseModel):
     created_at: datetime
     completed_at: datetime | None = None
     touched_at: datetime | None = None
+    inspection: InspectionSummary | None = None
     revision: int = 1
 
     def changed(self, **changes: Any) -> Self:

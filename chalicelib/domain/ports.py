@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
+from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.objects import (
     MAX_KEY_BYTES,
     MAX_PARTS,
@@ -52,6 +53,7 @@ __all__ = [
     "ConfigStore",
     "CredentialsBroker",
     "DatasetGoneError",
+    "DatasetRunner",
     "DatasetStore",
     "DeletedJob",
     "ExecutionState",
@@ -101,6 +103,18 @@ class WorkflowRunner(Protocol):
 
     def wake(self, task_token: str) -> bool:
         """Ends the wait behind the token; False when nobody waits there any more."""
+
+
+class DatasetRunner(Protocol):
+    """Background work on datasets. Starting the same attempt twice is a no-op; states are eventually consistent."""
+
+    def start_inspection(self, version: DatasetVersion, attempt: int) -> None: ...
+
+    def inspection_state(self, version: DatasetVersion, attempt: int) -> ExecutionState: ...
+
+    def start_unpack(self, owner: str, dataset_id: str, archive_id: str, attempt: int) -> None: ...
+
+    def unpack_state(self, owner: str, dataset_id: str, archive_id: str, attempt: int) -> ExecutionState: ...
 
 
 @dataclass(frozen=True)
@@ -223,6 +237,7 @@ class Ports:
     dataset_files: ObjectStore
     outputs: ObjectStore
     runner: WorkflowRunner
+    dataset_runner: DatasetRunner
     broker: CredentialsBroker
     providers: ProviderLookup
     facts: StackFacts

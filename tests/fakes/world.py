@@ -27,6 +27,7 @@ from chalicelib.workflow.sweep import SweepReport, sweep
 from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
+from tests.fakes.dataset_runner import FakeDatasetRunner
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.provider import FakeProvider, Life
@@ -82,6 +83,7 @@ class World:
         self.outputs = InMemoryObjectStore("outputs")
         self.dataset_files = InMemoryObjectStore("datasets")
         self.broker = FakeBroker()
+        self.dataset_runner = FakeDatasetRunner()
         self.facts = FakeFacts()
         self.weights: bytes | None = safetensors()
         self.ports = Ports(
@@ -92,6 +94,7 @@ class World:
             dataset_files=self.dataset_files,
             outputs=self.outputs,
             runner=self.machine,
+            dataset_runner=self.dataset_runner,
             broker=self.broker,
             providers=lambda name: self.provider if name == "replicate" else None,
             facts=self.facts,
