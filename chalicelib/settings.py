@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     sweep_grace_seconds: int = Field(60, ge=1)
     launch_lease_seconds: int = Field(60, ge=1)
     adopt_settle_seconds: int = Field(30, ge=0)
+    dataset_quota_bytes: int = Field(1024**4, ge=0)
     default_max_run_seconds: int = Field(24 * 3600, ge=300, le=34 * 3600)
 
 

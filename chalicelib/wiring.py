@@ -108,6 +108,7 @@ def limits_of(settings: Settings) -> Limits:
         launch_lease_seconds=settings.launch_lease_seconds,
         adopt_settle_seconds=settings.adopt_settle_seconds,
         sweep_grace_seconds=settings.sweep_grace_seconds,
+        dataset_quota_bytes=settings.dataset_quota_bytes,
     )
 
 

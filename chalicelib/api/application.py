@@ -8,14 +8,24 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import audit, configs, datasets, jobs, keys, sessions, system, users
+from chalicelib.api import audit, configs, dataset_versions, datasets, jobs, keys, sessions, system, users
 from chalicelib.api.auth import Caller
 from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
 from chalicelib.api.routing import ENDPOINTS, SECURITY_HEADERS, Runtime
 from chalicelib.wiring import Services
 
-RESOURCES = (jobs.api, configs.api, datasets.api, sessions.api, keys.api, users.api, audit.api, system.api)
+RESOURCES = (
+    jobs.api,
+    configs.api,
+    datasets.api,
+    dataset_versions.api,
+    sessions.api,
+    keys.api,
+    users.api,
+    audit.api,
+    system.api,
+)
 
 
 def mount(

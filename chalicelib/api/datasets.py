@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from chalicelib.api.routing import Api, Audited, Call, Noted, Reply
 from chalicelib.domain.audit import AuditAction
-from chalicelib.domain.datasets import VersionStatus
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import datasets as schema
 
@@ -18,13 +17,15 @@ api = Api(tag="datasets")
     body=schema.NewVersionBody,
     response=schema.NewVersionResponse,
     status=201,
-    statuses=(200, 413),
+    statuses=(200, 404, 413),
     audited=Audited(AuditAction.DATASET_CREATE, "dataset:new"),
 )
 def create_dataset_version(call: Call[schema.NewVersionBody, None]) -> Reply:
     """Create a dataset version from a manifest, or find the one with the same content.
 
     Answers 201 for a new version and 200 for a known one; a known one may be `ready`, then nothing has to be uploaded.
+    A manifest of more than 20,000 files is uploaded first, see `/manifests`. Answers 413 with `quota_exceeded` when the
+    owner's datasets would take more than they may.
     """
     version, created = call.services.datasets.create_version(call.who.owner, call.body)
     view = schema.NewVersionResponse(**schema.version_view(version).model_dump(), created=created)
@@ -48,6 +49,19 @@ def list_datasets(call: Call[None, schema.ListDatasetsQuery]) -> schema.DatasetL
 
 @api.endpoint(
     "GET",
+    "/cloud/datasets/usage",
+    permission=Permission.DATASET_VIEW,
+    response=schema.UsageResponse,
+)
+def get_dataset_usage(call: Call[None, None]) -> schema.UsageResponse:
+    """Get what the caller's datasets take of their quota."""
+    usage, datasets = call.services.datasets.usage(call.who.owner)
+    quota = call.services.datasets.quota_bytes
+    return schema.UsageResponse(bytes=usage.bytes, quota_bytes=quota, versions=usage.versions, datasets=datasets)
+
+
+@api.endpoint(
+    "GET",
     "/cloud/datasets/{dataset_id}",
     permission=Permission.DATASET_VIEW,
     response=schema.DatasetDetail,
@@ -62,11 +76,53 @@ def get_dataset(call: Call[None, None], dataset_id: str) -> schema.DatasetDetail
 
 
 @api.endpoint(
+    "PATCH",
+    "/cloud/datasets/{dataset_id}",
+    permission=Permission.DATASET_EDIT,
+    body=schema.DatasetChanges,
+    response=schema.DatasetView,
+    statuses=(404,),
+    audited=Audited(AuditAction.DATASET_RETENTION, "dataset:{dataset_id}"),
+)
+def change_dataset(call: Call[schema.DatasetChanges, None], dataset_id: str) -> Reply:
+    """Say how long old versions of a dataset are kept.
+
+    The latest version and those that an active job uses always stay.
+    """
+    days = call.body.retention_days
+    dataset = call.services.datasets.set_retention(call.who.owner, dataset_id, days)
+    return Reply(schema.dataset_view(dataset), 200, noted=Noted(details={"retention_days": days}))
+
+
+@api.endpoint(
+    "POST",
+    "/cloud/datasets/{dataset_id}/manifests",
+    permission=Permission.DATASET_EDIT,
+    body=schema.ManifestBody,
+    response=schema.ManifestPlace,
+    status=201,
+)
+def stage_manifest(call: Call[schema.ManifestBody, None], dataset_id: str) -> Reply:
+    """Get a presigned PUT for a manifest that is too large for a request.
+
+    It is kept for a day; a version that is made of it keeps its own copy.
+    """
+    body = call.body
+    manifest_id, put = call.services.datasets.stage_manifest(
+        call.who.owner, dataset_id, size=body.size, sha256=body.sha256
+    )
+    place = schema.ManifestPlace(
+        manifest_id=manifest_id, url=put.url, headers=dict(put.headers), expires_at=put.expires_at
+    )
+    return Reply(place, 201)
+
+
+@api.endpoint(
     "DELETE",
     "/cloud/datasets/{dataset_id}",
     permission=Permission.DATASET_EDIT,
     response=schema.DatasetDeletedResponse,
-    statuses=(404, 409),
+    statuses=(404, 409, 503),
     audited=Audited(AuditAction.DATASET_DELETE, "dataset:{dataset_id}"),
 )
 def delete_dataset(call: Call[None, None], dataset_id: str) -> schema.DatasetDeletedResponse:
@@ -75,7 +131,9 @@ def delete_dataset(call: Call[None, None], dataset_id: str) -> schema.DatasetDel
     Refused while an active job uses one.
     """
     deleted = call.services.datasets.delete(call.who.owner, dataset_id)
-    return schema.DatasetDeletedResponse(dataset_id=dataset_id, deleted_objects=deleted)
+    return schema.DatasetDeletedResponse(
+        dataset_id=dataset_id, deleted_objects=deleted.objects, deleted_bytes=deleted.bytes
+    )
 
 
 @api.endpoint(
@@ -96,7 +154,7 @@ def get_dataset_version(call: Call[None, None], dataset_id: str, version_id: str
     "/cloud/datasets/{dataset_id}/versions/{version_id}",
     permission=Permission.DATASET_EDIT,
     response=schema.DatasetDeletedResponse,
-    statuses=(404, 409),
+    statuses=(404, 409, 503),
     audited=Audited(AuditAction.DATASET_DELETE, "dataset:{dataset_id}/{version_id}"),
 )
 def delete_dataset_version(call: Call[None, None], dataset_id: str, version_id: str) -> schema.DatasetDeletedResponse:
@@ -105,38 +163,6 @@ def delete_dataset_version(call: Call[None, None], dataset_id: str, version_id: 
     Refused while an active job uses it.
     """
     deleted = call.services.datasets.delete_version(call.who.owner, dataset_id, version_id)
-    return schema.DatasetDeletedResponse(dataset_id=dataset_id, deleted_objects=deleted)
-
-
-@api.endpoint(
-    "POST",
-    "/cloud/datasets/{dataset_id}/versions/{version_id}/uploads",
-    permission=Permission.DATASET_EDIT,
-    body=schema.UploadsBody,
-    response=schema.UploadsResponse,
-    statuses=(404,),
-)
-def create_uploads(call: Call[schema.UploadsBody, None], dataset_id: str, version_id: str) -> schema.UploadsResponse:
-    """Get presigned PUTs for the next files that are not in S3 yet."""
-    batch = call.services.datasets.uploads(
-        call.who.owner, dataset_id, version_id, after=call.body.after, limit=call.body.limit
+    return schema.DatasetDeletedResponse(
+        dataset_id=dataset_id, deleted_objects=deleted.objects, deleted_bytes=deleted.bytes
     )
-    return schema.UploadsResponse(
-        uploads=[schema.upload_view(file, put) for file, put in batch.uploads], present=batch.present, next=batch.next
-    )
-
-
-@api.endpoint(
-    "POST",
-    "/cloud/datasets/{dataset_id}/versions/{version_id}/complete",
-    permission=Permission.DATASET_EDIT,
-    response=schema.VersionView,
-    statuses=(202, 404, 409),
-)
-def complete_dataset_version(call: Call[None, None], dataset_id: str, version_id: str) -> Reply:
-    """Confirm that every file is there with its checksum.
-
-    Answers 202 while there are more files to look at: call again until `status` is `ready`.
-    """
-    version = call.services.datasets.complete(call.who.owner, dataset_id, version_id)
-    return Reply(schema.version_view(version), 200 if version.status is VersionStatus.READY else 202)

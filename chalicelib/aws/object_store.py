@@ -43,7 +43,8 @@ class S3ObjectStore(MultipartObjects):
     Needs s3:GetObject, s3:PutObject and s3:DeleteObject on the keys, and s3:ListBucket on the bucket without a
     condition: S3 answers 403 instead of 404 for a missing key to whoever may not list. Uploads in parts also need
     s3:AbortMultipartUpload and s3:ListMultipartUploadParts on the keys, s3:ListBucketMultipartUploads on the bucket.
-    Raises Unavailable when S3 is busy, PermissionError for a key it refuses to delete, botocore's ClientError when the deployment is wrong.
+    Raises Unavailable when S3 is busy, PermissionError for a key it refuses to delete, botocore's ClientError when the
+    deployment is wrong.
     """
 
     def __init__(self, bucket: str, client: ClientSource, *, page: int = PAGE) -> None:

@@ -34,6 +34,7 @@ class AuditAction(StrEnum):
     CONFIG_SAVE = "config.save"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
+    DATASET_RETENTION = "dataset.retention"
     DEPLOY_TOKEN_USE = "deploy_token.use"  # noqa: S105 - the name of an action
     JOB_CANCEL = "job.cancel"
     JOB_DELETE = "job.delete"

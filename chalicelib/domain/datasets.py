@@ -14,12 +14,20 @@ from pydantic import BaseModel, ConfigDict
 #: Also the shape of config names: safe in a URL path, an S3 key and a file name.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
-#: One presigned PUT takes at most 5 GiB (S3's limit for a single PUT).
-MAX_FILE_BYTES = 5 * 1024**3
-MAX_FILES = 20_000
+#: A larger file goes up in parts of this size; the last one is shorter.
+PART_BYTES = 64 * 1024**2
+MAX_FILE_BYTES = 100 * 1024**3
+MAX_FILES = 200_000
+#: Files of a manifest that is the body of a request; a larger manifest is uploaded like a file.
+MAX_INLINE_FILES = 20_000
+MAX_MANIFEST_BYTES = 64 * 1024**2
+MAX_RETENTION_DAYS = 3_650
 MAX_PATH_BYTES = 512
 #: Characters of the folder a dataset was pushed from.
 MAX_SOURCE_PATH = 1_000
+
+#: These are words of the API's own, where a dataset's id would stand.
+RESERVED_NAMES = frozenset({"usage"})
 
 _NAME = re.compile(NAME_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
@@ -67,13 +75,29 @@ class InspectionSummary(BaseModel):
 
 
 class ManifestFile(BaseModel):
-    """One file of a version: ``path`` relative, forward slashes, ``size`` in bytes, ``sha256`` in lower-case hex."""
+    """One file of a version: ``path`` relative, forward slashes, ``size`` in bytes, ``sha256`` in lower-case hex.
+
+    ``parts`` are the SHA-256 of each part of a file that is larger than PART_BYTES, and of no other."""
 
     model_config = ConfigDict(frozen=True)
 
     path: str
     size: int
     sha256: str
+    parts: tuple[str, ...] | None = None
+
+    @property
+    def part_sizes(self) -> list[int]:
+        """Bytes of each part; empty for a file that goes up whole."""
+        return part_sizes(self.size)
+
+
+def part_sizes(size: int) -> list[int]:
+    """Bytes of each part of a file of ``size`` bytes; empty for one that goes up whole."""
+    if size <= PART_BYTES:
+        return []
+    whole, rest = divmod(size, PART_BYTES)
+    return [PART_BYTES] * whole + ([rest] if rest else [])
 
 
 class DatasetVersion(BaseModel):
@@ -81,8 +105,9 @@ class DatasetVersion(BaseModel):
 
     ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. ``checked`` counts the files
     whose presence, size and checksum have been confirmed; the version is READY when all are. ``touched_at`` is when
-    somebody last worked on its upload. ``inspection`` is None for versions that were never
-    inspected. ``revision`` grows by one with every write (compare-and-set).
+    somebody last worked on its upload. ``counted_bytes`` is what it takes of its owner's quota (None: made
+    by a release that counted nothing). ``inspection`` is None for versions that were never inspected,
+    ``archive_id`` for those not made of an archive. ``revision`` grows by one with every write (compare-and-set).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,7 +126,9 @@ class DatasetVersion(BaseModel):
     created_at: datetime
     completed_at: datetime | None = None
     touched_at: datetime | None = None
+    counted_bytes: int | None = None
     inspection: InspectionSummary | None = None
+    archive_id: str | None = None
     revision: int = 1
 
     def changed(self, **changes: Any) -> Self:
@@ -112,6 +139,8 @@ class DatasetVersion(BaseModel):
 class Dataset(BaseModel):
     """A named line of versions of one owner. ``source_path`` is where it was last pushed from.
 
+    Versions that are not the latest are removed ``retention_days`` after they were complete (None: never);
+    ``retention_due`` is when to look for such next.
     ``revision`` grows by one with every write (compare-and-set).
     """
 
@@ -121,6 +150,8 @@ class Dataset(BaseModel):
     dataset_id: str
     source_path: str | None = None
     latest_version: str | None = None
+    retention_days: int | None = None
+    retention_due: datetime | None = None
     created_at: datetime
     updated_at: datetime
     revision: int = 1
@@ -163,6 +194,17 @@ def file_problem(file: ManifestFile) -> str | None:
         return "sha256 must be 64 lower-case hex digits"
     if not 0 <= file.size <= MAX_FILE_BYTES:
         return f"size must be between 0 and {MAX_FILE_BYTES} bytes"
+    return _parts_problem(file)
+
+
+def _parts_problem(file: ManifestFile) -> str | None:
+    wanted = len(file.part_sizes)
+    if not wanted:
+        return None if file.parts is None else f"parts are for files above {PART_BYTES} bytes only"
+    if file.parts is None or len(file.parts) != wanted:
+        return f"parts must list the SHA-256 of each of the {wanted} parts of {PART_BYTES} bytes"
+    if not all(_SHA256.fullmatch(part) for part in file.parts):
+        return "parts must be SHA-256 of 64 lower-case hex digits each"
     return None
 
 

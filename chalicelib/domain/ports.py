@@ -33,12 +33,14 @@ from chalicelib.domain.stores import (
     ConfigStore,
     DatasetGoneError,
     DatasetStore,
+    DatasetUsage,
     DeletedJob,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
     JobPage,
     JobStore,
+    QuotaExceededError,
     SlotsFullError,
     StaleRecordError,
     WebhookLog,
@@ -55,6 +57,7 @@ __all__ = [
     "DatasetGoneError",
     "DatasetRunner",
     "DatasetStore",
+    "DatasetUsage",
     "DeletedJob",
     "ExecutionState",
     "IdSource",
@@ -75,6 +78,7 @@ __all__ = [
     "PresignedPut",
     "Provider",
     "ProviderLookup",
+    "QuotaExceededError",
     "SlotsFullError",
     "StackFacts",
     "StaleRecordError",
@@ -224,6 +228,7 @@ class Limits:
     adopt_settle_seconds: int = 30
     sweep_grace_seconds: int = 60
     max_attempts: int = 50
+    dataset_quota_bytes: int = 1024**4
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,22 @@ class DatasetGoneError(Exception):
     """A dataset version that a job wants is not there, or not READY."""
 
 
+class QuotaExceededError(Exception):
+    """The owner's datasets would take more than their quota. ``used`` is what they take now, in bytes."""
+
+    def __init__(self, used: int) -> None:
+        super().__init__(used)
+        self.used = used
+
+
+@dataclass(frozen=True)
+class DatasetUsage:
+    """``bytes`` and number of versions that count against an owner's quota."""
+
+    bytes: int = 0
+    versions: int = 0
+
+
 class IdempotencyHitError(Exception):
     """A live record exists for this key; ``record`` is it."""
 
@@ -166,8 +182,17 @@ class DatasetStore(Protocol):
         """Removes the record of this very revision. No effect when it is gone; raises StaleRecordError when the stored
         one is another. Its versions stay."""
 
-    def create_version(self, version: DatasetVersion) -> DatasetVersion:
-        """Stores the version (``revision`` 1) unless it exists; returns what is stored then."""
+    def list_retained(self, *, due_before: datetime, limit: int = 100) -> list[Dataset]:
+        """Datasets of anybody whose ``retention_due`` is before that, earliest first."""
+
+    def create_version(self, version: DatasetVersion, *, quota_bytes: int | None = None) -> DatasetVersion:
+        """Stores the version (``revision`` 1) unless it exists; returns what is stored then.
+
+        Its ``counted_bytes`` count against its owner from then on, in the same transaction, unless they are None.
+        Raises QuotaExceededError, and stores nothing, when that makes more than ``quota_bytes``."""
+
+    def usage(self, owner: str) -> DatasetUsage:
+        """What the owner's versions take, strongly consistent."""
 
     def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None: ...
 
@@ -179,7 +204,8 @@ class DatasetStore(Protocol):
         """Newest first, at most 1,000."""
 
     def delete_version(self, owner: str, dataset_id: str, version_id: str, *, revision: int | None = None) -> None:
-        """No effect when it is gone; StaleRecordError when a ``revision`` is given and the stored one is another."""
+        """Gives back what it takes of the quota. No effect when it is gone; StaleRecordError when a ``revision`` is
+        given and the stored one is another."""
 
     def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         """Versions of anybody that are not READY, oldest first: uploads that go on, were given up, and deletions that

@@ -8,7 +8,9 @@ one, should it still be alive, that the record is not its own any more.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from chalicelib.domain.datasets import DatasetVersion, VersionStatus
 from chalicelib.domain.ports import Ports, StaleRecordError
@@ -19,14 +21,29 @@ from chalicelib.services.dataset_records import repoint
 BUDGET = timedelta(seconds=18)
 #: Pages of versions looked through in one call, 1,000 each, and tries to mark one.
 MAX_ROUNDS = 100
+#: Unfinished uploads in parts that are aborted in one go.
+MAX_UPLOADS = 1_000
+#: Objects deleted between two looks at the clock; S3's page.
+PAGE = 1_000
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What one call removed from S3."""
+
+    objects: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Removed) -> Removed:
+        return Removed(self.objects + other.objects, self.bytes + other.bytes)
 
 
 class DatasetRemoval:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
 
-    def dataset(self, owner: str, dataset_id: str) -> int:
-        """Deletes all versions, then the dataset. Returns the number of objects deleted.
+    def dataset(self, owner: str, dataset_id: str) -> Removed:
+        """Deletes all versions, then the dataset. Returns what was removed.
 
         Raises NotFound, Conflict (``dataset_in_use``), Unavailable (``deletion_unfinished``: repeat the call).
         """
@@ -35,7 +52,7 @@ class DatasetRemoval:
             raise NotFound(f"Dataset '{dataset_id}' not found.", code="dataset_not_found")
         self._refuse_if_used(owner, dataset_id, None)
         until = self._ports.clock.now() + BUDGET
-        deleted = 0
+        deleted = Removed()
         for _ in range(MAX_ROUNDS):
             # The record is read before the versions: one that is pushed meanwhile changes it, and it stays.
             dataset = store.get_dataset(owner, dataset_id)
@@ -43,7 +60,7 @@ class DatasetRemoval:
             for version in versions:
                 if self._ports.clock.now() > until:
                     raise _unfinished(dataset_id, deleted)
-                deleted += self._remove_one_of_all(version)
+                deleted += self._remove_one_of_all(version, until)
             if versions:
                 continue
             try:
@@ -54,10 +71,12 @@ class DatasetRemoval:
             return deleted
         raise _unfinished(dataset_id, deleted)
 
-    def version(self, version: DatasetVersion) -> int:
-        """Deletes one version. Returns the number of objects deleted. Raises Conflict (``dataset_in_use``)."""
+    def version(self, version: DatasetVersion) -> Removed:
+        """Deletes one version. Returns what was removed.
+
+        Raises Conflict (``dataset_in_use``), Unavailable (``deletion_unfinished``: repeat the call)."""
         self._refuse_if_used(version.owner, version.dataset_id, version.version_id)
-        deleted = self._remove(version)
+        deleted = self._remove(version, self._ports.clock.now() + BUDGET)
         repoint(self._ports, version.owner, version.dataset_id)
         return deleted
 
@@ -68,48 +87,73 @@ class DatasetRemoval:
             self._ports.datasets.update_version(doomed)
         except StaleRecordError:
             return False
-        self._finish(version, doomed)
+        self._finish(version, doomed, self._ports.clock.now() + BUDGET)
         repoint(self._ports, version.owner, version.dataset_id)
         return True
 
-    def _remove_one_of_all(self, version: DatasetVersion) -> int:
+    def _remove_one_of_all(self, version: DatasetVersion, until: datetime) -> Removed:
         try:
-            return self._remove(version)
+            return self._remove(version, until)
         except Conflict:
             # It stays, and newer ones may be gone.
             repoint(self._ports, version.owner, version.dataset_id)
             raise
 
-    def _remove(self, version: DatasetVersion) -> int:
+    def _remove(self, version: DatasetVersion, until: datetime) -> Removed:
         store = self._ports.datasets
         current: DatasetVersion | None = version
         for _ in range(MAX_ROUNDS):
             if current is None:
-                return 0
+                return Removed()
             doomed = current.changed(status=VersionStatus.DELETING, touched_at=self._ports.clock.now())
             try:
                 store.update_version(doomed)
             except StaleRecordError:
                 current = store.get_version(version.owner, version.dataset_id, version.version_id)
                 continue
-            return self._finish(current, doomed)
-        raise _unfinished(version.dataset_id, 0)
+            return self._finish(current, doomed, until)
+        raise _unfinished(version.dataset_id, Removed())
 
-    def _finish(self, before: DatasetVersion, doomed: DatasetVersion) -> int:
+    def _finish(self, before: DatasetVersion, doomed: DatasetVersion, until: datetime) -> Removed:
         """Deletes what is marked as ``doomed``, or gives it back as it was ``before`` when a job uses it."""
         try:
             self._refuse_if_used(doomed.owner, doomed.dataset_id, doomed.version_id)
         except Conflict:
             self._give_back(before, doomed)
             raise
-        deleted = self._ports.dataset_files.delete_prefix(doomed.prefix)
-        deleted += self._ports.dataset_files.delete([doomed.manifest_key])
+        deleted = self._delete_files(doomed, until)
         try:
             self._ports.datasets.delete_version(
                 doomed.owner, doomed.dataset_id, doomed.version_id, revision=doomed.revision
             )
         except StaleRecordError:
             return deleted  # another removal took over and ends it
+        return deleted
+
+    def _delete_files(self, doomed: DatasetVersion, until: datetime) -> Removed:
+        """Parts of unfinished uploads, files, report, and the manifest last: what is broken off can be gone on with."""
+        store = self._ports.dataset_files
+        for upload in store.multiparts(doomed.prefix, limit=MAX_UPLOADS):
+            store.abort_multipart(upload.key, upload.upload_id)
+        deleted = Removed()
+        for prefix in (doomed.prefix, reports_prefix(doomed)):
+            sizes: list[int] = []
+
+            def keys(prefix: str = prefix, sizes: list[int] = sizes) -> Iterator[str]:
+                for info in store.list(prefix):
+                    if len(sizes) % PAGE == 0 and sizes and self._ports.clock.now() > until:
+                        return
+                    sizes.append(info.size)
+                    yield info.key
+
+            store.delete(keys())
+            deleted += Removed(len(sizes), sum(sizes))
+            if next(iter(store.list(prefix, limit=1)), None) is not None:
+                raise _unfinished(doomed.dataset_id, deleted)
+        manifest = store.head(doomed.manifest_key)
+        if manifest is not None:
+            store.delete([doomed.manifest_key])
+            deleted += Removed(1, manifest.size)
         return deleted
 
     def _give_back(self, before: DatasetVersion, doomed: DatasetVersion) -> None:
@@ -134,9 +178,15 @@ class DatasetRemoval:
                 )
 
 
-def _unfinished(dataset_id: str, deleted: int) -> Unavailable:
+def reports_prefix(version: DatasetVersion) -> str:
+    """Where the report of a version's inspection is."""
+    return f"_reports/{version.owner}/{version.dataset_id}/{version.version_id}/"
+
+
+def _unfinished(dataset_id: str, deleted: Removed) -> Unavailable:
     return Unavailable(
-        f"Dataset '{dataset_id}' is large: {deleted} objects are deleted so far. Repeat the request to go on.",
+        f"Dataset '{dataset_id}' is large: {deleted.objects} objects are deleted so far. Repeat the request to go on.",
         code="deletion_unfinished",
         retry_after=1,
+        extra={"deleted_objects": deleted.objects, "deleted_bytes": deleted.bytes},
     )

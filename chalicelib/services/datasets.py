@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from chalicelib.domain.dataset_diff import Diff, diff
 from chalicelib.domain.datasets import (
+    MAX_FILES,
+    MAX_MANIFEST_BYTES,
+    RESERVED_NAMES,
     Dataset,
     DatasetVersion,
     ManifestFile,
     VersionStatus,
     file_problem,
+    is_name,
     merkle_root,
     sorted_files,
     version_id_of,
 )
-from chalicelib.domain.ports import InvalidCursorError, Ports, PresignedPut, StaleRecordError
+from chalicelib.domain.ports import (
+    DatasetUsage,
+    InvalidCursorError,
+    Ports,
+    PresignedPut,
+    QuotaExceededError,
+    StaleRecordError,
+)
 from chalicelib.errors import BadRequest, Conflict, FieldError, NotFound, PayloadTooLarge, ValidationFailed
 from chalicelib.schemas.datasets import NewVersionBody
+from chalicelib.services.dataset_completion import DatasetCompletion
+from chalicelib.services.dataset_parts import LargeFiles
 from chalicelib.services.dataset_records import change_dataset, repoint
-from chalicelib.services.dataset_removal import DatasetRemoval
+from chalicelib.services.dataset_removal import DatasetRemoval, Removed
+from chalicelib.services.dataset_uploads import URL_LIFETIME, DatasetUploads, UploadBatch
+from chalicelib.services.manifests import MAX_LISTED, Manifests, encode, file_of, parse_uploaded, position
 
-URL_LIFETIME = timedelta(hours=1)
 #: How exactly it is known when somebody last worked on an upload.
 TOUCH_EVERY = timedelta(days=1)
-#: One confirming call looks at this many files at most, so that it ends well within API Gateway's 29 seconds.
-CONFIRM_BATCH = 1_000
-CONFIRM_THREADS = 16
 MAX_VERSION_BYTES = 1024**4
-#: How many problems one answer lists.
-MAX_LISTED = 50
-
-
-@dataclass(frozen=True)
-class UploadBatch:
-    uploads: list[tuple[ManifestFile, PresignedPut]]
-    present: int
-    next: str | None
+#: Pages of datasets that are counted.
+MAX_PAGES = 20
 
 
 class DatasetService:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
+        self._manifests = Manifests(ports)
+        self._uploads = DatasetUploads(ports, self._manifests)
+        self._large = LargeFiles(ports)
+        self._completion = DatasetCompletion(ports, self._manifests)
 
     def create_version(self, owner: str, body: NewVersionBody) -> tuple[DatasetVersion, bool]:
         """Creates the version of this manifest, or finds it: the same content has the same version id.
 
         Returns the version and whether it is new. The dataset's ``source_path`` becomes this one; its latest version
-        becomes this one once it is ready. Raises ValidationFailed, PayloadTooLarge, Conflict (``version_deleting``).
+        becomes this one once it is ready. Raises ValidationFailed, PayloadTooLarge (also ``quota_exceeded``), NotFound
+        (``manifest_not_found``), Conflict (``version_deleting``).
         """
-        files = self._checked(body.files)
+        files = self._new_files(owner, body)
         root = merkle_root(files)
         version_id = version_id_of(root)
         now = self._ports.clock.now()
@@ -70,12 +77,12 @@ class DatasetService:
             prefix=f"{owner}/{body.dataset_id}/{version_id}/",
             manifest_key=f"_manifests/{owner}/{body.dataset_id}/{version_id}.json",
             created_at=now,
+            counted_bytes=sum(f.size for f in files),
             touched_at=now,
         )
         # The manifest is written first: a version record without one could never be completed.
-        data = json.dumps([f.model_dump() for f in files], ensure_ascii=False, separators=(",", ":")).encode()
-        self._ports.dataset_files.put(proposed.manifest_key, data, content_type="application/json")
-        version = self._ports.datasets.create_version(proposed)
+        self._ports.dataset_files.put(proposed.manifest_key, encode(files), content_type="application/x-ndjson")
+        version = self._stored(proposed)
         if version.status is VersionStatus.DELETING:
             raise Conflict(
                 f"The same files are being deleted as version {version_id}. Push them again when that is done; should "
@@ -105,6 +112,19 @@ class DatasetService:
             repoint(self._ports, owner, body.dataset_id)
         return version, version.created_at == now and not ready
 
+    def _stored(self, proposed: DatasetVersion) -> DatasetVersion:
+        quota = self.quota_bytes
+        try:
+            return self._ports.datasets.create_version(proposed, quota_bytes=quota)
+        except QuotaExceededError as error:
+            self._ports.dataset_files.delete([proposed.manifest_key])
+            raise PayloadTooLarge(
+                f"Your datasets take {error.used} of {quota} bytes, and this version has {proposed.bytes}. Delete old "
+                "versions, set retention_days, or ask your administrator for a larger quota.",
+                code="quota_exceeded",
+                extra={"used_bytes": error.used, "quota_bytes": quota, "needed_bytes": proposed.bytes},
+            ) from None
+
     def _touch(self, version: DatasetVersion, now: datetime) -> None:
         """Notes that somebody goes on with the upload, so that it is not taken for one that was given up."""
         if version.status is VersionStatus.READY or now - (version.touched_at or version.created_at) < TOUCH_EVERY:
@@ -113,19 +133,21 @@ class DatasetService:
         with suppress(StaleRecordError):
             self._ports.datasets.update_version(version.changed(touched_at=now))
 
-    @staticmethod
-    def _checked(files: Sequence[ManifestFile]) -> list[ManifestFile]:
-        problems: list[FieldError] = []
-        seen: set[str] = set()
-        for i, file in enumerate(files):
-            problem = file_problem(file)
-            if problem is None and file.path in seen:
-                problem = f"path '{file.path}' is listed twice"
-            if problem is not None:
-                problems.append(FieldError(f"files.{i}", problem, "invalid_file"))
-                if len(problems) >= MAX_LISTED:
-                    break
-            seen.add(file.path)
+    def _new_files(self, owner: str, body: NewVersionBody) -> Sequence[ManifestFile]:
+        """The files of the body, or of the manifest that was uploaded before; sorted."""
+        if body.files is not None:
+            problems = _problems_of(body.files)
+            files = body.files if problems else sorted_files(body.files)
+        else:
+            key = _staging_key(owner, body.dataset_id, body.manifest_id or "")
+            data = self._ports.dataset_files.get(key, length=MAX_MANIFEST_BYTES)
+            if data is None:
+                raise NotFound(
+                    "The manifest is not there: it was not uploaded, or more than a day ago, or for another dataset. "
+                    "Ask for a URL, and upload it.",
+                    code="manifest_not_found",
+                )
+            files, problems = parse_uploaded(data, MAX_FILES)
         if problems:
             raise ValidationFailed(
                 f"{len(problems)} manifest entries are not acceptable: {problems[0].field} {problems[0].message}",
@@ -135,107 +157,104 @@ class DatasetService:
         total = sum(f.size for f in files)
         if total > MAX_VERSION_BYTES:
             raise PayloadTooLarge(f"A version may have {MAX_VERSION_BYTES} bytes; this one has {total}. Split it.")
-        return sorted_files(files)
+        return files
+
+    def stage_manifest(self, owner: str, dataset_id: str, *, size: int, sha256: str) -> tuple[str, PresignedPut]:
+        """A place for a manifest that is too large for a request: its id, and where to PUT it. Good for a day.
+
+        Raises ValidationFailed for what can't be the id of a dataset."""
+        if not is_name(dataset_id) or dataset_id in RESERVED_NAMES:
+            raise ValidationFailed(f"'{dataset_id[:100]}' can't be the id of a dataset.", code="invalid_name")
+        manifest_id = self._ports.ids.token()
+        put = self._ports.dataset_files.presign_put(
+            _staging_key(owner, dataset_id, manifest_id),
+            size=size,
+            sha256=sha256,
+            now=self._ports.clock.now(),
+            expires=URL_LIFETIME,
+        )
+        return manifest_id, put
 
     def uploads(self, owner: str, dataset_id: str, version_id: str, *, after: str | None, limit: int) -> UploadBatch:
-        """Presigned PUTs for up to ``limit`` files behind ``after`` that are not in S3 yet, good for an hour.
-
-        Each URL accepts exactly its file: the checksum is part of the signature. Raises NotFound.
-        """
+        """The next PUTs of a version, see DatasetUploads. Raises NotFound."""
         version = self._version(owner, dataset_id, version_id)
-        if version.status is VersionStatus.READY:
-            return UploadBatch([], version.files, None)
-        files: Sequence[ManifestFile] = self._manifest(version)
-        if after is not None:
-            files = [f for f in files if f.path.encode() > after.encode()]
-        there = self._sizes(version, after)
-        now = self._ports.clock.now()
-        self._touch(version, now)
-        batch: list[tuple[ManifestFile, PresignedPut]] = []
-        present = 0
-        for i, file in enumerate(files):
-            if there.get(file.path) == file.size:
-                present += 1
-                continue
-            put = self._ports.dataset_files.presign_put(
-                version.prefix + file.path, size=file.size, sha256=file.sha256, now=now, expires=URL_LIFETIME
-            )
-            batch.append((file, put))
-            if len(batch) == limit:
-                return UploadBatch(batch, present, file.path if i + 1 < len(files) else None)
-        return UploadBatch(batch, present, None)
+        self._touch(version, self._ports.clock.now())
+        return self._uploads.batch(version, after=after, limit=limit)
 
-    def _sizes(self, version: DatasetVersion, after: str | None) -> dict[str, int]:
-        start = version.prefix + after if after is not None else None
-        objects = self._ports.dataset_files.list(version.prefix, start_after=start, limit=version.files + 1)
-        return {info.key[len(version.prefix) :]: info.size for info in objects}
+    def finish_file(self, owner: str, dataset_id: str, version_id: str, path: str) -> ManifestFile:
+        """Puts the parts of one file together; no effect when that was done. Raises NotFound, Conflict."""
+        version = self._version(owner, dataset_id, version_id)
+        file = file_of(self._manifests.of(version), path)
+        if file is None:
+            raise NotFound(f"Version {version_id} has no file '{path}'.", code="file_not_found")
+        if version.status is not VersionStatus.READY:
+            if file.parts is None:
+                raise Conflict(
+                    f"'{path}' has no parts: it is there once its PUT was answered with 200.", code="file_has_no_parts"
+                )
+            self._large.finish(version, file)
+        return file
 
     def complete(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion:
-        """Confirms that every file is there with its size and checksum; READY when all are.
+        """Confirms the next files of a version, see DatasetCompletion: while the answer is UPLOADING, call again."""
+        return self._completion.confirm(self._version(owner, dataset_id, version_id))
 
-        Looks at CONFIRM_BATCH files a call and remembers how far it came: while the answer is still UPLOADING, call
-        again. Raises NotFound, Conflict (``upload_incomplete``, naming up to 50 files).
-        """
+    def downloads(
+        self, owner: str, dataset_id: str, version_id: str, *, after: str | None, limit: int
+    ) -> tuple[list[tuple[ManifestFile, str]], str | None]:
+        """Links to the next ``limit`` files behind ``after``, good for an hour, and where to go on.
+
+        Raises NotFound, Conflict (``version_not_ready``)."""
         version = self._version(owner, dataset_id, version_id)
-        if version.status is VersionStatus.READY:
-            return version
-        batch = self._manifest(version)[version.checked : version.checked + CONFIRM_BATCH]
-        with ThreadPoolExecutor(CONFIRM_THREADS) as pool:
-            wrong = [problem for problem in pool.map(lambda f: self._problem(version, f), batch) if problem]
-        if wrong:
-            raise Conflict(
-                f"{len(wrong)} files are missing or differ from the manifest. Ask for their upload URLs again, upload "
-                "them, then complete again.",
-                code="upload_incomplete",
-                errors=wrong[:MAX_LISTED],
-            )
-        checked = version.checked + len(batch)
-        now = self._ports.clock.now()
-        done = checked >= version.files
-        confirmed = version.changed(
-            checked=checked,
-            status=VersionStatus.READY if done else VersionStatus.UPLOADING,
-            completed_at=now if done else None,
-            touched_at=now,
-        )
-        try:
-            self._ports.datasets.update_version(confirmed)
-        except StaleRecordError:
-            # Another call of this kind came first, or a deletion. What it wrote is what is true.
-            current = self._ports.datasets.get_version(owner, dataset_id, version_id)
-            if current is None or current.status is VersionStatus.DELETING:
-                raise NotFound(f"Version {version_id} was deleted meanwhile.", code="version_not_found") from None
-            return current
-        if done:
-            self._make_latest(confirmed)
-        return confirmed
+        if version.status is not VersionStatus.READY:
+            raise Conflict(f"Version {version_id} is not complete yet.", code="version_not_ready")
+        files = self._manifests.of(version)
+        start = position(files, after, behind=True) if after is not None else 0
+        page = files[start : start + limit]
+        store = self._ports.dataset_files
+        links = [(f, store.presign_get(version.prefix + f.path, expires=URL_LIFETIME)) for f in page]
+        return links, page[-1].path if start + limit < len(files) else None
 
-    def _problem(self, version: DatasetVersion, file: ManifestFile) -> FieldError | None:
-        info = self._ports.dataset_files.head(version.prefix + file.path)
-        if info is None:
-            return FieldError(file.path, "is missing", "missing")
-        if info.size != file.size or info.sha256 != file.sha256:
-            return FieldError(file.path, "has other content than the manifest says", "differs")
-        return None
+    def diff(
+        self, owner: str, dataset_id: str, version_id: str, base_id: str | None
+    ) -> tuple[DatasetVersion, DatasetVersion | None, Diff]:
+        """What is different from ``base_id``, or from the ready version that was made before this one. Raises
+        NotFound."""
+        version = self._version(owner, dataset_id, version_id)
+        if base_id is not None:
+            base: DatasetVersion | None = self._version(owner, dataset_id, base_id)
+        else:
+            older = self._ports.datasets.list_versions(owner, dataset_id)
+            older = [v for v in older if v.status is VersionStatus.READY and v.created_at < version.created_at]
+            base = older[0] if older else None
+        return version, base, diff(self._manifests.of(base) if base else (), self._manifests.of(version))
 
-    def _make_latest(self, version: DatasetVersion) -> None:
+    def set_retention(self, owner: str, dataset_id: str, days: int | None) -> Dataset:
+        """Old versions are removed so many days after they were complete; None: never. Raises NotFound."""
         now = self._ports.clock.now()
 
         def decide(dataset: Dataset | None) -> Dataset:
-            if dataset is not None:
-                return dataset.changed(now, latest_version=version.version_id)
-            return Dataset(
-                owner=version.owner,
-                dataset_id=version.dataset_id,
-                source_path=version.source_path,
-                latest_version=version.version_id,
-                created_at=now,
-                updated_at=now,
-            )
+            if dataset is None:
+                raise NotFound(f"Dataset '{dataset_id}' not found.", code="dataset_not_found")
+            due = now if days is not None else None
+            return dataset.changed(now, retention_days=days, retention_due=due)
 
-        change_dataset(self._ports, version.owner, version.dataset_id, decide)
-        # It may have been deleted between the two writes.
-        repoint(self._ports, version.owner, version.dataset_id)
+        change_dataset(self._ports, owner, dataset_id, decide)
+        return self.get(owner, dataset_id)[0]
+
+    def usage(self, owner: str) -> tuple[DatasetUsage, int]:
+        """What the owner's versions take of the quota, and how many datasets there are."""
+        count, cursor = 0, None
+        for _ in range(MAX_PAGES):
+            found, cursor = self._ports.datasets.list_datasets(owner, limit=500, cursor=cursor)
+            count += len(found)
+            if cursor is None:
+                break
+        return self._ports.datasets.usage(owner), count
+
+    @property
+    def quota_bytes(self) -> int:
+        return self._ports.limits.dataset_quota_bytes
 
     def list(self, owner: str, *, limit: int, cursor: str | None) -> tuple[list[Dataset], str | None]:
         try:
@@ -256,14 +275,14 @@ class DatasetService:
         version = self._version(owner, dataset_id, version_id)
         return version, self._ports.dataset_files.presign_get(version.manifest_key, expires=URL_LIFETIME)
 
-    def delete(self, owner: str, dataset_id: str) -> int:
-        """Deletes the dataset with all versions. Returns the number of objects deleted.
+    def delete(self, owner: str, dataset_id: str) -> Removed:
+        """Deletes the dataset with all versions. Returns what this call removed.
 
         Raises NotFound, Conflict (``dataset_in_use``), Unavailable (``deletion_unfinished``: repeat the call).
         """
         return DatasetRemoval(self._ports).dataset(owner, dataset_id)
 
-    def delete_version(self, owner: str, dataset_id: str, version_id: str) -> int:
+    def delete_version(self, owner: str, dataset_id: str, version_id: str) -> Removed:
         """Deletes one version, also one whose deletion was broken off. Raises NotFound, Conflict."""
         return DatasetRemoval(self._ports).version(self._version(owner, dataset_id, version_id, deleting=True))
 
@@ -274,16 +293,21 @@ class DatasetService:
             raise NotFound(f"Version '{version_id}' of dataset '{dataset_id}' not found.", code="version_not_found")
         return version
 
-    def _manifest(self, version: DatasetVersion) -> Sequence[ManifestFile]:
-        data = self._ports.dataset_files.get(version.manifest_key)
-        if data is None:
-            raise NotFound(
-                f"The manifest of version '{version.version_id}' is gone; push the dataset again.",
-                code="version_not_found",
-            )
-        return list(_parse_manifest(data))
+
+def _problems_of(files: Sequence[ManifestFile]) -> list[FieldError]:
+    problems: list[FieldError] = []
+    seen: set[str] = set()
+    for i, file in enumerate(files):
+        problem = file_problem(file)
+        if problem is None and file.path in seen:
+            problem = f"path '{file.path}' is listed twice"
+        if problem is not None:
+            problems.append(FieldError(f"files.{i}", problem, "invalid_file"))
+            if len(problems) >= MAX_LISTED:
+                break
+        seen.add(file.path)
+    return problems
 
 
-def _parse_manifest(data: bytes) -> Iterator[ManifestFile]:
-    for line in json.loads(data):
-        yield ManifestFile.model_validate(line)
+def _staging_key(owner: str, dataset_id: str, manifest_id: str) -> str:
+    return f"_staging/{owner}/{dataset_id}/{manifest_id}.jsonl"

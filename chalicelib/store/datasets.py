@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -11,16 +12,20 @@ from pydantic import BaseModel
 from pynamodb.expressions.condition import Condition
 
 from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
-from chalicelib.domain.ports import StaleRecordError
+from chalicelib.domain.ports import DatasetUsage, QuotaExceededError, StaleRecordError
 from chalicelib.store.cursors import Position, decode, encode, list_kind
 from chalicelib.store.faults import TransactionFailedError
 from chalicelib.store.records import Record, digest, stamp, version_sk, versions_pk
-from chalicelib.store.table import Delete, Put, Table, Write
+from chalicelib.store.table import Delete, Put, Table, Update, Write
 
 MAX_VERSIONS = 1000
 #: Datasets pushed from one path that are looked at; more than anybody makes by hand.
 MAX_SAME_SOURCE = 1000
+#: Tries of removing a version that others change meanwhile.
+MAX_TRIES = 20
 _UNFINISHED = "unfinished"
+_RETENTION = "retention"
+_USAGE = "datasets"
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -48,6 +53,11 @@ class DynamoDatasetStore:
         # The condition holds for the record that was read here, or for nothing.
         if stored is not None and stored.source is not None and stored.source != source:
             writes.append(Delete(self._table.new(_source_pk(dataset.owner, stored.source), dataset.dataset_id)))
+        before = _parsed(Dataset, stored)
+        if dataset.retention_due is not None:
+            writes.append(Put(self._reminder(dataset, dataset.retention_due, document=document)))
+        if before is not None and before.retention_due not in {None, dataset.retention_due}:
+            writes.append(Delete(self._reminder(before, before.retention_due)))
         self._transact(writes, dataset.dataset_id)
 
     def get_dataset(self, owner: str, dataset_id: str) -> Dataset | None:
@@ -73,19 +83,48 @@ class DynamoDatasetStore:
         if dataset.source_path is not None:
             way_back = _source_pk(dataset.owner, digest(dataset.source_path))
             writes.append(Delete(self._table.new(way_back, dataset.dataset_id)))
+        if dataset.retention_due is not None:
+            writes.append(Delete(self._reminder(dataset, dataset.retention_due)))
         self._transact(writes, dataset.dataset_id)
 
-    def create_version(self, version: DatasetVersion) -> DatasetVersion:
+    def list_retained(self, *, due_before: datetime, limit: int = 100) -> list[Dataset]:
+        found = self._table.query(_RETENTION, within=Record.sk < stamp(due_before), limit=limit)
+        return [Dataset.model_validate_json(record.document) for record in found]
+
+    def create_version(self, version: DatasetVersion, *, quota_bytes: int | None = None) -> DatasetVersion:
         by_id, by_time = self._version_records(version)
         once = Put(by_id, Record.pk.does_not_exist(), show=True)
+        writes: list[Write] = [once, Put(by_time)]
+        if version.status is not VersionStatus.READY:
+            writes.append(Put(self._marker(version)))
+        size = version.counted_bytes
+        if size is not None:
+            fits = None if quota_bytes is None else Record.used.does_not_exist() | (Record.used <= quota_bytes - size)
+            writes.append(Update(self._usage(version), [Record.used.add(size), Record.parts.add(1)], fits))
+            if quota_bytes is not None and size > quota_bytes:
+                return self._stored_or_too_large(version)
         try:
-            self._table.transact([once, Put(by_time), Put(self._marker(version))])
+            self._table.transact(writes)
         except TransactionFailedError as error:
             stored = _parsed(DatasetVersion, error.failed.get(0))
-            if stored is None:
+            if stored is not None:
+                return stored
+            if set(error.failed) != {len(writes) - 1}:
                 raise
-            return stored
+            raise QuotaExceededError(self.usage(version.owner).bytes) from None
         return version
+
+    def _stored_or_too_large(self, version: DatasetVersion) -> DatasetVersion:
+        stored = self.get_version(version.owner, version.dataset_id, version.version_id)
+        if stored is None:
+            raise QuotaExceededError(self.usage(version.owner).bytes)
+        return stored
+
+    def usage(self, owner: str) -> DatasetUsage:
+        found = self._table.get(_usage_pk(owner), _USAGE)
+        if found is None:
+            return DatasetUsage()
+        return DatasetUsage(bytes=int(found.used or 0), versions=int(found.parts or 0))
 
     def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None:
         return _parsed(DatasetVersion, self._table.get(versions_pk(owner, dataset_id), version_sk(version_id)))
@@ -106,14 +145,24 @@ class DynamoDatasetStore:
         return [DatasetVersion.model_validate_json(record.document) for record in found]
 
     def delete_version(self, owner: str, dataset_id: str, version_id: str, *, revision: int | None = None) -> None:
-        stored = self.get_version(owner, dataset_id, version_id)
-        if stored is None:
-            return
-        if revision is not None and stored.revision != revision:
-            raise StaleRecordError(version_id)
+        for _ in range(MAX_TRIES):
+            stored = self.get_version(owner, dataset_id, version_id)
+            if stored is None:
+                return
+            if revision is not None and stored.revision != revision:
+                raise StaleRecordError(version_id)
+            with suppress(TransactionFailedError):
+                self._table.transact(self._removal_of(stored))
+                return
+        raise StaleRecordError(version_id)
+
+    def _removal_of(self, stored: DatasetVersion) -> list[Write]:
+        """Only of this very record: what it counts is given back once."""
         by_id, by_time = self._version_records(stored)
-        unchanged = Record.pk.does_not_exist() | _is(stored, stored.revision) if revision is not None else None
-        self._transact([Delete(by_id, unchanged), Delete(by_time), Delete(self._marker(stored))], version_id)
+        gone: list[Write] = [Delete(by_id, _is(stored, stored.revision)), Delete(by_time), Delete(self._marker(stored))]
+        if stored.counted_bytes is not None:
+            gone.append(Update(self._usage(stored), [Record.used.add(-stored.counted_bytes), Record.parts.add(-1)]))
+        return gone
 
     def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         found = self._table.query(_UNFINISHED, within=Record.sk < stamp(created_before), limit=limit)
@@ -140,6 +189,14 @@ class DynamoDatasetStore:
             self._table.new(pk, time_sk, document=document),
         )
 
+    def _usage(self, version: DatasetVersion) -> Record:
+        return self._table.new(_usage_pk(version.owner), _USAGE)
+
+    def _reminder(self, dataset: Dataset, due: datetime, **attributes: Any) -> Record:
+        """What names a dataset of which old versions end, in order of when to look."""
+        sk = f"{stamp(due)}#{digest(f'{dataset.owner}#{dataset.dataset_id}')}"
+        return self._table.new(_RETENTION, sk, **attributes)
+
     def _marker(self, version: DatasetVersion) -> Record:
         """What names the version while it is not ready."""
         name = digest(f"{version.owner}#{version.dataset_id}#{version.version_id}")
@@ -149,6 +206,10 @@ class DynamoDatasetStore:
 
 def _datasets_pk(owner: str) -> str:
     return f"datasets#{owner}"
+
+
+def _usage_pk(owner: str) -> str:
+    return f"usage#{owner}"
 
 
 def _source_pk(owner: str, source: str) -> str:

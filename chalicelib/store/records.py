@@ -17,6 +17,8 @@ attributes and document fields it does not know, so a newer release may add some
     versions#<owner>#<dataset>     id#<version>           a dataset version
     versions#<owner>#<dataset>     at#<time>#<version>    the same, in order of creation
     unfinished                     <time>#<hash>          a dataset version that is not ready, in order of creation
+    retention                      <time>#<hash>          a dataset whose old versions end, by when to look for such
+    usage#<owner>                  datasets               what the owner's dataset versions take of the quota
     configs#<owner>                <name>                 the latest version of a config
     config#<owner>#<name>          v#<version>            one version of a config
     webhook#<provider>#<hash>      webhook                a webhook id that was seen
@@ -99,7 +101,7 @@ class PredictionIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-cal
 class Record(Model):
     """Any item. ``write_id`` tells a conditional write whose answer was lost from somebody else's; ``valid_until`` and
     ``last_used`` are in microseconds since 1970, exact, ``expires_at`` in seconds, rounded up, for TTL alone; ``used``
-    counts: microdollars of a budget, or requests."""
+    counts: microdollars of a budget, requests, or bytes, of which ``parts`` things there are."""
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
@@ -114,6 +116,7 @@ class Record(Model):
     valid_until = NumberAttribute(null=True)
     expires_at = NumberAttribute(null=True)
     used = NumberAttribute(null=True)
+    parts = NumberAttribute(null=True)
     user_id = UnicodeAttribute(null=True)
     last_used = NumberAttribute(null=True)
     holders = UnicodeSetAttribute(null=True)

@@ -18,6 +18,7 @@ from chalicelib.domain.lifecycle import Change, ContendedError, JobGoneError, No
 from chalicelib.domain.ports import ExecutionState, Ports, Provider
 from chalicelib.domain.predictions import Prediction
 from chalicelib.services.conclusion import ConclusionService
+from chalicelib.services.dataset_retention import remove_expired
 from chalicelib.services.leftovers import remove_leftovers
 from chalicelib.services.observation import ObservationService
 from chalicelib.workflow.launch import is_surely_over, look_for_lost, never_launched
@@ -47,6 +48,7 @@ class SweepReport:
     orphans_found: int = 0
     orphans_cancelled: int = 0
     leftovers_removed: int = 0
+    versions_expired: int = 0
     provider_errors: int = 0
     failed: int = 0
     unfinished: bool = False
@@ -60,7 +62,7 @@ def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepRep
 
     First what needs no provider, for every active job; then the orphans, in half of the budget; then the provider is
     asked about the jobs that were not asked about for longest, so a slow provider delays looks and starves none. Last
-    what is left of uploads and deletions that died.
+    what is left of uploads and deletions that died, and dataset versions whose time is over.
     """
     report = SweepReport()
     started = ports.clock.now()
@@ -80,6 +82,10 @@ def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepRep
     report.leftovers_removed = left.uploads_removed + left.deletions_finished + left.jobs_forgotten
     report.failed += left.failed
     report.unfinished |= left.unfinished
+    expired = remove_expired(ports, stop_at)
+    report.versions_expired = expired.removed
+    report.failed += expired.failed
+    report.unfinished |= expired.unfinished
     return report
 
 

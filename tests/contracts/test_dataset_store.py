@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
-from chalicelib.domain.ports import DatasetStore, InvalidCursorError, StaleRecordError
+from chalicelib.domain.ports import (
+    DatasetStore,
+    DatasetUsage,
+    InvalidCursorError,
+    QuotaExceededError,
+    StaleRecordError,
+)
 from tests.support.jobs import NOW, OWNER, together
 
 READY, UPLOADING, DELETING = VersionStatus.READY, VersionStatus.UPLOADING, VersionStatus.DELETING
@@ -280,3 +286,69 @@ def test_datasets_and_versions_live_apart(dataset_store: DatasetStore) -> None:
     dataset_store.put_dataset(a_dataset())
     dataset_store.delete_version(OWNER, "photos", "v-1")
     assert dataset_store.get_dataset(OWNER, "photos") == a_dataset()
+
+
+# --- quota and retention ------------------------------------------------------------------------------------------
+def test_what_versions_take_is_counted_once(dataset_store: DatasetStore) -> None:
+    assert dataset_store.usage(OWNER) == DatasetUsage()
+    first = a_version(counted_bytes=100)
+    for _ in range(2):
+        assert dataset_store.create_version(first, quota_bytes=150) == first
+    dataset_store.create_version(a_version("v-2", counted_bytes=0), quota_bytes=150)
+    dataset_store.create_version(a_version("v-old"), quota_bytes=150)
+    assert dataset_store.usage(OWNER) == DatasetUsage(bytes=100, versions=2)
+    assert dataset_store.usage("other") == DatasetUsage()
+    dataset_store.update_version(first.changed(status=READY))
+    for _ in range(2):
+        dataset_store.delete_version(OWNER, "photos", "v-1")
+        dataset_store.delete_version(OWNER, "photos", "v-old")
+    assert dataset_store.usage(OWNER) == DatasetUsage(bytes=0, versions=1)
+
+
+def test_a_quota_is_not_exceeded(dataset_store: DatasetStore) -> None:
+    dataset_store.create_version(a_version(counted_bytes=100), quota_bytes=150)
+    for size in (51, 151):
+        with pytest.raises(QuotaExceededError) as caught:
+            dataset_store.create_version(a_version("v-2", counted_bytes=size), quota_bytes=150)
+        assert caught.value.used == 100
+    assert dataset_store.get_version(OWNER, "photos", "v-2") is None
+    assert dataset_store.list_unfinished(created_before=NOW + timedelta(days=1))[0].version_id == "v-1"
+    assert dataset_store.create_version(a_version(counted_bytes=100), quota_bytes=1).version_id == "v-1", "it is there"
+    dataset_store.create_version(a_version("v-2", counted_bytes=50), quota_bytes=150)
+    assert dataset_store.usage(OWNER) == DatasetUsage(bytes=150, versions=2)
+
+
+def test_a_quota_holds_when_many_push_at_once(dataset_store: DatasetStore) -> None:
+    def push(i: int) -> bool:
+        try:
+            dataset_store.create_version(a_version(f"v-{i}", counted_bytes=10), quota_bytes=45)
+        except QuotaExceededError:
+            return False
+        return True
+
+    assert sum(together(10, push)) == 4
+    assert dataset_store.usage(OWNER) == DatasetUsage(bytes=40, versions=4)
+    together(8, lambda i: dataset_store.delete_version(OWNER, "photos", f"v-{i}"))
+    rest = dataset_store.list_versions(OWNER, "photos")
+    assert dataset_store.usage(OWNER) == DatasetUsage(bytes=10 * len(rest), versions=len(rest))
+
+
+def test_datasets_with_retention_are_found_when_they_are_due(dataset_store: DatasetStore) -> None:
+    def retained(by: timedelta) -> list[str]:
+        return [d.dataset_id for d in dataset_store.list_retained(due_before=NOW + by)]
+
+    first = a_dataset("a", retention_days=3, retention_due=NOW + timedelta(hours=2))
+    second = a_dataset("b", owner="other", retention_days=3, retention_due=NOW + timedelta(hours=1))
+    for dataset in (first, second, a_dataset("c")):
+        dataset_store.put_dataset(dataset)
+    assert retained(timedelta(hours=1)) == []
+    assert retained(timedelta(hours=3)) == ["b", "a"]
+    assert dataset_store.list_retained(due_before=NOW + timedelta(hours=3), limit=1) == [second]
+    later = changed(second, retention_due=NOW + timedelta(hours=5))
+    dataset_store.put_dataset(later)
+    dataset_store.put_dataset(changed(later, latest_version="v-1"))
+    dataset_store.put_dataset(changed(first, retention_due=None, retention_days=None))
+    assert retained(timedelta(hours=3)) == []
+    assert [d.latest_version for d in dataset_store.list_retained(due_before=NOW + timedelta(hours=6))] == ["v-1"]
+    dataset_store.delete_dataset(changed(later))
+    assert retained(timedelta(hours=6)) == []

@@ -15,11 +15,13 @@ from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
 from chalicelib.domain.ports import (
     DatasetGoneError,
+    DatasetUsage,
     DeletedJob,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
     JobPage,
+    QuotaExceededError,
     SlotsFullError,
     StaleRecordError,
 )
@@ -235,9 +237,26 @@ class InMemoryDatasetStore:
                 raise StaleRecordError(dataset.dataset_id)
             self._datasets.pop(key, None)
 
-    def create_version(self, version: DatasetVersion) -> DatasetVersion:
+    def list_retained(self, *, due_before: datetime, limit: int = 100) -> list[Dataset]:
+        due = [(d.retention_due, d) for d in list(self._datasets.values()) if d.retention_due is not None]
+        return [d for at, d in sorted(due, key=lambda pair: pair[0]) if at < due_before][:limit]
+
+    def create_version(self, version: DatasetVersion, *, quota_bytes: int | None = None) -> DatasetVersion:
+        key = (version.owner, version.dataset_id, version.version_id)
         with self.lock:
-            return self._versions.setdefault((version.owner, version.dataset_id, version.version_id), version)
+            if key in self._versions:
+                return self._versions[key]
+            used = self.usage(version.owner).bytes
+            if quota_bytes is not None and used + (version.counted_bytes or 0) > quota_bytes:
+                raise QuotaExceededError(used)
+            self._versions[key] = version
+            return version
+
+    def usage(self, owner: str) -> DatasetUsage:
+        with self.lock:
+            mine = [v.counted_bytes for v in self._versions.values() if v.owner == owner]
+        counted = [size for size in mine if size is not None]
+        return DatasetUsage(bytes=sum(counted), versions=len(counted))
 
     def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None:
         return self._versions.get((owner, dataset_id, version_id))
