@@ -81,9 +81,14 @@ class DatasetApi(Api):
         """Starts the inspection again. Raises Conflict while one runs."""
         return self._client.call("POST", f"{_path(dataset_id, version_id)}/inspect")
 
-    def diff(self, dataset_id: str, version_id: str, base: str, *, cursor: str | None, limit: int) -> dict[str, Any]:
+    def diff(
+        self, dataset_id: str, version_id: str, base: str | None, *, cursor: str | None, limit: int
+    ) -> dict[str, Any]:
+        """``base`` None: the ready version made before this one."""
         query = {"base": base, "limit": limit, "cursor": cursor}
-        answer = self._client.call("GET", f"{_path(dataset_id, version_id)}/diff", query=query, needs=("files", "next"))
+        answer = self._client.call(
+            "GET", f"{_path(dataset_id, version_id)}/diff", query=query, needs=("base", "files", "next")
+        )
         for entry in answer["files"]:
             shaped(entry, _FILE_CHANGE, self.url)
         return answer

@@ -135,13 +135,18 @@ class Listing:
         row = self._db.execute(f"SELECT {_COLUMNS} FROM files WHERE path = ?", (path,)).fetchone()  # noqa: S608
         return None if row is None else self._file(row)
 
-    def between(self, after: str | None, until: str | None) -> tuple[int, int]:
-        """Count and bytes of the files behind ``after`` (None: from the first) up to and with ``until`` (None: all)."""
-        sql, values = "SELECT count(*), coalesce(sum(size), 0) FROM files WHERE path > ?", [after or ""]
+    def bytes_between(self, after: str | None, until: str | None) -> int:
+        """Bytes of the files from one cursor of the server to the next: a path, with it what is before it; or a path
+        with the number of a part behind a line feed, which is in the midst of that file. None: the beginning, the end.
+        """
+        sql, values = "SELECT coalesce(sum(size), 0) FROM files WHERE path > ?", [""]
+        if after is not None:
+            path, mark, _ = after.partition("\n")
+            sql, values = f"{sql} AND path {'>=' if mark else '>'} ?", [*values, path]
         if until is not None:
-            sql, values = f"{sql} AND path <= ?", [*values, until]
-        count, size = self._db.execute(sql, values).fetchone()
-        return int(count), int(size)
+            path, mark, _ = until.partition("\n")
+            sql, values = f"{sql} AND path {'<' if mark else '<='} ?", [*values, path]
+        return self._number(sql, values)
 
     def excluded(self, limit: int | None = None) -> Iterator[Excluded]:
         """Sorted by path."""
@@ -152,11 +157,11 @@ class Listing:
     # --- sums -------------------------------------------------------------------------------------------------
     @property
     def count(self) -> int:
-        return self.between(None, None)[0]
+        return self._number("SELECT count(*) FROM files")
 
     @property
     def bytes(self) -> int:
-        return self.between(None, None)[1]
+        return self.bytes_between(None, None)
 
     @property
     def excluded_count(self) -> int:

@@ -118,6 +118,7 @@ class Upload(TypedDict):
     url: NotRequired[str]
     headers: NotRequired[dict[str, str]]
     parts: NotRequired[list[PartUpload]]
+    more_parts: NotRequired[bool]
 
 
 class UploadBatch(TypedDict):

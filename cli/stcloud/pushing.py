@@ -27,7 +27,7 @@ MAX_PASSES = 1000
 MAX_BATCHES = 10_000
 #: Confirming calls look at 1,000 files or so each.
 MAX_CONFIRMS = 2000
-#: Files a batch asks for: so many that they are sent long before their URLs expire.
+#: URLs a batch asks for: so many that they are sent long before their URLs expire.
 BATCH_BYTES = 2 * 1024**3
 MIN_BATCH, FIRST_BATCH, MAX_BATCH = 10, 50, 500
 
@@ -44,14 +44,24 @@ class PushProgress(Protocol):
 
 @dataclass
 class Tally:
-    """What became of the files: ``sent`` by this run, ``copied`` inside S3, ``present``: there from an earlier run."""
+    """What became of the files: ``sent`` by this run, ``copied`` inside S3, ``present``: there from an earlier run;
+    ``kept_bytes`` needed no sending."""
 
     sent: int = 0
     sent_bytes: int = 0
     copied: int = 0
     copied_bytes: int = 0
     present: int = 0
-    present_bytes: int = 0
+    kept_bytes: int = 0
+
+
+@dataclass
+class _Large:
+    """A file whose parts are on their way: how many are not up yet, their bytes, whether more come in a later batch."""
+
+    waiting: int = 0
+    wanted: int = 0
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,9 +104,8 @@ class Push:
             http, concurrency=concurrency, retry=retry, on_bytes=progress.advance, on_piece=self._piece_is_up
         )
         self._version: Version | None = None
-        #: Files whose parts are on their way: how many are missing.
-        self._open: dict[str, int] = {}
-        self._unfinished = self._large = 0
+        self._open: dict[str, _Large] = {}
+        self._unfinished = self._whole_large = 0
         self._first_pass = True
         self.tally = Tally()
 
@@ -112,7 +121,7 @@ class Push:
             return PushResult(self._passes(version), unchanged=False, tally=self.tally)
         except KeyboardInterrupt:
             raise Interrupted(
-                f"Stopped. {self._uploader.whole + self._large:,} files of this run are up and stay up.",
+                f"Stopped. {self._uploader.whole + self._whole_large:,} files of this run are up and stay up.",
                 advice=f"Go on with: {self._resume}",
             ) from None
 
@@ -125,6 +134,8 @@ class Push:
             done = self._uploader.run(self._pieces(version))
             self._first_pass = False
             moved = done.stored or self.tally.copied > copied
+            for path in [path for path, large in self._open.items() if not large.waiting]:
+                self._finish(path)
             if not done.refused and not self._unfinished:
                 ready = self._confirm(version)
                 if ready is not None:
@@ -150,9 +161,7 @@ class Push:
     def _pieces(self, version: Version) -> Iterator[Piece]:
         """What the server asks for. The next batch is fetched while this one is sent."""
         for after, batch in ahead(self._batches(version)):
-            files, size = self._found.between(after, batch["next"])
-            wanted = sum(upload["size"] for upload in batch["uploads"])
-            self._passed_over(batch, files - len(batch["uploads"]), size - wanted)
+            self._count(after, batch)
             for upload in batch["uploads"]:
                 yield from self._pieces_of(upload)
 
@@ -169,15 +178,18 @@ class Push:
                 return
         raise TransferError("The server's list of uploads has no end.", code="endless_list")
 
-    def _passed_over(self, batch: UploadBatch, files: int, size: int) -> None:
-        """Counts files that need no upload. A later pass sees again what an earlier one has sent."""
+    def _count(self, after: str | None, batch: UploadBatch) -> None:
+        """Counts what needs no upload. A later pass sees again what an earlier one has sent."""
         copied, copied_bytes = batch.get("copied", 0), batch.get("copied_bytes", 0)
         self.tally.copied += copied
         self.tally.copied_bytes += copied_bytes
+        kept = copied_bytes
         if self._first_pass:
-            self.tally.present += max(0, files - copied)
-            self.tally.present_bytes += max(0, size - copied_bytes)
-            self._progress.advance(max(size, copied_bytes))
+            self.tally.present += max(0, batch["present"] - copied)
+            size = self._found.bytes_between(after, batch["next"])
+            kept = max(0, size - sum(u["size"] for u in batch["uploads"] if not u.get("more_parts")))
+        self.tally.kept_bytes += kept
+        self._progress.advance(kept)
 
     def _pieces_of(self, upload: Upload) -> Iterator[Piece]:
         file = self._found.file(upload["path"])
@@ -189,13 +201,13 @@ class Push:
             yield Piece(file.path, file.source, 0, file.size, file.size, upload["url"], upload["headers"])
             return
         _check_unchanged(file)
-        there = file.size - sum(part["size"] for part in upload["parts"])
-        if self._first_pass and there:
-            self.tally.present_bytes += there
-            self._progress.advance(there)
-        self._open[file.path] = len(upload["parts"])
-        if not upload["parts"]:
-            self._finish(file.path)
+        large = self._open.setdefault(file.path, _Large())
+        large.waiting += len(upload["parts"])
+        large.wanted += sum(part["size"] for part in upload["parts"])
+        large.more = upload.get("more_parts", False)
+        if not large.more and self._first_pass:
+            self.tally.kept_bytes += file.size - large.wanted
+            self._progress.advance(file.size - large.wanted)
         for part in upload["parts"]:
             offset = (part["number"] - 1) * PART_BYTES
             yield Piece(
@@ -205,8 +217,9 @@ class Push:
     def _piece_is_up(self, piece: Piece) -> None:
         self.tally.sent_bytes += piece.size
         if piece.number:
-            self._open[piece.path] -= 1
-            if self._open[piece.path]:
+            large = self._open[piece.path]
+            large.waiting -= 1
+            if large.waiting or large.more:
                 return
             self._finish(piece.path)
         self.tally.sent += 1
@@ -224,7 +237,7 @@ class Push:
                 raise
             self._unfinished += 1
         else:
-            self._large += 1
+            self._whole_large += 1
 
     # --- the end ----------------------------------------------------------------------------------------------
     def _confirm(self, version: Version) -> Version | None:
@@ -250,7 +263,7 @@ class Push:
 
 def batch_limit(files: int, size: int) -> int:
     """How many files to ask for at once."""
-    average = size / max(1, files)
+    average = min(size / max(1, files), PART_BYTES)
     return max(MIN_BATCH, min(MAX_BATCH, int(BATCH_BYTES / max(1.0, average))))
 
 

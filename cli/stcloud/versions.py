@@ -28,15 +28,23 @@ class Known:
 
 @dataclass(frozen=True)
 class Change:
-    """``change`` is added, removed or changed; ``size`` is None for a removed file, ``base_size`` for an added one."""
+    """``change`` is added, removed, changed or renamed (``base_path`` is what it was called); ``size`` is None for a
+    removed file, ``base_size`` for an added one."""
 
     change: str
     path: str
     size: int | None
     base_size: int | None
+    base_path: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {"path": self.path, "change": self.change, "size": self.size, "base_size": self.base_size}
+        return {
+            "path": self.path,
+            "change": self.change,
+            "size": self.size,
+            "base_size": self.base_size,
+            "base_path": self.base_path,
+        }
 
 
 def latest(found: Mapping[str, Any]) -> str:
@@ -48,17 +56,6 @@ def latest(found: Mapping[str, Any]) -> str:
             advice=f"Go on with its push: stcloud datasets push {found['source_path'] or 'FOLDER'}",
         )
     return str(version)
-
-
-def previous(found: Mapping[str, Any], version: str) -> str:
-    """The newest ready version besides ``version``, of a dataset with its versions. Raises UsageError."""
-    for other in found["versions"]:
-        if other["status"] == "ready" and other["version_id"] != version:
-            return str(other["version_id"])
-    raise UsageError(
-        f"{found['dataset_id']} has only one complete version.",
-        advice=f"Compare it with a folder: stcloud datasets diff {found['dataset_id']} ./FOLDER",
-    )
 
 
 def compare(base: Iterable[Known], files: Iterable[FoundFile]) -> Iterator[Change]:

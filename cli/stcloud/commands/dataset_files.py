@@ -20,7 +20,7 @@ from stcloud.models import Download
 from stcloud.render import count_text, size_text
 from stcloud.scan import scan
 from stcloud.session import Session, command
-from stcloud.versions import Change, compare, fetch_manifest, latest, previous, read_manifest
+from stcloud.versions import Change, compare, fetch_manifest, latest, read_manifest
 
 PAGE = 200
 MAX_PAGES = 10_000
@@ -39,20 +39,19 @@ def diff(
 ) -> None:
     """Show what differs between two versions; or, with a folder, what a push of it would change.
 
-    A line for each file: + added, - removed, ~ changed, with its size.
+    A line for each file: + added, - removed, ~ changed, > renamed, with its size.
     """
     if base is not None and is_folder(base):
         _diff_folder(session, dataset, Path(base).expanduser(), version)
         return
     if base is not None and version is None and ".." in base:
         base, _, version = base.partition("..")
-    found = session.datasets.dataset(dataset)
-    version = version or latest(found)
-    base = base or previous(found, version)
+    version = version or latest(session.datasets.dataset(dataset))
+    first = session.datasets.diff(dataset, version, base, cursor=None, limit=PAGE)
     totals = _Totals()
-    changes = totals.counting(_changes(session.datasets, dataset, version, base))
-    _print(session, {"dataset_id": dataset, "base": base, "version": version}, changes)
-    session.output.note(f"{base}..{version}: {totals}.")
+    changes = totals.counting(_changes(session.datasets, dataset, version, first))
+    _print(session, {"dataset_id": dataset, "base": first["base"], "version": version}, changes)
+    session.output.note(f"{first['base'] or 'nothing'}..{version}: {totals}.")
 
 
 @command(app, "download")
@@ -149,7 +148,7 @@ class _Totals:
     def counting(self, changes: Iterable[Change]) -> Iterator[Change]:
         for change in changes:
             self._files[change.change] = self._files.get(change.change, 0) + 1
-            self.to_send += change.size or 0
+            self.to_send += 0 if change.change == "renamed" else change.size or 0
             yield change
 
     def __str__(self) -> str:
@@ -172,15 +171,16 @@ def _diff_folder(session: Session, dataset: str, folder: Path, version: str | No
     session.output.note(f"{version_id}..{folder}: {totals}.")
 
 
-def _changes(api: DatasetApi, dataset: str, version: str, base: str) -> Iterator[Change]:
-    cursor: str | None = None
+def _changes(api: DatasetApi, dataset: str, version: str, answer: dict[str, Any]) -> Iterator[Change]:
+    """Those of the first page ``answer`` and of the pages behind it."""
     for _ in range(MAX_PAGES):
-        answer = api.diff(dataset, version, base, cursor=cursor, limit=PAGE)
         for entry in answer["files"]:
-            yield Change(str(entry["change"]), str(entry["path"]), entry["size"], entry["base_size"])
-        cursor = answer["next"]
-        if cursor is None:
+            yield Change(
+                entry["change"], entry["path"], entry["size"], entry["base_size"], entry.get("base_path") or None
+            )
+        if answer["next"] is None:
             return
+        answer = api.diff(dataset, version, answer["base"], cursor=answer["next"], limit=PAGE)
     raise _endless()
 
 
@@ -193,7 +193,8 @@ def _print(session: Session, head: dict[str, Any], changes: Iterable[Change]) ->
 
 def _line(change: Change) -> str:
     size = change.base_size if change.size is None else change.size
-    return f"{_MARKS.get(change.change, change.change)} {change.path}\t{size_text(size or 0)}"
+    was = f" (was {change.base_path})" if change.base_path else ""
+    return f"{_MARKS.get(change.change, change.change)} {change.path}{was}\t{size_text(size or 0)}"
 
 
 def _endless() -> ApiError:

@@ -127,8 +127,8 @@ def tally_text(tally: Tally) -> str:
         said.append(f"{tally.copied:,} unchanged (copied inside S3)")
     if tally.present:
         said.append(f"{tally.present:,} there already")
-    if kept := tally.copied_bytes + tally.present_bytes:
-        said.append(f"{size_text(kept)} not sent")
+    if tally.kept_bytes:
+        said.append(f"{size_text(tally.kept_bytes)} not sent")
     return ", ".join(said)
 
 
