@@ -225,7 +225,7 @@ def test_deleting_says_what_was_removed(server: CliServer, cli: Cli, tmp_path: P
     assert "B removed)" in one.out
     data = cli.run("datasets", "delete", "photos", "--yes", "--json").json()
     assert data["deleted_bytes"] > 0
-    assert not [info for info in server.world.dataset_files.list("local/photos/")]
+    assert not list(server.world.dataset_files.list("local/photos/"))
 
 
 def test_usage_and_retention(cli: Cli, tmp_path: Path) -> None:
