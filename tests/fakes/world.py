@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -144,11 +145,24 @@ class World:
         manifest = [ManifestFile(path=p, size=len(b), sha256=hashlib.sha256(b).hexdigest()) for p, b in files.items()]
         body = NewVersionBody(dataset_id=dataset_id, source_path=source, files=manifest)
         version, _ = service.create_version(OWNER, body)
-        batch = service.uploads(OWNER, dataset_id, version.version_id, after=None, limit=500)
-        for file, put in batch.uploads:
-            self.dataset_files.upload(put.url, put.headers, files[file.path], now=self.clock.now())
+        self.send(version.version_id, files, dataset_id=dataset_id)
         service.complete(OWNER, dataset_id, version.version_id)
         return version.version_id
+
+    def send(self, version_id: str, files: Mapping[str, bytes], *, dataset_id: str = "photos") -> int:
+        """Sends the files of a version that are missing; returns how many that were."""
+        after, sent = None, 0
+        for _ in range(1_000):
+            batch = self.services.datasets.uploads(OWNER, dataset_id, version_id, after=after, limit=500)
+            for upload in batch.uploads:
+                assert upload.put is not None
+                data = files[upload.file.path]
+                self.dataset_files.upload(upload.put.url, upload.put.headers, data, now=self.clock.now())
+            sent += len(batch.uploads)
+            after = batch.next
+            if after is None:
+                return sent
+        raise AssertionError("the uploads have no end")
 
     def submit(self, *, key: str | None = None, who: Principal = ME, **body: Any) -> Submitted:
         request = SubmitRequest.model_validate({"config": CONFIG, "dataloader_config": DATALOADER, **body})

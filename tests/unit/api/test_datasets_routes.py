@@ -112,7 +112,8 @@ def test_a_manifest_that_is_wrong_is_refused_by_line(api: ApiClient, change: dic
 
 
 def test_a_version_that_is_too_large_is_413(api: ApiClient) -> None:
-    files = [{"path": f"{i}", "size": 5 * 1024**3, "sha256": "a" * 64} for i in range(205)]
+    parts = ["b" * 64] * 1600
+    files = [{"path": f"{i}", "size": 100 * 1024**3, "sha256": "a" * 64, "parts": parts} for i in range(11)]
     answer = api.post(DATASETS, {"dataset_id": "d", "files": files})
     assert (answer.status, answer.json()["code"]) == (413, "payload_too_large")
 

@@ -22,7 +22,14 @@ owned = pytest.mark.parametrize(
     ids=lambda e: f"{e.method} {e.path}",
 )
 #: The least that each of these bodies takes.
-BODIES: dict[str, Any] = {"save_config": {"config": {"a": 1}}, "create_uploads": {}, "rotate_api_key": {}}
+BODIES: dict[str, Any] = {
+    "save_config": {"config": {"a": 1}},
+    "create_uploads": {},
+    "rotate_api_key": {},
+    "finish_upload": {"path": "a.jpg"},
+    "change_dataset": {"retention_days": 1},
+    "stage_manifest": {"size": 1, "sha256": "a" * 64},
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +103,10 @@ def test_what_belongs_to_somebody_else_is_not_there(shared: Team, things: dict[s
         assert theirs.json()["version"] == 1  # it is otto's own, under the same name
         assert shared.session("rita").get(path).json()["config"] == CONFIG
         shared.session("otto").delete(path)
+        return
+    if endpoint.operation_id == "stage_manifest":
+        assert theirs.status == 201  # the first thing of otto's own dataset of this name
+        assert f"/_staging/{shared.ids['otto']}/" in theirs.json()["url"]
         return
     assert theirs.status == 404
     nothing = shared.session("otto").request(

@@ -64,7 +64,7 @@ def leftovers(world: World) -> LeftoversReport:
 def test_a_job_taken_right_before_the_mark_gets_its_dataset_back(world: World) -> None:
     version_id = latest(world)
     assert version_id is not None
-    deletions: list[Callable[[DatasetService], int]] = [
+    deletions: list[Callable[[DatasetService], object]] = [
         lambda service: service.delete_version(OWNER, "photos", version_id),
         lambda service: service.delete(OWNER, "photos"),
     ]
@@ -90,7 +90,7 @@ def test_a_submit_right_after_the_mark_is_refused_and_nothing_is_paid(world: Wor
         refused.append(caught.value.code)
 
     service = with_datasets(world, "update_version", submit, after=True)
-    assert service.delete_version(OWNER, "photos", latest(world) or "") > 0
+    assert service.delete_version(OWNER, "photos", latest(world) or "").objects > 0
     world.settle()
     assert (refused, world.provider.records, world.jobs.slot_holders(OWNER)) == (
         ["dataset_unresolved"],
@@ -138,11 +138,11 @@ def test_a_version_that_is_being_deleted_is_no_version_for_anybody(world: World)
     assert caught.value.code == "version_deleting"
     with pytest.raises(ValidationFailed):
         world.submit()
-    assert service.delete_version(OWNER, "photos", version.version_id) > 0
+    assert service.delete_version(OWNER, "photos", version.version_id).objects > 0
     assert world.push(source="/data/photos") == version.version_id
 
 
-@pytest.mark.parametrize("dies_at", ["delete_prefix", "delete"])
+@pytest.mark.parametrize("dies_at", ["multiparts", "delete"])
 def test_a_deletion_that_died_is_ended_by_repeating_it(world: World, dies_at: str) -> None:
     version_id = latest(world) or ""
     ports = replace(world.ports, dataset_files=Between(world.dataset_files, dies_at, killed))
@@ -159,7 +159,7 @@ def test_a_deletion_that_died_is_ended_by_repeating_it(world: World, dies_at: st
 def test_of_two_deletions_at_once_the_one_that_took_over_ends_it(world: World) -> None:
     version_id = latest(world) or ""
     other = lambda: world.services.datasets.delete_version(OWNER, "photos", version_id)  # noqa: E731
-    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "delete_prefix", other))
+    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "multiparts", other))
     DatasetService(ports).delete_version(OWNER, "photos", version_id)
     assert stored(world, version_id) is None
     assert world.push(source="/data/photos") == version_id
@@ -176,7 +176,7 @@ def test_whoever_lost_a_deletion_to_another_leaves_the_record_to_it(world: World
         marked.append(version.changed(touched_at=world.clock.now()))
         world.ports.datasets.update_version(marked[0])
 
-    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "delete_prefix", taken_over))
+    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "multiparts", taken_over))
     DatasetService(ports).delete_version(OWNER, "photos", version_id)
     assert stored(world, version_id) == marked[0]
 
@@ -251,7 +251,7 @@ def test_a_dataset_with_more_versions_than_one_list_is_deleted_whole(world: Worl
 def test_a_long_deletion_ends_in_time_and_goes_on_when_repeated(world: World) -> None:
     world.push({"z": b"z"})
     slow = lambda: world.clock.advance(BUDGET.total_seconds() + 1)  # noqa: E731
-    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "delete_prefix", slow))
+    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "multiparts", slow))
     with pytest.raises(Unavailable, match="Repeat the request") as caught:
         DatasetService(ports).delete(OWNER, "photos")
     assert caught.value.code == "deletion_unfinished"
@@ -308,7 +308,7 @@ def test_an_upload_resumed_at_this_very_moment_stays(world: World) -> None:
 
 def test_a_deletion_of_a_version_that_died_is_ended(world: World) -> None:
     version_id = latest(world) or ""
-    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "delete_prefix", killed))
+    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "multiparts", killed))
     with pytest.raises(KilledError):
         DatasetService(ports).delete_version(OWNER, "photos", version_id)
     world.clock.advance(BROKEN_OFF_AFTER.total_seconds())
@@ -344,7 +344,7 @@ def test_one_failure_does_not_keep_the_others_and_time_is_kept(world: World) -> 
     def broken() -> None:
         raise Unavailable("S3 is busy")
 
-    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "delete_prefix", broken))
+    ports = replace(world.ports, dataset_files=Between(world.dataset_files, "multiparts", broken))
     stop_at = world.clock.now() + timedelta(minutes=3)
     assert remove_leftovers(ports, stop_at) == LeftoversReport(uploads_removed=1, failed=1)
     world.clock.advance(BROKEN_OFF_AFTER.total_seconds() + 1)

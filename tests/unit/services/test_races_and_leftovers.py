@@ -16,8 +16,10 @@ from chalicelib.schemas.configs import ConfigBody
 from chalicelib.schemas.datasets import NewVersionBody
 from chalicelib.schemas.jobs import SubmitRequest
 from chalicelib.services.configs import MAX_TRIES, ConfigService
-from chalicelib.services.datasets import CONFIRM_BATCH, MAX_LISTED, DatasetService
+from chalicelib.services.datasets import DatasetService
+from chalicelib.services.manifests import MAX_LISTED
 from chalicelib.services.submission import SubmissionService
+from tests.fakes.multipart import Stored
 from tests.fakes.provider import Life
 from tests.fakes.world import CONFIG, DATALOADER, ME, OWNER, World
 from tests.unit.services.between import Between
@@ -159,22 +161,29 @@ def test_an_endless_race_for_a_version_ends_with_a_conflict(world: World) -> Non
 
 
 # --- datasets -------------------------------------------------------------------------------------------------
+class _SlowLists:
+    """An object store of which each listing takes six seconds."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "list":
+            self._world.clock.advance(6)
+        return getattr(self._world.dataset_files, name)
+
+
 def test_a_large_version_is_confirmed_in_slices(world: World) -> None:
-    files = {f"{i:05d}": b"" for i in range(CONFIRM_BATCH + 1)}
-    service = world.services.datasets
+    files = {f"{i:05d}": b"" for i in range(2_001)}
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     body = NewVersionBody(dataset_id="big", files=[ManifestFile(path=p, size=0, sha256=empty) for p in files])
-    version, _ = service.create_version(OWNER, body)
-    for upload, put in [
-        u
-        for at in (None, "00499", "00999")
-        for u in service.uploads(OWNER, "big", version.version_id, after=at, limit=500).uploads
-    ]:
-        world.dataset_files.upload(put.url, put.headers, files[upload.path], now=world.clock.now())
+    version, _ = world.services.datasets.create_version(OWNER, body)
+    world.send(version.version_id, files, dataset_id="big")
+    service = DatasetService(replace(world.ports, dataset_files=_SlowLists(world)))  # type: ignore[arg-type]
     first = service.complete(OWNER, "big", version.version_id)
-    assert (first.status, first.checked, first.completed_at) == (VersionStatus.UPLOADING, CONFIRM_BATCH, None)
+    assert (first.status, first.checked, first.completed_at) == (VersionStatus.UPLOADING, 2_000, None)
     second = service.complete(OWNER, "big", version.version_id)
-    assert (second.status, second.checked) == (VersionStatus.READY, CONFIRM_BATCH + 1)
+    assert (second.status, second.checked) == (VersionStatus.READY, 2_001)
 
 
 def test_a_manifest_full_of_errors_is_not_listed_to_its_end(world: World) -> None:
@@ -187,9 +196,7 @@ def test_a_manifest_full_of_errors_is_not_listed_to_its_end(world: World) -> Non
 def test_a_version_deleted_while_it_is_completed_is_not_found(world: World) -> None:
     body = NewVersionBody(dataset_id="d", files=[ManifestFile(path="a", size=1, sha256=SHA)])
     version, _ = world.services.datasets.create_version(OWNER, body)
-    world.dataset_files.put(version.prefix + "a", b"x")
-    stored = world.dataset_files._objects
-    stored[version.prefix + "a"] = (b"x", world.dataset_files.modified_at, SHA)
+    world.dataset_files._objects[version.prefix + "a"] = Stored(b"x", world.dataset_files.modified_at, SHA)
     delete = lambda: world.services.datasets.delete_version(OWNER, "d", version.version_id)  # noqa: E731
     ports = replace(world.ports, datasets=Between(world.ports.datasets, "update_version", delete))
     with pytest.raises(NotFound, match="deleted meanwhile"):
@@ -217,7 +224,7 @@ def test_a_slot_left_by_a_finished_job_does_not_keep_a_dataset(world: World) -> 
     job_id = world.submit().job.job_id
     world.run(300)
     world.jobs._slots[OWNER] |= {job_id, "gone"}
-    assert world.services.datasets.delete(OWNER, "photos") > 0
+    assert world.services.datasets.delete(OWNER, "photos").objects > 0
 
 
 class _Without:
