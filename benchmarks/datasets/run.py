@@ -78,6 +78,9 @@ def _first_pushes(stack: Stack, folder: Path, args: argparse.Namespace, aws: str
         "aws s3 cp --recursive": s3.copy,
         "zip and one presigned PUT": s3.zip_and_put,
     }
+    warm = folder / "warm"
+    fill(warm, 10, 1000, seed=-1)
+    _push(stack, warm, "warm", folder / "cache-warm")
     taken: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(args.rounds):
         files = folder / f"files-{number}"
@@ -89,7 +92,6 @@ def _first_pushes(stack: Stack, folder: Path, args: argparse.Namespace, aws: str
             print(f"  round {number + 1}: {way} {seconds:.1f} s", file=sys.stderr, flush=True)
         s3.clear()
         if number < args.rounds - 1:
-            _stcloud(stack, "datasets", "delete", f"round-{number}", "--yes")
             shutil.rmtree(files)
     total = args.files * args.size
     for way, seconds in taken.items():
