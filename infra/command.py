@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--certificate-arn", default="", help="its ACM certificate, in us-east-1")
     add("--alarm-topic-arn", default="", help="SNS topic that hears of alarms")
     add("--max-concurrent-jobs", type=int, default=5)
+    add("--dataset-quota-bytes", type=int, default=1024**4)
     add("--outputs-retention-days", type=int, default=0, help="0 keeps models for ever (the default)")
     add("--log-retention-days", type=int, default=30)
     add("--web-dist", type=Path, default=DEFAULT_DIST, help="the built console")
@@ -83,6 +84,7 @@ def options_of(arguments: argparse.Namespace) -> DeployOptions:
         certificate_arn=arguments.certificate_arn,
         alarm_topic_arn=arguments.alarm_topic_arn,
         max_concurrent_jobs=arguments.max_concurrent_jobs,
+        dataset_quota_bytes=arguments.dataset_quota_bytes,
         outputs_retention_days=arguments.outputs_retention_days,
         log_retention_days=arguments.log_retention_days,
         deletion_protection=arguments.protection,

@@ -181,6 +181,7 @@ def parameters(options: DeployOptions) -> dict[str, str]:
         "CustomDomain": options.custom_domain,
         "CertificateArn": options.certificate_arn,
         "MaxConcurrentJobs": str(options.max_concurrent_jobs),
+        "DatasetQuotaBytes": str(options.dataset_quota_bytes),
         "OutputsRetentionDays": str(options.outputs_retention_days),
         "LogRetentionDays": str(options.log_retention_days),
         "DeletionProtection": _flag(options.protected),

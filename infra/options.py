@@ -38,6 +38,7 @@ class DeployOptions:
     certificate_arn: str = ""
     alarm_topic_arn: str = ""
     max_concurrent_jobs: int = 5
+    dataset_quota_bytes: int = 1024**4
     outputs_retention_days: int = 0
     log_retention_days: int = 30
     mfa: Literal["off", "optional", "on"] = "optional"

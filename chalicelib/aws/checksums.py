@@ -30,7 +30,7 @@ def to_base64(sha256_hex: str) -> str:
     return base64.b64encode(bytes.fromhex(sha256_hex)).decode()
 
 
-def base64_of(data: bytes) -> str:
+def base64_of(data: bytes | bytearray) -> str:
     """S3's spelling of the SHA-256 of ``data``."""
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
 

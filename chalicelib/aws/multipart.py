@@ -282,6 +282,7 @@ class MultipartObjects:
                 if upload_id is None:
                     upload_id = self.start_multipart(key)
                 parts.append(self._put_part(key, upload_id, len(parts) + 1, piece))
+                del piece  # or it would be held while the next one is put together
             if upload_id is not None:
                 self.finish_multipart(key, upload_id, parts)
             done = True
@@ -297,11 +298,11 @@ class MultipartObjects:
             composite_sha256=composite_of(digests) if parts else None,
         )
 
-    def _put_small(self, key: str, data: bytes) -> None:
+    def _put_small(self, key: str, data: bytearray) -> None:
         with answering(_SERVICE):
             self._client().put_object(Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=base64_of(data))
 
-    def _put_part(self, key: str, upload_id: str, number: int, data: bytes) -> PartInfo:
+    def _put_part(self, key: str, upload_id: str, number: int, data: bytearray) -> PartInfo:
         with answering(_SERVICE):
             answer = self._client().upload_part(
                 Bucket=self._bucket,
@@ -314,7 +315,7 @@ class MultipartObjects:
         return PartInfo(number, len(data), answer["ETag"], hashlib.sha256(data).hexdigest())
 
 
-def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[tuple[bytes, bool]]:
+def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[tuple[bytearray, bool]]:
     """The content in pieces of ``size``, each with whether it is the last; one empty piece when there is nothing."""
     buffer = bytearray()
     for chunk in chunks:
@@ -322,12 +323,12 @@ def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[tuple[bytes, bool]]:
         while at < len(chunk):
             # A piece is given away only when more follows, so that the last one is known.
             if len(buffer) == size:
-                yield bytes(buffer), False
-                buffer.clear()
+                yield buffer, False
+                buffer = bytearray()
             step = min(size - len(buffer), len(chunk) - at)
             buffer += memoryview(chunk)[at : at + step]
             at += step
-    yield bytes(buffer), True
+    yield buffer, True
 
 
 def _check_number(number: int) -> None:

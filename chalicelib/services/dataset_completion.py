@@ -16,7 +16,7 @@ from chalicelib.domain.datasets import (
     VersionStatus,
 )
 from chalicelib.domain.ports import Ports, StaleRecordError
-from chalicelib.errors import AppError, Conflict, FieldError, NotFound
+from chalicelib.errors import Conflict, FieldError, NotFound
 from chalicelib.services.dataset_parts import is_whole
 from chalicelib.services.dataset_records import change_dataset, repoint
 from chalicelib.services.manifests import MAX_LISTED, Manifests
@@ -137,8 +137,8 @@ def announce_ready(ports: Ports, version: DatasetVersion) -> None:
         return
     try:
         ports.dataset_runner.start_inspection(version, version.inspection.attempt)
-    except (AppError, OSError):
-        # The version is complete all the same; the sweeper starts inspections that do not run.
+    except Exception:
+        # Whatever is wrong, the version is complete all the same; the sweeper starts inspections that do not run.
         logger.exception("the inspection of %s could not be started", version.version_id)
 
 

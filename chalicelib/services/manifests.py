@@ -22,6 +22,7 @@ from chalicelib.errors import FieldError, NotFound
 MAX_REMEMBERED = 300_000
 #: How many problems one answer lists.
 MAX_LISTED = 50
+_WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Manifests:
@@ -60,10 +61,15 @@ class Manifests:
 
 def encode(files: Iterable[ManifestFile]) -> bytes:
     """JSON lines. The files must be sorted."""
-    lines = (
-        json.dumps(file.model_dump(exclude_none=True), ensure_ascii=False, separators=(",", ":")) for file in files
-    )
-    return "".join(f"{line}\n" for line in lines).encode()
+    return "".join(f"{_WRITER.encode(_document_of(file))}\n" for file in files).encode()
+
+
+def _document_of(file: ManifestFile) -> dict[str, Any]:
+    # By hand: pydantic's own takes several times as long, and there may be 200,000.
+    document: dict[str, Any] = {"path": file.path, "size": file.size, "sha256": file.sha256}
+    if file.parts is not None:
+        document["parts"] = file.parts
+    return document
 
 
 def decode(data: bytes) -> Iterator[ManifestFile]:

@@ -8,9 +8,10 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
-from chalicelib.domain.datasets import ManifestFile
+from chalicelib.domain.datasets import PART_BYTES, ManifestFile
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.permissions import Principal, administrator
 from chalicelib.domain.ports import Limits, Ports, TrainerStorage
@@ -51,6 +52,14 @@ def safetensors(tensors: dict[str, list[int]] | None = None) -> bytes:
         at += size
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + bytes(range(256)) * (at // 256) + bytes(at % 256)
+
+
+@lru_cache(maxsize=16)
+def manifest_file(path: str, data: bytes) -> ManifestFile:
+    """The line of a file with this content."""
+    pieces = [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)]
+    parts = tuple(hashlib.sha256(piece).hexdigest() for piece in pieces) if len(pieces) > 1 else None
+    return ManifestFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest(), parts=parts)
 
 
 @dataclass
@@ -142,7 +151,7 @@ class World:
         """Pushes a dataset as a client would; returns the version id."""
         files = files or FILES
         service: DatasetService = self.services.datasets
-        manifest = [ManifestFile(path=p, size=len(b), sha256=hashlib.sha256(b).hexdigest()) for p, b in files.items()]
+        manifest = [manifest_file(path, data) for path, data in files.items()]
         body = NewVersionBody(dataset_id=dataset_id, source_path=source, files=manifest)
         version, _ = service.create_version(OWNER, body)
         self.send(version.version_id, files, dataset_id=dataset_id)
@@ -155,9 +164,15 @@ class World:
         for _ in range(1_000):
             batch = self.services.datasets.uploads(OWNER, dataset_id, version_id, after=after, limit=500)
             for upload in batch.uploads:
-                assert upload.put is not None
                 data = files[upload.file.path]
-                self.dataset_files.upload(upload.put.url, upload.put.headers, data, now=self.clock.now())
+                if upload.put is not None:
+                    self.dataset_files.upload(upload.put.url, upload.put.headers, data, now=self.clock.now())
+                for part in upload.parts:
+                    at = (part.number - 1) * PART_BYTES
+                    piece = data[at : at + part.size]
+                    self.dataset_files.upload(part.put.url, part.put.headers, piece, now=self.clock.now())
+                if upload.parts and not upload.more_parts:
+                    self.services.datasets.finish_file(OWNER, dataset_id, version_id, upload.file.path)
             sent += len(batch.uploads)
             after = batch.next
             if after is None:

@@ -22,7 +22,12 @@ GUARDED = [e for e in ENDPOINTS if e.needs_caller]
 OPEN = [e for e in ENDPOINTS if not e.needs_caller]
 guarded = pytest.mark.parametrize("endpoint", GUARDED, ids=lambda e: f"{e.method} {e.path}")
 #: The least that each of these bodies takes, so that it is the owner that is refused and not the body.
-BODIES: dict[str, Any] = {"save_config": {"config": {"a": 1}}}
+BODIES: dict[str, Any] = {
+    "save_config": {"config": {"a": 1}},
+    "finish_upload": {"path": "picture-0.png"},
+    "change_dataset": {"retention_days": 1},
+    "stage_manifest": {"size": 1, "sha256": "a" * 64},
+}
 #: What a proxy, a rival product or a hopeful attacker sends.
 FORGED = [
     {"X-Forwarded-For": "127.0.0.1"},
@@ -176,6 +181,10 @@ def test_what_belongs_to_somebody_else_is_not_there(team: ClosedStack, things: T
         assert theirs.json["version"] == 1  # it is otto's own, under the same name
         assert rita.ok("GET", "/configs/walk-mine")["config"] == training_config(6)
         otto.ok("DELETE", "/configs/walk-mine")
+        return
+    if endpoint.operation_id == "stage_manifest":
+        assert theirs.status == 201  # the first thing of otto's own dataset of this name
+        assert f"/_staging/{otto.user_id}/" in theirs.json["url"]
         return
     assert theirs.status == 404, theirs.text
     nothing = ask(otto, endpoint, Things({name: "x" * len(value) for name, value in things.ids.items()}), **request)
