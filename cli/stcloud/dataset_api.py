@@ -128,9 +128,6 @@ class DatasetApi(Api):
     def archive(self, dataset_id: str, archive_id: str) -> dict[str, Any]:
         return self._client.call("GET", _archive(dataset_id, archive_id), needs=_ARCHIVE)
 
-    def archives(self, dataset_id: str) -> Iterator[dict[str, Any]]:
-        return self._pages(f"/cloud/datasets/{_quoted(dataset_id)}/archives", "archives", {}, _ARCHIVE)
-
 
 def _quoted(name: str) -> str:
     return quote(name, safe="")

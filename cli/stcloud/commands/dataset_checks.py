@@ -85,6 +85,11 @@ def check(
         session.output.result({"dataset_id": target, "version_id": found["version_id"], "report": report})
     else:
         session.output.note(f"{target} {found['version_id']}: {_counts_line(found, report)}")
+        for fit in report.get("fits") or []:
+            session.output.note(
+                f"  at {fit['resolution']}: {count_text(fit['buckets_in_all'], 'aspect bucket')}, "
+                f"{count_text(fit['scaled_up'], 'image')} scaled up"
+            )
         _tell(session, findings, to_result=True)
         if open_sheet:
             session.output.result(None, str(sheet) if sheet else "There are no thumbnails of this version.")
@@ -166,9 +171,9 @@ def _latest(session: Session, dataset: str) -> str:
 
 
 def _report(session: Session, dataset: str, version_id: str) -> dict[str, Any]:
+    """The findings with all that belongs to them; ``contact_sheet_url`` beside."""
     answer = session.datasets.report(dataset, version_id)
-    inner = answer.get("report")
-    return inner if isinstance(inner, dict) else answer
+    return {**(answer.get("report") or {}), "contact_sheet_url": answer.get("contact_sheet_url")}
 
 
 def _is_done(version: Version) -> bool:
