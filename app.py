@@ -8,6 +8,7 @@ from chalice.app import Chalice
 
 from chalicelib.api.application import mount
 from chalicelib.api.auth import authenticate
+from chalicelib.events.archives import archives
 from chalicelib.events.tasks import tasks
 from chalicelib.wiring import get_services
 
@@ -19,3 +20,4 @@ logging.getLogger("chalicelib").setLevel(logging.INFO)
 
 mount(app, get_services, authenticate)
 app.register_blueprint(tasks)
+app.register_blueprint(archives)

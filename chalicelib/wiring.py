@@ -21,6 +21,7 @@ from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
 from chalicelib.providers.registry import PROVIDERS, ProviderEntry
 from chalicelib.schemas.jobs import JobView, job_view
+from chalicelib.services.archives import ArchiveService
 from chalicelib.services.audit import AuditService
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
@@ -40,6 +41,7 @@ from chalicelib.services.webhooks import WebhookService
 from chalicelib.settings import Settings, get_settings
 from chalicelib.store import (
     DynamoAccessStore,
+    DynamoArchiveStore,
     DynamoAuditStore,
     DynamoConfigStore,
     DynamoDatasetStore,
@@ -59,6 +61,7 @@ class Services:
     submission: SubmissionService
     jobs: JobsService
     datasets: DatasetService
+    archives: ArchiveService
     configs: ConfigService
     webhooks: WebhookService
     system: SystemService
@@ -88,6 +91,7 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         submission=SubmissionService(ports),
         jobs=JobsService(ports, observation, conclusion),
         datasets=DatasetService(ports),
+        archives=ArchiveService(ports),
         configs=ConfigService(ports),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),
@@ -151,6 +155,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     return Ports(
         jobs=DynamoJobStore(table),
         datasets=DynamoDatasetStore(table),
+        archives=DynamoArchiveStore(table),
         configs=DynamoConfigStore(table),
         webhooks=DynamoWebhookLog(table),
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import audit, configs, dataset_versions, datasets, jobs, keys, sessions, system, users
+from chalicelib.api import archives, audit, configs, dataset_versions, datasets, jobs, keys, sessions, system, users
 from chalicelib.api.auth import Caller
 from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
@@ -19,6 +19,7 @@ RESOURCES = (
     jobs.api,
     configs.api,
     datasets.api,
+    archives.api,
     dataset_versions.api,
     sessions.api,
     keys.api,

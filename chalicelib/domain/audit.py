@@ -30,6 +30,8 @@ _DIGITS = 17
 class AuditAction(StrEnum):
     """``resource.verb``. Alphabetical."""
 
+    ARCHIVE_CREATE = "archive.create"
+    ARCHIVE_DELETE = "archive.delete"
     CONFIG_DELETE = "config.delete"
     CONFIG_SAVE = "config.save"
     DATASET_CREATE = "dataset.create"

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from chalicelib.domain.archive_ports import ArchiveStore
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
 from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.objects import (
@@ -49,6 +50,7 @@ from chalicelib.domain.stores import (
 __all__ = [
     "MAX_KEY_BYTES",
     "MAX_PARTS",
+    "ArchiveStore",
     "BudgetExceededError",
     "BudgetHold",
     "Clock",
@@ -237,6 +239,7 @@ class Ports:
 
     jobs: JobStore
     datasets: DatasetStore
+    archives: ArchiveStore
     configs: ConfigStore
     webhooks: WebhookLog
     dataset_files: ObjectStore

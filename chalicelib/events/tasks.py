@@ -12,6 +12,7 @@ from chalice.app import Blueprint
 from chalicelib.domain.lifecycle import JobGoneError
 from chalicelib.domain.ports import Ports
 from chalicelib.providers.registry import PROVIDERS
+from chalicelib.services.archive_care import tend_archives
 from chalicelib.wiring import Services, get_services
 from chalicelib.workflow import delivery, steps
 from chalicelib.workflow.launch import launch as launch_step
@@ -22,7 +23,9 @@ logger = logging.getLogger(__name__)
 tasks = Blueprint(__name__)
 
 #: One sweep ends well within its Lambda's time limit.
-SWEEP_BUDGET = timedelta(seconds=200)
+SWEEP_BUDGET = timedelta(seconds=190)
+#: Archives are looked after in this time.
+ARCHIVE_BUDGET = timedelta(seconds=10)
 #: What is left of it for the audit.
 SEAL_BUDGET = timedelta(seconds=20)
 
@@ -50,6 +53,9 @@ def run_sweep(services: Services) -> dict[str, int | bool]:
     """Sweeps the jobs, then seals the audit. Jobs come first: a failure of the second must not keep them waiting."""
     report = sweep_step(services.ports, PROVIDERS, SWEEP_BUDGET)
     logger.info("sweep: %s", report.as_dict())
+    tended = tend_archives(services.ports, services.ports.clock.now() + ARCHIVE_BUDGET)
+    if any(tended.as_dict().values()):
+        logger.info("archives: %s", tended.as_dict())
     sealed = services.audit.seal(until=services.ports.clock.now() + SEAL_BUDGET)
     if sealed:
         logger.info("audit: sealed %s records", sealed)

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from chalicelib.domain.datasets import DatasetVersion, VersionStatus
 from chalicelib.domain.ports import Ports, StaleRecordError
 from chalicelib.errors import Conflict, NotFound, Unavailable
+from chalicelib.services.archive_ending import remove_archive_of_version, remove_archives_of_dataset
 from chalicelib.services.dataset_records import repoint
 
 #: One call deletes for about so long, well within API Gateway's 29 seconds; repeating it goes on.
@@ -51,6 +52,7 @@ class DatasetRemoval:
         if store.get_dataset(owner, dataset_id) is None:
             raise NotFound(f"Dataset '{dataset_id}' not found.", code="dataset_not_found")
         self._refuse_if_used(owner, dataset_id, None)
+        remove_archives_of_dataset(self._ports, owner, dataset_id)
         until = self._ports.clock.now() + BUDGET
         deleted = Removed()
         for _ in range(MAX_ROUNDS):
@@ -128,6 +130,7 @@ class DatasetRemoval:
             )
         except StaleRecordError:
             return deleted  # another removal took over and ends it
+        remove_archive_of_version(self._ports, doomed)
         return deleted
 
     def _delete_files(self, doomed: DatasetVersion, until: datetime) -> Removed:

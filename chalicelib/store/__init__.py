@@ -1,6 +1,7 @@
 """DynamoDB adapters of the store ports; the only importer of pynamodb."""
 
 from chalicelib.store.access import DynamoAccessStore
+from chalicelib.store.archives import DynamoArchiveStore
 from chalicelib.store.audit import DynamoAuditStore
 from chalicelib.store.configs import DynamoConfigStore
 from chalicelib.store.datasets import DynamoDatasetStore
@@ -10,6 +11,7 @@ from chalicelib.store.webhooks import DynamoWebhookLog
 
 __all__ = [
     "DynamoAccessStore",
+    "DynamoArchiveStore",
     "DynamoAuditStore",
     "DynamoConfigStore",
     "DynamoDatasetStore",

@@ -17,6 +17,8 @@ attributes and document fields it does not know, so a newer release may add some
     versions#<owner>#<dataset>     id#<version>           a dataset version
     versions#<owner>#<dataset>     at#<time>#<version>    the same, in order of creation
     unfinished                     <time>#<hash>          a dataset version that is not ready, in order of creation
+    archives#<owner>#<dataset>     <archive>              an archive that was uploaded to be unpacked
+    unsettled-archives             <time>#<hash>          the same while it is not settled, in order of creation
     retention                      <time>#<hash>          a dataset whose old versions end, by when to look for such
     usage#<owner>                  datasets               what the owner's dataset versions take of the quota
     configs#<owner>                <name>                 the latest version of a config

@@ -27,6 +27,7 @@ from chalicelib.settings import Settings
 from chalicelib.wiring import Services, build_services
 from chalicelib.workflow.sweep import SweepReport, sweep
 from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
+from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
 from tests.fakes.dataset_runner import FakeDatasetRunner
@@ -93,12 +94,14 @@ class World:
         self.outputs = InMemoryObjectStore("outputs")
         self.dataset_files = InMemoryObjectStore("datasets")
         self.broker = FakeBroker()
+        self.archives = InMemoryArchiveStore()
         self.dataset_runner = FakeDatasetRunner()
         self.facts = FakeFacts()
         self.weights: bytes | None = safetensors()
         self.ports = Ports(
             jobs=self.jobs,
             datasets=datasets,
+            archives=self.archives,
             configs=InMemoryConfigStore(),
             webhooks=InMemoryWebhookLog(),
             dataset_files=self.dataset_files,

@@ -24,6 +24,7 @@ guarded = pytest.mark.parametrize("endpoint", GUARDED, ids=lambda e: f"{e.method
 #: The least that each of these bodies takes, so that it is the owner that is refused and not the body.
 BODIES: dict[str, Any] = {
     "save_config": {"config": {"a": 1}},
+    "create_archive": {"filename": "a.zip", "size": 1},
     "finish_upload": {"path": "picture-0.png"},
     "change_dataset": {"retention_days": 1},
     "stage_manifest": {"size": 1, "sha256": "a" * 64},
@@ -68,7 +69,8 @@ def things(team: ClosedStack) -> Things:
     rita.wait(job_id, "completed")
     key_id = team.make_key("rita")["key_info"]["id"]
     ids = {"job_id": job_id, "dataset_id": "walk-photos", "version_id": version["version_id"], "name": "walk-mine"}
-    return Things({**ids, "key_id": key_id})
+    archive = rita.ok("POST", "/cloud/datasets/walk-photos/archives", json=BODIES["create_archive"])
+    return Things({**ids, "key_id": key_id, "archive_id": archive["archive_id"]})
 
 
 def ask(caller: Caller, endpoint: Endpoint, things: Things = NOTHING, **request: Any) -> Answer:
@@ -181,6 +183,10 @@ def test_what_belongs_to_somebody_else_is_not_there(team: ClosedStack, things: T
         assert theirs.json["version"] == 1  # it is otto's own, under the same name
         assert rita.ok("GET", "/configs/walk-mine")["config"] == training_config(6)
         otto.ok("DELETE", "/configs/walk-mine")
+        return
+    if endpoint.operation_id == "create_archive":
+        assert f"/_archives/{otto.user_id}/" in theirs.json["parts"][0]["url"]  # his own, into a dataset of his own
+        otto.ok("DELETE", f"/cloud/datasets/walk-photos/archives/{theirs.json['archive_id']}")
         return
     if endpoint.operation_id == "stage_manifest":
         assert theirs.status == 201  # the first thing of otto's own dataset of this name

@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, SessionVerifier, UserPool
 from chalicelib.domain.ports import (
+    ArchiveStore,
     Clock,
     ConfigStore,
     CredentialsBroker,
@@ -24,6 +25,7 @@ from chalicelib.domain.ports import (
     WorkflowRunner,
 )
 from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
+from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, SequentialIds
 from tests.fakes.machine import VirtualMachine
@@ -101,6 +103,7 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
     clock: Clock = FakeClock()
     jobs: JobStore = InMemoryJobStore()
     datasets: DatasetStore = InMemoryDatasetStore()
+    archives: ArchiveStore = InMemoryArchiveStore()
     configs: ConfigStore = InMemoryConfigStore()
     webhooks: WebhookLog = InMemoryWebhookLog()
     objects: ObjectStore = InMemoryObjectStore()
@@ -119,6 +122,7 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
         (Clock, clock),
         (JobStore, jobs),
         (DatasetStore, datasets),
+        (ArchiveStore, archives),
         (ConfigStore, configs),
         (WebhookLog, webhooks),
         (ObjectStore, objects),

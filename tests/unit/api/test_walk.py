@@ -28,6 +28,7 @@ BODIES: dict[str, Any] = {
     "rotate_api_key": {},
     "finish_upload": {"path": "a.jpg"},
     "change_dataset": {"retention_days": 1},
+    "create_archive": {"filename": "a.zip", "size": 1},
     "stage_manifest": {"size": 1, "sha256": "a" * 64},
 }
 
@@ -46,7 +47,15 @@ def things(shared: Team) -> dict[str, str]:
     job = shared.submit(rita).json()["job_id"]
     shared.world.run(240, step=30)
     key = shared.make_key("rita")["key_info"]["id"]
-    return {"job_id": job, "dataset_id": "photos", "version_id": version, "name": "mine", "key_id": key}
+    archive = rita.post("/api/cloud/datasets/photos/archives", BODIES["create_archive"]).json()["archive_id"]
+    return {
+        "job_id": job,
+        "dataset_id": "photos",
+        "version_id": version,
+        "name": "mine",
+        "key_id": key,
+        "archive_id": archive,
+    }
 
 
 def path_of(endpoint: Endpoint, things: dict[str, str]) -> str:
@@ -103,6 +112,11 @@ def test_what_belongs_to_somebody_else_is_not_there(shared: Team, things: dict[s
         assert theirs.json()["version"] == 1  # it is otto's own, under the same name
         assert shared.session("rita").get(path).json()["config"] == CONFIG
         shared.session("otto").delete(path)
+        return
+    if endpoint.operation_id == "create_archive":
+        assert theirs.status == 201  # otto's own, into a dataset of his own
+        assert f"/_archives/{shared.ids['otto']}/" in theirs.json()["parts"][0]["url"]
+        shared.session("otto").delete(f"{path}/{theirs.json()['archive_id']}")
         return
     if endpoint.operation_id == "stage_manifest":
         assert theirs.status == 201  # the first thing of otto's own dataset of this name

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from chalice.app import Chalice
 
-from chalicelib.events.tasks import SWEEP_BUDGET, tasks
+from chalicelib.events.archives import archives
+from chalicelib.events.tasks import ARCHIVE_BUDGET, SEAL_BUDGET, SWEEP_BUDGET, tasks
 from chalicelib.settings import Settings
 from chalicelib.workflow.delivery import VERIFY_BUDGET
+from chalicelib.workflow.unpack_piece import BUDGET as PIECE_BUDGET
+from chalicelib.workflow.unpack_plan import BUDGET as PLAN_BUDGET
 from infra.template_parts import TemplateError, load_template
 from tests.unit.infra.described import (
     FUNCTIONS,
@@ -47,6 +50,7 @@ IDENTITIES = [n for n, r in RESOURCES.items() if r.get("Type") in {"AWS::IAM::Ro
 def test_every_function_of_the_code_is_configured() -> None:
     probe = Chalice(app_name="probe")
     probe.register_blueprint(tasks)
+    probe.register_blueprint(archives)
     in_code = {f.name for f in probe.pure_lambda_functions}
     assert set(FUNCTIONS) == in_code | {"api_handler"}
 
@@ -102,11 +106,36 @@ def test_the_trainer_key_is_for_launch_alone_and_the_provider_token_for_those_wh
 def test_the_workflow_may_run_exactly_its_steps() -> None:
     invoke = next(s for s in statements("JobWorkflowRole") if s["Action"] == "lambda:InvokeFunction")
     allowed = {r["Fn::GetAtt"][0] for r in invoke["Resource"]}
-    assert allowed == {logical_name(f) for f in FUNCTIONS} - {"APIHandler", "Sweep"}
+    assert allowed == {logical_name(f) for f in FUNCTIONS if not f.startswith("archive_")} - {"APIHandler", "Sweep"}
     substitutions = RESOURCES["JobWorkflow"]["Properties"]["DefinitionSubstitutions"]
     definition = RESOURCES["JobWorkflow"]["Properties"]["DefinitionString"]
     assert set(substitutions) == set(re.findall(r"\$\{(\w+)\}", definition))
     assert {v["Fn::GetAtt"][0] for v in substitutions.values()} == allowed
+
+
+def test_unpacking_may_run_exactly_its_steps() -> None:
+    invoke = next(s for s in statements("UnpackWorkflowRole") if s["Action"] == "lambda:InvokeFunction")
+    allowed = {r["Fn::GetAtt"][0] for r in invoke["Resource"]}
+    assert allowed == {logical_name(f) for f in FUNCTIONS if f.startswith("archive_")}
+    substitutions = RESOURCES["UnpackWorkflow"]["Properties"]["DefinitionSubstitutions"]
+    definition = RESOURCES["UnpackWorkflow"]["Properties"]["DefinitionString"]
+    assert set(substitutions) == set(re.findall(r"\$\{(\w+)\}", definition))
+    assert {v["Fn::GetAtt"][0] for v in substitutions.values()} == allowed
+
+
+def test_steps_of_unpacking_end_before_their_functions() -> None:
+    machine = json.loads(RESOURCES["UnpackWorkflow"]["Properties"]["DefinitionString"])
+    steps = [*machine["States"].values(), *machine["States"]["Unpack"]["ItemProcessor"]["States"].values()]
+    for step in (s for s in steps if s["Type"] == "Task"):
+        assert step["TimeoutSeconds"] > FUNCTIONS["archive_unpack"]["lambda_timeout"]
+        assert [r["ErrorEquals"][-1] for r in step["Retry"]][-1] == "States.ALL"
+    # Everything that goes wrong for good is recorded.
+    for name in ("Plan", "Unpack", "Assemble"):
+        assert machine["States"][name]["Catch"] == [
+            {"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "GiveUp"}
+        ]
+    for budget in (PLAN_BUDGET, PIECE_BUDGET):
+        assert budget.total_seconds() + 60 <= FUNCTIONS["archive_unpack"]["lambda_timeout"]
 
 
 def test_the_trainer_user_publishes_below_artifacts_and_deletes_in_scratch_only() -> None:
@@ -134,7 +163,8 @@ def test_the_times_fit_together() -> None:
     assert FUNCTIONS["launch"]["lambda_timeout"] < lease
     # API Gateway gives up after 29 seconds.
     assert FUNCTIONS["api_handler"]["lambda_timeout"] <= 29
-    assert SWEEP_BUDGET.total_seconds() + 30 <= FUNCTIONS["sweep"]["lambda_timeout"]
+    sweep = SWEEP_BUDGET + ARCHIVE_BUDGET + SEAL_BUDGET
+    assert sweep.total_seconds() + 20 <= FUNCTIONS["sweep"]["lambda_timeout"]
     assert VERIFY_BUDGET.total_seconds() < FUNCTIONS["verify"]["lambda_timeout"] <= 900
 
 
