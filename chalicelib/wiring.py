@@ -19,12 +19,14 @@ from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
+from chalicelib.providers.hub import HttpModelHub
 from chalicelib.providers.registry import PROVIDERS, ProviderEntry
 from chalicelib.schemas.jobs import JobView, job_view
 from chalicelib.services.archives import ArchiveService
 from chalicelib.services.audit import AuditService
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
+from chalicelib.services.consent import ConsentService
 from chalicelib.services.datasets import DatasetService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
@@ -32,6 +34,7 @@ from chalicelib.services.jobs import JobsService
 from chalicelib.services.keys import KeyService
 from chalicelib.services.observation import ObservationService
 from chalicelib.services.people import PeopleService
+from chalicelib.services.preflight import PreflightService
 from chalicelib.services.rates import RateService
 from chalicelib.services.sessions import SessionService, Wait
 from chalicelib.services.setup import SetupService
@@ -46,6 +49,7 @@ from chalicelib.store import (
     DynamoConfigStore,
     DynamoDatasetStore,
     DynamoJobStore,
+    DynamoOwnerSettingsStore,
     DynamoRateStore,
     DynamoWebhookLog,
 )
@@ -58,10 +62,12 @@ class Services:
     ports: Ports
     doors: Doors
     settings: Settings
+    preflight: PreflightService
     submission: SubmissionService
     jobs: JobsService
     datasets: DatasetService
     archives: ArchiveService
+    consent: ConsentService
     configs: ConfigService
     webhooks: WebhookService
     system: SystemService
@@ -84,14 +90,17 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     rates = RateService(doors.rates, ports.clock)
     setup = SetupService(doors, audit, rates, ports.clock)
     people = PeopleService(ports, doors, audit)
+    preflight = PreflightService(ports, on_sandbox=settings.sandbox)
     return Services(
         ports=ports,
         doors=doors,
         settings=settings,
-        submission=SubmissionService(ports),
+        preflight=preflight,
+        submission=SubmissionService(ports, preflight),
         jobs=JobsService(ports, observation, conclusion),
         datasets=DatasetService(ports),
         archives=ArchiveService(ports),
+        consent=ConsentService(ports),
         configs=ConfigService(ports),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),
@@ -157,6 +166,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         datasets=DynamoDatasetStore(table),
         archives=DynamoArchiveStore(table),
         configs=DynamoConfigStore(table),
+        owner_settings=DynamoOwnerSettingsStore(table),
         webhooks=DynamoWebhookLog(table),
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),
         outputs=S3ObjectStore(settings.outputs_bucket, clients.s3),
@@ -172,6 +182,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
             partition=partition_of(settings.region),
         ),
         providers=ProviderDirectory(parameters.provider_token, settings.provider_base_url),
+        hub=HttpModelHub(),
         facts=parameters,
         clock=clock,
         ids=UlidSource(clock),

@@ -80,7 +80,7 @@ def fingerprint(target: Target, stage: str) -> str:
 
 def _inputs() -> Iterator[Path]:
     yield from (ROOT / "app.py", ROOT / "requirements.txt", ROOT / ".chalice" / "config.json")
-    yield from (ROOT / "chalicelib").rglob("*.py")
+    yield from (p for p in (ROOT / "chalicelib").rglob("*") if p.suffix in {".py", ".json"})
     yield from (p for p in (ROOT / "infra").rglob("*") if p.suffix in {".py", ".yaml", ".json", ".js"})
 
 

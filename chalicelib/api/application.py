@@ -8,7 +8,19 @@ from collections.abc import Callable
 
 from chalice.app import Chalice, Response
 
-from chalicelib.api import archives, audit, configs, dataset_versions, datasets, jobs, keys, sessions, system, users
+from chalicelib.api import (
+    archives,
+    audit,
+    configs,
+    consent,
+    dataset_versions,
+    datasets,
+    jobs,
+    keys,
+    sessions,
+    system,
+    users,
+)
 from chalicelib.api.auth import Caller
 from chalicelib.api.facts import RequestFacts
 from chalicelib.api.openapi import document
@@ -21,6 +33,7 @@ RESOURCES = (
     datasets.api,
     archives.api,
     dataset_versions.api,
+    consent.api,
     sessions.api,
     keys.api,
     users.api,

@@ -26,6 +26,7 @@ def create_uploads(call: Call[schema.UploadsBody, None], dataset_id: str, versio
     a batch may be empty before. Files above 64 MiB go up in parts. An expired URL is renewed by asking again from where
     its batch began.
     """
+    call.services.consent.check_upload(call.who.owner)
     batch = call.services.datasets.uploads(
         call.who.owner, dataset_id, version_id, after=call.body.after, limit=call.body.limit
     )

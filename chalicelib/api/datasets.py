@@ -27,6 +27,7 @@ def create_dataset_version(call: Call[schema.NewVersionBody, None]) -> Reply:
     A manifest of more than 20,000 files is uploaded first, see `/manifests`. Answers 413 with `quota_exceeded` when the
     owner's datasets would take more than they may.
     """
+    call.services.consent.check_upload(call.who.owner)
     version, created = call.services.datasets.create_version(call.who.owner, call.body)
     view = schema.NewVersionResponse(**schema.version_view(version).model_dump(), created=created)
     noted = Noted(f"dataset:{version.dataset_id}/{version.version_id}", details={"created": created})
@@ -107,6 +108,7 @@ def stage_manifest(call: Call[schema.ManifestBody, None], dataset_id: str) -> Re
 
     It is kept for a day; a version that is made of it keeps its own copy.
     """
+    call.services.consent.check_upload(call.who.owner)
     body = call.body
     manifest_id, put = call.services.datasets.stage_manifest(
         call.who.owner, dataset_id, size=body.size, sha256=body.sha256

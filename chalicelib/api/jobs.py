@@ -7,6 +7,8 @@ from chalicelib.domain.audit import AuditAction
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import job_parts as parts
 from chalicelib.schemas import jobs as schema
+from chalicelib.schemas import preflight as checks
+from chalicelib.services.preflight import estimate_view
 
 api = Api(tag="jobs")
 
@@ -46,7 +48,8 @@ def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> Reply:
     """Submit a training job.
 
     With an idempotency key (`Idempotency-Key` header or `idempotency_key`), repeating the same request within 24 hours
-    returns the same job; another request under the same key is refused.
+    returns the same job; another request under the same key is refused. The checks of preflight that ask nobody else
+    are made first: errors are refused, warnings too unless `accept_warnings` is true.
     """
     done = call.services.submission.submit(
         call.who,
@@ -60,10 +63,36 @@ def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> Reply:
         data_uploaded=bool(done.job.datasets),
         idempotent_hit=done.idempotent_hit,
         adjustments=list(done.adjustments),
+        warnings=[checks.finding_view(w) for w in done.warnings],
         job=call.services.view(done.job),
     )
     details = {"provider": done.job.provider, "hardware": done.job.hardware_type, "repeated": done.idempotent_hit}
     return Reply(view, noted=Noted(f"job:{done.job.job_id}", details=details))
+
+
+@api.endpoint(
+    "POST",
+    "/cloud/jobs/preflight",
+    permission=Permission.JOB_SUBMIT,
+    query=schema.SubmitQuery,
+    body=schema.SubmitRequest,
+    response=checks.PreflightResponse,
+    statuses=(404,),
+)
+def preflight_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> checks.PreflightResponse:
+    """Check a submission without making anything.
+
+    Takes the body of submit and answers with every check: options, datasets, provider, base model, budget, time. A
+    check that can't be made is `skipped` and says why. What can't work is an `error`, what would waste money a
+    `warning`. Submit refuses on errors, and on warnings unless `accept_warnings` is true.
+    """
+    done = call.services.preflight.check(call.who, call.body, call.query.provider)
+    return checks.preflight_view(
+        ok=done.ok,
+        findings=done.findings,
+        checks=done.checks,
+        estimate=estimate_view(done.estimate) if done.estimate else None,
+    )
 
 
 @api.endpoint(

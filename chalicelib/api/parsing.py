@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 from chalice.app import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from chalicelib.domain.misplaced import holds_credential
 from chalicelib.errors import FieldError, NotFound, PayloadTooLarge, ValidationFailed
@@ -56,6 +56,8 @@ def parse_body(model: type[M], raw: bytes) -> M:
         raise ValidationFailed(f"The body is not acceptable JSON: {unfit}.", code="invalid_json") from None
     except ValueError:
         raise ValidationFailed("The body is not valid JSON.", code="invalid_json") from None
+    if issubclass(model, RootModel):
+        return _validate(model, data, "body")
     if not isinstance(data, dict):
         raise ValidationFailed(
             "The body must be a JSON object.", errors=[FieldError("body", "must be a JSON object", "dict_type")]
@@ -134,7 +136,7 @@ def _check_text(text: str) -> None:
         raise _Unfit("a text holds half a surrogate pair") from None
 
 
-def _validate(model: type[M], data: Mapping[str, Any], where: str) -> M:
+def _validate(model: type[M], data: Any, where: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as invalid:

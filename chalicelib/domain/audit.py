@@ -34,6 +34,7 @@ class AuditAction(StrEnum):
     ARCHIVE_DELETE = "archive.delete"
     CONFIG_DELETE = "config.delete"
     CONFIG_SAVE = "config.save"
+    CONSENT_CHANGE = "consent.change"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
     DATASET_RETENTION = "dataset.retention"

@@ -5,7 +5,10 @@ Pure. The behaviour it relies on was read in the source of SimpleTuner 4.10.1 (`
 
 - the S3 data backend reads images below ``aws_data_prefix`` and keeps its indices below ``instance_data_dir`` when an
   entry has both, and VAE latents in the image backend unless ``image_embeds`` names another one;
-- it asks for its indices with HEAD before it writes them, and gives up on any answer but 404.
+- it asks for its indices with HEAD before it writes them, and gives up on any answer but 404;
+- latents lie below ``cache_dir_vae``, whatever the ``cache_dir`` of the cache entry; that each local entry's
+  ``instance_data_dir`` exists is checked first of all; every entry needs a ``type``;
+- the table of ``metadata_backend`` parquet is read through the backend of the pictures.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from chalicelib.domain.trainer import CACHE_DATASET_TYPES
 
 
 @dataclass(frozen=True)
@@ -29,50 +34,39 @@ class S3Location:
     session_token: str = field(repr=False)
 
 
+#: Kinds of datasets whose latents the trainer caches, with the data itself unless told otherwise.
+_WITH_LATENTS = frozenset({"image", "video", "conditioning", "eval", "audio"})
+#: Kinds for which some models also cache embeddings of pictures (image to video).
+_WITH_PICTURE_EMBEDS = frozenset({"video", "conditioning"})
+#: Where the data lay on the user's disk; in the bucket it lies elsewhere.
+_USERS_PLACE = frozenset({"instance_data_dir", "instance_data_root", "dataset_id"})
+
+
 def launch_dataloader(
     dataloader: Sequence[Mapping[str, Any]], locations: Mapping[str, S3Location], scratch_prefix: str
 ) -> list[dict[str, Any]]:
     """The dataloader for the trainer: each entry in ``locations`` (by id) read from S3, caches on the trainer's disk.
 
-    ``scratch_prefix`` (ends in a slash) is where the trainer may write beside the data. Other entries pass unchanged.
+    ``scratch_prefix`` (ends in a slash) is where the trainer may write beside the data. Caches that the user configured
+    are kept, on the trainer's disk. Entries of other types pass unchanged.
     """
+    taken = {str(entry["id"]) for entry in dataloader}
     entries: list[dict[str, Any]] = []
     caches: list[dict[str, Any]] = []
     for entry in dataloader:
         location = locations.get(str(entry["id"]))
-        if location is None:
+        if location is not None:
+            entries.append(_from_s3(entry, location, scratch_prefix))
+            caches += _own_caches(entries[-1], taken)
+        elif entry.get("dataset_type") in CACHE_DATASET_TYPES and entry.get("type", "local") == "local":
+            entries.append(_on_the_trainer(entry))
+        else:
             entries.append(dict(entry))
-            continue
-        local = {k: v for k, v in entry.items() if k not in {"instance_data_dir", "instance_data_root", "dataset_id"}}
-        local |= {
-            "type": "aws",
-            "aws_bucket_name": location.bucket,
-            "aws_endpoint_url": location.endpoint_url,
-            "aws_region_name": location.region,
-            "aws_access_key_id": location.access_key_id,
-            "aws_secret_access_key": location.secret_access_key,
-            "aws_session_token": location.session_token,
-            "aws_data_prefix": location.prefix,
-            "instance_data_dir": f"{scratch_prefix}{entry['id']}",
-        }
-        if not local.get("image_embeds") and local.get("dataset_type", "image") in {"image", "video", "conditioning"}:
-            cache_id = f"{entry['id']}-vae-cache"
-            local["image_embeds"] = cache_id
-            local.pop("cache_dir_vae", None)
-            caches.append(
-                {
-                    "id": cache_id,
-                    "type": "local",
-                    "dataset_type": "image_embeds",
-                    "cache_dir": f"cache/vae/{entry['id']}",
-                }
-            )
-        entries.append(local)
     entries += caches
     if not any(e.get("dataset_type") == "text_embeds" and not e.get("disabled") for e in entries):
         entries.append(
             {
-                "id": "text-embed-cache",
+                "id": _new_id("text-embed-cache", taken),
                 "type": "local",
                 "dataset_type": "text_embeds",
                 "default": True,
@@ -80,6 +74,99 @@ def launch_dataloader(
             }
         )
     return entries
+
+
+def _from_s3(entry: Mapping[str, Any], location: S3Location, scratch_prefix: str) -> dict[str, Any]:
+    """The entry with its data in S3 instead of on the user's disk."""
+    moved = {k: v for k, v in entry.items() if k not in _USERS_PLACE}
+    moved |= {
+        "type": "aws",
+        "aws_bucket_name": location.bucket,
+        "aws_endpoint_url": location.endpoint_url,
+        "aws_region_name": location.region,
+        "aws_access_key_id": location.access_key_id,
+        "aws_secret_access_key": location.secret_access_key,
+        "aws_session_token": location.session_token,
+        "aws_data_prefix": location.prefix,
+        "instance_data_dir": f"{scratch_prefix}{entry['id']}",
+    }
+    table = table_in_dataset(entry)
+    if table is not None:
+        # The trainer reads it through the same backend as the pictures, by its full key.
+        moved["parquet"] = {**entry["parquet"], "path": f"{location.prefix}{table}"}
+    return moved
+
+
+def _own_caches(entry: dict[str, Any], taken: set[str]) -> list[dict[str, Any]]:
+    """Makes ``entry`` keep its latents on the trainer's disk unless the user says where; returns the caches for it."""
+    kind = entry.get("dataset_type") or "image"
+    caches = []
+    for key, kinds, name in (
+        ("image_embeds", _WITH_LATENTS, "vae"),
+        ("conditioning_image_embeds", _WITH_PICTURE_EMBEDS, "picture"),
+    ):
+        if entry.get(key) or kind not in kinds:
+            continue
+        entry[key] = _new_id(f"{entry['id']}-{name}-cache", taken)
+        folder = entry.get("cache_dir_vae") if key == "image_embeds" else None
+        caches.append(
+            {
+                "id": entry[key],
+                "type": "local",
+                "dataset_type": key,
+                "cache_dir": folder if isinstance(folder, str) and folder else f"cache/{name}/{entry['id']}",
+            }
+        )
+    return caches
+
+
+def _on_the_trainer(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A cache on the trainer's disk. It insists on a type, and that an ``instance_data_dir`` exists there."""
+    return {"type": "local", **{k: v for k, v in entry.items() if k not in {"instance_data_dir", "instance_data_root"}}}
+
+
+def _new_id(wanted: str, taken: set[str]) -> str:
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}-{number}"
+    taken.add(name)
+    return name
+
+
+def table_in_dataset(entry: Mapping[str, Any]) -> str | None:
+    """The path, within the dataset, of the table that an entry's ``parquet`` block names; None without one, or when it
+    lies elsewhere.
+
+    People write it as the trainer on their own machine would find it: below ``instance_data_dir``, which the command
+    line has made absolute meanwhile, or as a name within the dataset.
+    """
+    block = entry.get("parquet")
+    path = block.get("path") if isinstance(block, Mapping) else None
+    if not isinstance(path, str) or not path or "\x00" in path:
+        return None
+    folder = entry.get("instance_data_dir") or entry.get("instance_data_root")
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    above = [part for part in folder.split("/") if part not in {"", "."}] if isinstance(folder, str) else []
+    if not parts or ".." in parts:
+        return None
+    if path.startswith("/"):
+        inside = parts[: len(above)] == above and len(parts) > len(above) > 0
+        return "/".join(parts[len(above) :]) if inside else None
+    for length in range(min(len(parts) - 1, len(above)), 0, -1):
+        if parts[:length] == above[-length:]:
+            return "/".join(parts[length:])
+    return "/".join(parts)
+
+
+def inline_lycoris(given: Any) -> dict[str, Any] | None:
+    """The LyCORIS settings that stand in the config itself, as an object or as JSON text; None for anything else."""
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            return None
+    return dict(given) if isinstance(given, Mapping) else None
 
 
 def launch_inputs(
@@ -105,18 +192,23 @@ def launch_inputs(
         "secret_key": output.secret_access_key,
         "session_token": output.session_token,
     }
+    lycoris = inline_lycoris(config.get("lycoris_config"))
     launched = {
-        **config,
+        **{k: v for k, v in config.items() if lycoris is None or k != "lycoris_config"},
         "output_dir": f"output/{job_id}",
         "tracker_run_name": run_name,
         "publishing_config": [publishing],
     }
-    return {
+    inputs: dict[str, Any] = {
         "config_json": json.dumps(launched, ensure_ascii=False),
         "dataloader_json": json.dumps(list(dataloader), ensure_ascii=False),
         "max_train_steps": config["max_train_steps"],
         "return_logs": True,
     }
+    if lycoris is not None:
+        # The trainer wants a file's name in its config; the Cog makes the file from this input.
+        inputs["lycoris_config"] = json.dumps(lycoris, ensure_ascii=False)
+    return inputs
 
 
 def index_keys(

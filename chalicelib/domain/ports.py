@@ -16,6 +16,7 @@ from typing import Protocol
 from chalicelib.domain.archive_ports import ArchiveStore
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
 from chalicelib.domain.datasets import DatasetVersion
+from chalicelib.domain.hub import ModelHub
 from chalicelib.domain.objects import (
     MAX_KEY_BYTES,
     MAX_PARTS,
@@ -29,6 +30,7 @@ from chalicelib.domain.objects import (
     PresignedPut,
     composite_of,
 )
+from chalicelib.domain.owner_settings import OwnerSettingsStore
 from chalicelib.domain.predictions import AccountInfo, HardwareProfile, LaunchRequest, Prediction, PredictionPage
 from chalicelib.domain.stores import (
     ConfigStore,
@@ -69,11 +71,13 @@ __all__ = [
     "JobPage",
     "JobStore",
     "Limits",
+    "ModelHub",
     "MultipartError",
     "MultipartGoneError",
     "MultipartInfo",
     "ObjectInfo",
     "ObjectStore",
+    "OwnerSettingsStore",
     "PartInfo",
     "PartRefusedError",
     "Ports",
@@ -241,6 +245,7 @@ class Ports:
     datasets: DatasetStore
     archives: ArchiveStore
     configs: ConfigStore
+    owner_settings: OwnerSettingsStore
     webhooks: WebhookLog
     dataset_files: ObjectStore
     outputs: ObjectStore
@@ -248,6 +253,7 @@ class Ports:
     dataset_runner: DatasetRunner
     broker: CredentialsBroker
     providers: ProviderLookup
+    hub: ModelHub
     facts: StackFacts
     clock: Clock
     ids: IdSource

@@ -55,6 +55,8 @@ _SECRET_VALUE = re.compile(
     r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----"
     r"|(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,40}+://[^/\s:@]{1,1000}:[^/\s@]{1,1000}@"
 )
+#: SimpleTuner fills these in on the trainer (``configuration/template_vars.py``).
+_VARIABLE = re.compile(r"\{env:[A-Za-z_][A-Za-z0-9_]{0,100}\}")
 _ENTRY_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]+")
 #: Dataset types whose local entries are caches on the trainer's disk, not data of the user.
 CACHE_DATASET_TYPES = frozenset({"text_embeds", "image_embeds", "conditioning_image_embeds", "distillation_cache"})
@@ -104,7 +106,7 @@ def secret_problems(value: Any, path: str) -> Iterator[ConfigProblem]:
             for key, child in node.items():
                 name = str(key).lstrip("-").replace("-", "_").lower()
                 here = f"{where}.{str(key).lstrip('-')}"
-                if _SECRET_KEY.search(name) and child not in (None, "", False, True) and not isinstance(child, int):
+                if _SECRET_KEY.search(name) and not _is_harmless(child):
                     yield _secret_problem(here)
                 else:
                     stack.append((child, here))
@@ -112,6 +114,13 @@ def secret_problems(value: Any, path: str) -> Iterator[ConfigProblem]:
             stack.extend((child, f"{where}.{i}") for i, child in enumerate(node))
         elif isinstance(node, str) and _SECRET_VALUE.search(node):
             yield _secret_problem(where)
+
+
+def _is_harmless(value: Any) -> bool:
+    """No secret, whatever its name: nothing, a number, or the name of a variable that the trainer's image holds."""
+    if value in (None, "", False, True) or isinstance(value, int):
+        return True
+    return isinstance(value, str) and bool(_VARIABLE.fullmatch(value))
 
 
 def _secret_problem(where: str) -> ConfigProblem:

@@ -13,6 +13,7 @@ from chalicelib.domain.idempotency import MAX_KEY_LENGTH
 from chalicelib.domain.jobs import Job, JobStatus, JobType, Phase
 from chalicelib.schemas.base import RequestModel, ResponseModel
 from chalicelib.schemas.configs import MAX_VERSION
+from chalicelib.schemas.preflight import FindingView
 
 #: Shorter trainings are not worth a machine's start.
 MIN_RUN_SECONDS = 300
@@ -74,6 +75,9 @@ class SubmitRequest(RequestModel):
         ge=MIN_RUN_SECONDS,
         le=34 * 3600,
         description="The provider ends the training after this time, whatever happens.",
+    )
+    accept_warnings: bool = Field(
+        False, description="Train although the checks warn. Errors are never overridden; see preflight."
     )
     webhook_url: str | None = Field(None, max_length=2000, description="Accepted and not used.")
     upload_id: str | None = Field(None, max_length=200, description="Accepted and not used.")
@@ -265,6 +269,9 @@ class SubmitResponse(ResponseModel):
     quota_warnings: list[str] = Field(default_factory=list)
     idempotent_hit: bool
     adjustments: list[str]
+    warnings: list[FindingView] = Field(
+        default_factory=list, description="What was accepted with accept_warnings; empty for a job that was there."
+    )
     job: JobView
 
 

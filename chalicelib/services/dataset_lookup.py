@@ -16,10 +16,12 @@ MAX_SHOWN = 200
 
 def resolve(
     ports: Ports, owner: str, dataloader: Sequence[Mapping[str, Any]]
-) -> tuple[tuple[DatasetRef, ...], list[ConfigProblem]]:
+) -> tuple[tuple[DatasetRef, ...], tuple[DatasetVersion, ...], list[ConfigProblem]]:
     """The exact dataset version of each local entry: by its ``dataset_id``, or else by its id, or else by the path
-    it was pushed from. Whoever names a dataset means that one, or none."""
+    it was pushed from, as the job records it and as the whole record. Whoever names a dataset means that one, or
+    none."""
     references: list[DatasetRef] = []
+    versions: list[DatasetVersion] = []
     problems: list[ConfigProblem] = []
     for i, entry in enumerate(dataloader):
         if not needs_upload(entry):
@@ -28,6 +30,7 @@ def resolve(
         if version is None:
             problems.append(_unresolved(i, entry))
             continue
+        versions.append(version)
         references.append(
             DatasetRef(
                 entry_id=str(entry.get("id")),
@@ -38,7 +41,7 @@ def resolve(
                 bytes=version.bytes,
             )
         )
-    return tuple(references), problems
+    return tuple(references), tuple(versions), problems
 
 
 def _find(ports: Ports, owner: str, entry: Mapping[str, Any]) -> DatasetVersion | None:

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from chalicelib.domain.configs import TrainingConfig
-from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
-from chalicelib.domain.failures import ProviderFault
+from chalicelib.domain.check_results import Finding
 from chalicelib.domain.idempotency import (
     LIFETIME,
     MAX_KEY_LENGTH,
@@ -29,37 +27,40 @@ from chalicelib.domain.ports import (
     Provider,
     SlotsFullError,
 )
-from chalicelib.domain.predictions import HardwareProfile
-from chalicelib.domain.trainer import ConfigProblem, check_submission, prepare_config
+from chalicelib.domain.trainer import ConfigProblem
 from chalicelib.errors import (
-    AppError,
     BadRequest,
     Conflict,
     FieldError,
-    NotFound,
     TooManyRequests,
     Unavailable,
     ValidationFailed,
 )
 from chalicelib.schemas.jobs import SubmitRequest
 from chalicelib.services.dataset_lookup import resolve
-from chalicelib.services.key_terms import budget_of, check_provider, over_budget
+from chalicelib.services.draft import find_provider, make_draft
+from chalicelib.services.key_terms import budget_of, over_budget
+from chalicelib.services.preflight import PreflightService
+from chalicelib.services.submit_findings import check_findings, noted, refusal, warnings_of
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a submit gave: the job, and whether it was there before under the same idempotency key."""
+    """What a submit gave: the job, and whether it was there before under the same idempotency key. ``warnings`` are
+    those that were accepted; none are told again for a job that was there."""
 
     job: Job
     idempotent_hit: bool
     adjustments: tuple[str, ...]
+    warnings: tuple[Finding, ...] = ()
 
 
 class SubmissionService:
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, preflight: PreflightService | None = None) -> None:
         self._ports = ports
+        self._preflight = preflight or PreflightService(ports)
 
     def submit(
         self, who: Principal, request: SubmitRequest, *, provider_name: str, idempotency_key: str | None = None
@@ -67,18 +68,19 @@ class SubmissionService:
         """Creates a job of ``who.owner`` and starts its workflow, once per idempotency key and owner within 24 hours.
 
         The key comes from the ``Idempotency-Key`` header (``idempotency_key``) or the body; both must agree. Raises
-        NotFound (provider, config), ValidationFailed (config, dataset, ``idempotency_mismatch``), TooManyRequests
+        NotFound (provider, config), ValidationFailed (config, dataset, ``idempotency_mismatch``,
+        ``warnings_not_accepted``), TooManyRequests
         (``concurrency_limit``), Conflict (the key's job was deleted), PermissionDenied (the API key in use:
         ``provider_not_allowed``, ``key_budget_exceeded``), Unavailable (``submit_uncertain``: the job may stand or
         not). When the execution can't be started now the job still stands: the sweeper starts it.
         """
-        check_provider(who, provider_name)
-        provider = self._ports.providers(provider_name)
-        if provider is None:
-            raise NotFound(f"Provider '{provider_name}' is not known here.", code="provider_not_found")
+        provider = find_provider(self._ports, who, provider_name)
         key = self._key(request, idempotency_key)
         hashes = field_hashes(
-            {**request.model_dump(exclude={"idempotency_key", "upload_id"}), "provider": provider_name}
+            {
+                **request.model_dump(exclude={"idempotency_key", "upload_id", "accept_warnings"}),
+                "provider": provider_name,
+            }
         )
         now = self._ports.clock.now()
         if key is not None:
@@ -127,21 +129,13 @@ class SubmissionService:
         now: datetime,
     ) -> Submitted:
         owner = who.owner
-        saved = self._saved_config(owner, request)
-        config = request.config if saved is None else saved.config
-        dataloader = request.dataloader_config
-        if dataloader is None:
-            dataloader = (saved.dataloader_config if saved else None) or []
-        profile, problem = self._profile(provider, request.hardware_profile)
-        problems = [problem] if problem else []
-        problems += check_submission(config or {}, dataloader)
-        prepared, config_problems = prepare_config(config or {})
-        problems += [p for p in config_problems if p not in problems]
-        references, dataset_problems = resolve(self._ports, owner, dataloader)
-        problems += dataset_problems
-        if problems or prepared is None or profile is None:
-            raise _refusal(problems)
-        max_run_seconds = request.max_run_seconds or self._ports.limits.default_max_run_seconds
+        draft = make_draft(self._ports, who, request, provider)
+        saved, prepared, profile = draft.saved, draft.prepared, draft.profile
+        if draft.problems or prepared is None or profile is None:
+            raise refusal([(p.field, p.message, p.code) for p in draft.problems])
+        findings = self._preflight.before_submit(draft)
+        check_findings(findings, accepted=request.accept_warnings)
+        dataloader, references, max_run_seconds = draft.dataloader, draft.references, draft.max_run_seconds
         budget = budget_of(who)
         job = Job(
             job_id=self._ports.ids.job_id(),
@@ -166,6 +160,7 @@ class SubmissionService:
         )
         notes = [Note("job.submitted", "Submitted", {"provider": provider.name, "hardware": profile.hardware_type})]
         notes += [Note("job.config_adjusted", note) for note in prepared.adjustments]
+        notes += noted(findings)
         first = change(job, now, *notes)
         job_input = JobInput(
             job_id=job.job_id, config=prepared.config, dataloader=dataloader, adjustments=prepared.adjustments
@@ -178,7 +173,6 @@ class SubmissionService:
             created_at=now,
             expires_at=now + LIFETIME,
         )
-        self._check_rights(first.job)
         for last_try in (False, True):
             try:
                 self._ports.jobs.submit(
@@ -200,25 +194,14 @@ class SubmissionService:
                     raise self._too_many() from None
             except DatasetGoneError:
                 # Deleted since it was looked up; looking again says which one.
-                raise _refusal(resolve(self._ports, owner, dataloader)[1] or [_CHANGED]) from None
+                gone = resolve(self._ports, owner, dataloader)[2] or [_CHANGED]
+                raise refusal([(p.field, p.message, p.code) for p in gone]) from None
             except Unavailable as lost:
                 raise _uncertain(lost, key) from lost
         self._start(first.job)
-        return Submitted(job=first.job, idempotent_hit=False, adjustments=prepared.adjustments)
-
-    def _check_rights(self, job: Job) -> None:
-        """Refuses a job whose datasets' names don't fit into one set of temporary credentials, before it is paid for.
-
-        Raises ValidationFailed (``too_many_datasets``).
-        """
-        try:
-            self._ports.broker.check(
-                read_prefixes=sorted({d.prefix for d in job.datasets}),
-                scratch_prefix=scratch_prefix(job.owner, job.job_id),
-                write_prefix=artifacts_prefix(job.owner, job.job_id),
-            )
-        except ProviderFault as fault:
-            raise _refusal([ConfigProblem("dataloader_config", fault.message, fault.code)]) from None
+        return Submitted(
+            job=first.job, idempotent_hit=False, adjustments=prepared.adjustments, warnings=warnings_of(findings)
+        )
 
     def _start(self, job: Job) -> None:
         try:
@@ -250,43 +233,6 @@ class SubmissionService:
                 freed = True
         return freed
 
-    def _saved_config(self, owner: str, request: SubmitRequest) -> TrainingConfig | None:
-        if request.config is not None:
-            if request.config_name_to_load:
-                raise ValidationFailed(
-                    "Send either config or config_name_to_load, not both.",
-                    errors=[FieldError("config_name_to_load", "can't be combined with config")],
-                )
-            return None
-        name = request.config_name_to_load
-        if not name:
-            raise ValidationFailed(
-                "No configuration provided: send config or config_name_to_load.",
-                code="no_config",
-                errors=[FieldError("config", "is missing", "missing")],
-            )
-        saved = self._ports.configs.get(owner, name, request.config_version)
-        if saved is None:
-            raise NotFound(
-                f"Failed to load config: Configuration '{name}' not found. Save it first: "
-                f"stcloud configs push {name} config.json",
-                code="config_not_found",
-            )
-        return saved
-
-    @staticmethod
-    def _profile(provider: Provider, wanted: str | None) -> tuple[HardwareProfile | None, ConfigProblem | None]:
-        profiles = provider.profiles
-        if wanted is None:
-            return next(iter(profiles.values())), None
-        if wanted in profiles:
-            return profiles[wanted], None
-        return None, ConfigProblem(
-            "hardware_profile",
-            f"Invalid {provider.name} hardware profile '{wanted}'. Valid profiles: {', '.join(profiles)}",
-            "invalid",
-        )
-
 
 _CHANGED = ConfigProblem(
     "dataloader_config", "a dataset changed at this very moment; submit again", "dataset_changed_meanwhile"
@@ -304,14 +250,4 @@ def _uncertain(lost: Unavailable, key: str | None) -> Unavailable:
         f"The database did not answer in time. The job may have been taken all the same: {safely}.",
         code="submit_uncertain",
         retry_after=lost.retry_after,
-    )
-
-
-def _refusal(problems: list[ConfigProblem]) -> AppError:
-    first = problems[0]
-    more = f" (and {len(problems) - 1} more, see errors)" if len(problems) > 1 else ""
-    return ValidationFailed(
-        f"{first.field}: {first.message}{more}",
-        code=first.code if len({p.code for p in problems}) == 1 else "validation_failed",
-        errors=[FieldError(p.field, p.message, p.code) for p in problems],
     )

@@ -6,6 +6,7 @@ from chalicelib.store.audit import DynamoAuditStore
 from chalicelib.store.configs import DynamoConfigStore
 from chalicelib.store.datasets import DynamoDatasetStore
 from chalicelib.store.jobs import DynamoJobStore
+from chalicelib.store.owner_settings import DynamoOwnerSettingsStore
 from chalicelib.store.rates import DynamoRateStore
 from chalicelib.store.webhooks import DynamoWebhookLog
 
@@ -16,6 +17,7 @@ __all__ = [
     "DynamoConfigStore",
     "DynamoDatasetStore",
     "DynamoJobStore",
+    "DynamoOwnerSettingsStore",
     "DynamoRateStore",
     "DynamoWebhookLog",
 ]

@@ -16,6 +16,7 @@ MAX_PAGES = 10_000
 # What the commands show of answers that have no class in ``models``.
 _HEALTH = ("status", "version", "stage", "sandbox", "components")
 _CONFIG = ("name", "version", "model_family", "model_type", "modified_at", "description")
+_PREFLIGHT = ("ok", "findings", "checks", "estimate")
 _LOGS = ("logs", "truncated", "complete", "next_offset", "size")
 _EVENT = ("at", "type", "message")
 
@@ -52,6 +53,11 @@ class Api:
         return self._client.call("DELETE", f"/configs/{_quoted(name)}")
 
     # --- jobs -------------------------------------------------------------------------------------------------
+    def preflight(self, body: Mapping[str, Any], *, provider: str) -> dict[str, Any]:
+        """Every check of a submission; makes nothing."""
+        query = {"provider": provider}
+        return self._client.call("POST", "/cloud/jobs/preflight", json=body, query=query, needs=_PREFLIGHT)
+
     def submit(self, body: Mapping[str, Any], *, provider: str, idempotency_key: str) -> Submitted:
         done = self._client.call(
             "POST",

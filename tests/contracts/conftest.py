@@ -9,19 +9,26 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore
-from chalicelib.domain.ports import ConfigStore, DatasetStore, JobStore, WebhookLog
+from chalicelib.domain.ports import ConfigStore, DatasetStore, JobStore, OwnerSettingsStore, WebhookLog
 from chalicelib.store import (
     DynamoAccessStore,
     DynamoAuditStore,
     DynamoConfigStore,
     DynamoDatasetStore,
     DynamoJobStore,
+    DynamoOwnerSettingsStore,
     DynamoRateStore,
     DynamoWebhookLog,
 )
 from chalicelib.store.records import record_model
 from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
-from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
+from tests.fakes.stores import (
+    InMemoryConfigStore,
+    InMemoryDatasetStore,
+    InMemoryJobStore,
+    InMemoryOwnerSettingsStore,
+    InMemoryWebhookLog,
+)
 from tests.support.emulator import Emulator, running_emulator
 from tests.support.tables import create_audit_table, create_jobs_table, create_keys_table
 
@@ -113,6 +120,13 @@ def config_store(request: pytest.FixtureRequest) -> ConfigStore:
     if request.param == MEMORY:
         return InMemoryConfigStore()
     return DynamoConfigStore(request.getfixturevalue("jobs_table"))
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def owner_settings(request: pytest.FixtureRequest) -> OwnerSettingsStore:
+    if request.param == MEMORY:
+        return InMemoryOwnerSettingsStore()
+    return DynamoOwnerSettingsStore(request.getfixturevalue("jobs_table"))
 
 
 @pytest.fixture(params=[MEMORY, DYNAMODB])

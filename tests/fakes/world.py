@@ -31,10 +31,17 @@ from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
 from tests.fakes.dataset_runner import FakeDatasetRunner
+from tests.fakes.hub import FLUX, KREA, FakeModelHub
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.provider import FakeProvider, Life
-from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
+from tests.fakes.stores import (
+    InMemoryConfigStore,
+    InMemoryDatasetStore,
+    InMemoryJobStore,
+    InMemoryOwnerSettingsStore,
+    InMemoryWebhookLog,
+)
 
 OWNER = "local"
 ME = administrator(OWNER)
@@ -97,12 +104,16 @@ class World:
         self.archives = InMemoryArchiveStore()
         self.dataset_runner = FakeDatasetRunner()
         self.facts = FakeFacts()
+        self.hub = FakeModelHub()
+        self.hub.put(FLUX)
+        self.hub.put(KREA)
         self.weights: bytes | None = safetensors()
         self.ports = Ports(
             jobs=self.jobs,
             datasets=datasets,
             archives=self.archives,
             configs=InMemoryConfigStore(),
+            owner_settings=InMemoryOwnerSettingsStore(),
             webhooks=InMemoryWebhookLog(),
             dataset_files=self.dataset_files,
             outputs=self.outputs,
@@ -110,6 +121,7 @@ class World:
             dataset_runner=self.dataset_runner,
             broker=self.broker,
             providers=lambda name: self.provider if name == "replicate" else None,
+            hub=self.hub,
             facts=self.facts,
             clock=self.clock,
             ids=SequentialIds(),

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from stcloud.commands.configs import DataloaderOption, load_dataloader
-from stcloud.errors import Interrupted, NetworkError, StcloudError, UsageError
+from stcloud.errors import ExitCode, Interrupted, NetworkError, StcloudError, UsageError
 from stcloud.files import absolute_folders, max_run_seconds, read_config, read_dataloader
 from stcloud.helptext import Group
 from stcloud.models import JOB_STATUSES, Job
+from stcloud.preflight import accepted_lines, preflight_text
 from stcloud.render import (
     JOB_COLUMNS,
     count_text,
@@ -29,6 +30,21 @@ from stcloud.watch import Watcher, display_for, exit_code
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Trainings.")
 
+ConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG.JSON", help="SimpleTuner's config.json.", show_default=False)
+]
+ConfigName = Annotated[
+    str | None, typer.Option("--config-name", metavar="NAME", help="A saved config instead of a file.")
+]
+ConfigVersion = Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the saved config. [default: latest]")]
+ProviderName = Annotated[str, typer.Option(metavar="NAME", help="The GPU provider.")]
+Hardware = Annotated[
+    str | None, typer.Option(metavar="PROFILE", help="A hardware profile of the provider. [default: its first]")
+]
+RunName = Annotated[str | None, typer.Option(metavar="NAME", help="How the run is called.")]
+MaxRun = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Longest run, like 90m or 6h (5m to 34h); ends the job.")
+]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 OUTCOME = "Exit code: 0 completed, 1 failed, 3 cancelled, 130 stopped watching."
@@ -40,29 +56,21 @@ MAX_LOOKS = 7 * 24 * 1800
 @command(app, "submit", epilog=f"With --watch. {OUTCOME}")
 def submit(
     session: Session,
-    config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG.JSON", help="SimpleTuner's config.json.", show_default=False)
-    ] = None,
-    config_name: Annotated[
-        str | None, typer.Option("--config-name", metavar="NAME", help="A saved config instead of a file.")
-    ] = None,
-    config_version: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of the saved config. [default: latest]")
-    ] = None,
+    config: ConfigFile = None,
+    config_name: ConfigName = None,
+    config_version: ConfigVersion = None,
     dataloader: DataloaderOption = None,
-    provider: Annotated[str, typer.Option(metavar="NAME", help="The GPU provider.")] = "replicate",
-    hardware: Annotated[
-        str | None, typer.Option(metavar="PROFILE", help="A hardware profile of the provider. [default: its first]")
-    ] = None,
-    run_name: Annotated[str | None, typer.Option(metavar="NAME", help="How the run is called.")] = None,
+    provider: ProviderName = "replicate",
+    hardware: Hardware = None,
+    run_name: RunName = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="The same key within 24 hours gives the same job. [default: a new one]"),
     ] = None,
-    max_run: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="Longest run, like 90m or 6h (5m to 34h); ends the job."),
-    ] = None,
+    max_run: MaxRun = None,
+    accept_warnings: Annotated[
+        bool, typer.Option("--accept-warnings", help="Train although checks warn; errors always refuse.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it is over.")] = False,
 ) -> int | None:
     """Submit a training. Repeating it after a lost connection never makes a second job.
@@ -70,15 +78,9 @@ def submit(
     Prints the job's id.
     """
     body = _submit_body(session, config, config_name, config_version, dataloader)
-    body |= {
-        name: value
-        for name, value in (
-            ("tracker_run_name", run_name),
-            ("hardware_profile", hardware),
-            ("max_run_seconds", max_run_seconds(max_run) if max_run is not None else None),
-        )
-        if value is not None
-    }
+    body |= _terms(run_name, hardware, max_run)
+    if accept_warnings:
+        body["accept_warnings"] = True
     key = idempotency_key or f"stcloud-{uuid.uuid4()}"
     unknown = f"Whether the job was created is not known. Repeat the command with --idempotency-key {key}"
     try:
@@ -88,6 +90,8 @@ def submit(
     except KeyboardInterrupt:
         raise Interrupted("Stopped while submitting.", advice=unknown) from None
     job = done["job"]
+    for warning in accepted_lines(done):
+        session.output.warn(warning)
     if done["idempotent_hit"]:
         session.output.note("This idempotency key has a job already; this is it.")
     for adjustment in done["adjustments"]:
@@ -108,6 +112,29 @@ def submit(
     else:
         session.output.result(None, done["job_id"])
     return _watch(session, done["job_id"])
+
+
+@command(app, "preflight", epilog="Exit code: 0 ready (perhaps with warnings), 1 errors.")
+def preflight(
+    session: Session,
+    config: ConfigFile = None,
+    config_name: ConfigName = None,
+    config_version: ConfigVersion = None,
+    dataloader: DataloaderOption = None,
+    provider: ProviderName = "replicate",
+    hardware: Hardware = None,
+    run_name: RunName = None,
+    max_run: MaxRun = None,
+) -> int:
+    """Check a training before it costs anything: options, datasets, provider, base model, budget, time.
+
+    Takes what submit takes, and makes nothing.
+    """
+    body = _submit_body(session, config, config_name, config_version, dataloader)
+    body |= _terms(run_name, hardware, max_run)
+    answer = session.api.preflight(body, provider=provider)
+    session.output.result(answer, preflight_text(answer))
+    return int(ExitCode.OK if answer["ok"] else ExitCode.FAILED)
 
 
 @command(app, "list")
@@ -187,6 +214,13 @@ def delete(session: Session, job: JobId, yes: Yes = False) -> None:
     session.confirm(f"Delete {job} with its log and its model?", yes=yes, needs_yes=True)
     done = session.api.delete_job(job)
     session.output.result(done or {"success": True, "job_id": job}, f"Deleted {job}.")
+
+
+def _terms(run_name: str | None, hardware: str | None, max_run: str | None) -> dict[str, Any]:
+    """What of a submit is given beside the config."""
+    seconds = max_run_seconds(max_run) if max_run is not None else None
+    given = {"tracker_run_name": run_name, "hardware_profile": hardware, "max_run_seconds": seconds}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _submit_body(

@@ -1,0 +1,220 @@
+"""The checks of a draft that need nothing but itself and what this stack holds; both preflight and submit make them.
+
+One that can't be made says so; it never passes in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, Level, result_of
+from chalicelib.domain.datasets import DatasetVersion, InspectionStatus
+from chalicelib.domain.entry_checks import CHECK as DATALOADER
+from chalicelib.domain.entry_checks import Entry, check_entries
+from chalicelib.domain.entry_links import check_links
+from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
+from chalicelib.domain.failures import ProviderFault
+from chalicelib.domain.media import Kind
+from chalicelib.domain.option_checks import CHECK as OPTIONS
+from chalicelib.domain.option_checks import check_options
+from chalicelib.domain.ports import Ports
+from chalicelib.domain.run_checks import CHECK as CONFIG
+from chalicelib.domain.run_checks import check_run
+from chalicelib.domain.run_length import CHECK as LENGTH
+from chalicelib.domain.run_length import Length, Media, check_length, length_of
+from chalicelib.domain.simpletuner_options import options
+from chalicelib.domain.trainer import ConfigProblem, needs_upload
+from chalicelib.services.dataset_facts import DatasetFacts
+from chalicelib.services.draft import Draft
+from chalicelib.services.preflight_datasets import DATASETS, LEARNED, TOY, check_dataset
+
+DELIVERY = "delivery"
+PROVIDER = "provider"
+_ADVICE = {
+    "secret_in_config": "Remove it, and revoke it if it was shared. This service gives the trainer keys of its own.",
+    "dataset_unresolved": "Upload it: stcloud datasets push FOLDER.",
+    "too_large": "Shorten the config or the dataloader.",
+    "duplicate": "Keep one of the two.",
+    "missing": "Add it.",
+}
+
+
+@dataclass(frozen=True)
+class LocalChecks:
+    """``on_sandbox``: trainings are a toy model's, which minds neither the size nor the number of pictures."""
+
+    ports: Ports
+    facts: DatasetFacts
+    on_sandbox: bool = False
+
+    def run(self, draft: Draft) -> list[CheckResult]:
+        """All of them. Raises Unavailable when the database or the bucket does not answer."""
+        problems = [finding_of(p) for p in draft.problems]
+        known = options()
+        made = [
+            result_of(OPTIONS, check_options(_as_launched(draft), known)),
+            result_of(CONFIG, self._config(draft)),
+            result_of(DATALOADER, [*check_entries(draft.entries), *check_links(draft.plain, draft.entries)]),
+            self._datasets(draft),
+            self._length(draft),
+            result_of(DELIVERY, _delivery(draft)),
+        ]
+        return [_with(result, [p for p in problems if p.check == result.name]) for result in made] + [
+            result_of(name, [p for p in problems if p.check == name])
+            for name in dict.fromkeys(p.check for p in problems)
+            if name not in {r.name for r in made}
+        ]
+
+    def _config(self, draft: Draft) -> Iterator[Finding]:
+        if draft.prepared is None:
+            return
+        yield from check_run(draft.prepared.config, draft.prepared.max_train_steps, options())
+        for change in draft.prepared.adjustments:
+            yield Finding(Level.NOTE, "adjusted", CONFIG, "config", f"{change}.", "Nothing to do.")
+
+    def _length(self, draft: Draft) -> CheckResult:
+        media = self.media(draft)
+        length = self.length(draft, media)
+        if length is None:
+            return CheckResult(LENGTH, CheckStatus.SKIPPED, reason="the config or the hardware has to be mended first")
+        found = result_of(LENGTH, self._mild(check_length(length, media)))
+        if length.per_pass is None:
+            reason = "how many pictures there are is not known for every dataset"
+            return CheckResult(LENGTH, CheckStatus.SKIPPED, found.findings, reason)
+        return found
+
+    @staticmethod
+    def length(draft: Draft, media: list[Media]) -> Length | None:
+        """What the run comes to; None while the config or the hardware is wrong."""
+        if draft.prepared is None or draft.profile is None:
+            return None
+        learned = [e for e in draft.entries if e.kind in LEARNED]
+        return length_of(
+            draft.prepared.config,
+            draft.prepared.max_train_steps,
+            draft.profile.id,
+            media,
+            options(),
+            whole=len(media) == len(learned),
+        )
+
+    def media(self, draft: Draft) -> list[Media]:
+        """What each entry that is learned from brings, where that is known."""
+        found = []
+        for entry, version in self._located(draft):
+            kind = LEARNED.get(entry.kind)
+            if kind is None:
+                continue
+            count = self._count(version, kind)
+            if count is not None:
+                found.append(Media(entry, count))
+        return found
+
+    def _count(self, version: DatasetVersion, kind: Kind) -> int | None:
+        report = self.facts.report(version)
+        if report is not None and report.facts is not None:
+            counts = report.facts.counts
+            return {Kind.IMAGE: counts.images, Kind.VIDEO: counts.video, Kind.AUDIO: counts.audio}[kind]
+        names = self.facts.names(version)
+        return None if names is None else names.counts[kind]
+
+    @staticmethod
+    def _located(draft: Draft) -> Iterator[tuple[Entry, DatasetVersion]]:
+        versions = {ref.entry_id: v for ref, v in zip(draft.references, draft.versions, strict=True)}
+        for entry in draft.entries:
+            version = versions.get(str(entry.data.get("id")))
+            if version is not None and needs_upload(entry.data):
+                yield entry, version
+
+    def _datasets(self, draft: Draft) -> CheckResult:
+        findings: list[Finding] = []
+        waiting = 0
+        for entry, version in self._located(draft):
+            inspection = version.inspection
+            if inspection is not None and not inspection.status.is_over:
+                waiting += 1
+            findings += self._mild(
+                check_dataset(draft, entry, self.facts.names(version), self.facts.report(version), version)
+            )
+            if inspection is not None and inspection.status is InspectionStatus.FAILED:
+                findings.append(
+                    entry.finding(
+                        Level.NOTE,
+                        "not_inspected",
+                        "",
+                        "its files could not be inspected.",
+                        f"Try again: stcloud datasets check {version.dataset_id}",
+                    )
+                )
+        findings += self._rights(draft)
+        found = result_of(DATASETS, findings)
+        if waiting and found.status is not CheckStatus.FAILED:
+            reason = f"{waiting} of {len(draft.versions)} datasets are still being inspected"
+            return CheckResult(DATASETS, CheckStatus.PENDING, found.findings, reason)
+        return found
+
+    def _mild(self, findings: Iterable[Finding]) -> list[Finding]:
+        """On the sandbox what is wrong with sizes and numbers is told, and holds nobody up."""
+        if not self.on_sandbox:
+            return list(findings)
+        return [replace(f, level=Level.NOTE) if f.code in TOY else f for f in findings]
+
+    def _rights(self, draft: Draft) -> list[Finding]:
+        """Whether the datasets' names fit into one set of temporary credentials."""
+        try:
+            # A job's id has the same length, whichever it is.
+            self.ports.broker.check(
+                read_prefixes=sorted({r.prefix for r in draft.references}),
+                scratch_prefix=scratch_prefix(draft.who.owner, "0" * 26),
+                write_prefix=artifacts_prefix(draft.who.owner, "0" * 26),
+            )
+        except ProviderFault as fault:
+            return [
+                Finding(Level.ERROR, fault.code, DATASETS, "dataloader_config", fault.message, "Use fewer datasets.")
+            ]
+        return []
+
+
+def _as_launched(draft: Draft) -> dict[str, object]:
+    """The options that reach the trainer, as written where they do."""
+    if draft.prepared is None:
+        return draft.plain
+    return {name: value for name, value in draft.prepared.config.items() if name != "num_train_epochs"}
+
+
+def _with(result: CheckResult, more: list[Finding]) -> CheckResult:
+    """``result`` with ``more`` findings."""
+    if not more:
+        return result
+    joined = result_of(result.name, [*more, *result.findings])
+    if joined.status is CheckStatus.FAILED or result.status in {CheckStatus.PASSED, CheckStatus.WARNED}:
+        return joined
+    return CheckResult(result.name, result.status, joined.findings, result.reason)
+
+
+def finding_of(problem: ConfigProblem) -> Finding:
+    """A reason to refuse as a finding."""
+    root = problem.field.split(".")[0]
+    if problem.code.startswith("dataset_") or problem.code == "too_many_datasets":
+        check = DATASETS
+    else:
+        check = {"config": CONFIG, "dataloader_config": DATALOADER}.get(root, PROVIDER)
+    last = problem.field.rpartition(".")[2]
+    message = problem.message if problem.message[:1].isupper() else f"{last}: {problem.message}"
+    advice = _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
+    return Finding(Level.ERROR, problem.code, check, problem.field, f"{message.rstrip('.')}.", advice)
+
+
+def _delivery(draft: Draft) -> Iterator[Finding]:
+    wanted = [name for name in ("push_to_hub", "hub_model_id", "publishing_config") if draft.plain.get(name)]
+    if not wanted:
+        return
+    yield Finding(
+        Level.NOTE,
+        "delivered_here_first",
+        DELIVERY,
+        f"config.{wanted[0]}",
+        f"{' and '.join(wanted)} reach no trainer: the model goes to this stack's own bucket and is verified there.",
+        "Fetch it when the job is completed: stcloud jobs pull JOB.",
+    )

@@ -1,0 +1,187 @@
+"""One dataset of a draft: what its files' names and its inspection say to the settings of its entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from chalicelib.domain.check_results import Finding, Level
+from chalicelib.domain.datasets import DatasetVersion
+from chalicelib.domain.entry_checks import Entry
+from chalicelib.domain.inspection_facts import ReportFacts
+from chalicelib.domain.inspection_fit import caption_fit, fit
+from chalicelib.domain.launch_payload import table_in_dataset
+from chalicelib.domain.media import Kind
+from chalicelib.domain.option_checks import number, truth
+from chalicelib.domain.run_length import gpus_of, repeats_of
+from chalicelib.domain.simpletuner_options import options
+from chalicelib.services.dataset_facts import FileNames, Report
+from chalicelib.services.draft import Draft
+
+DATASETS = "datasets"
+#: The kinds of datasets that a model learns from, and what they are made of.
+LEARNED = {"image": Kind.IMAGE, "video": Kind.VIDEO, "audio": Kind.AUDIO}
+_MEDIA = (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO)
+#: Notes about a report's files are in the report.
+_SHOWN = frozenset({Level.ERROR, Level.WARNING})
+_DELETES = ("delete_unwanted_images", "delete_problematic_images")
+#: Codes of findings that are told from the names of files already, entry by entry.
+_TOLD_BY_NAMES = frozenset({"caption_missing", "captions_none"})
+#: What a toy model does not mind.
+TOY = frozenset(
+    {
+        *("images_too_small", "images_below_minimum", "buckets_too_small", "captions_too_long", "image_tiny"),
+        *("fewer_than_batch", "too_many_passes", "not_seen_once"),
+    }
+)
+
+
+def check_dataset(
+    draft: Draft, entry: Entry, names: FileNames | None, report: Report | None, version: DatasetVersion
+) -> Iterator[Finding]:
+    """What is known of the version that ``entry`` stands for, held against its settings."""
+    if names is not None:
+        yield from _files(entry, names)
+    for option in _DELETES:
+        if truth(entry.setting(option)):
+            yield entry.finding(
+                Level.WARNING,
+                "deletes_files",
+                option,
+                f"{option} would delete files of the dataset, whose versions never change: the trainer is refused.",
+                f"Leave {option} out.",
+            )
+    if report is None:
+        return
+    for one in report.findings:
+        if one.level in _SHOWN and one.code not in _TOLD_BY_NAMES:
+            yield _about(entry, one, f"See all: stcloud datasets check {version.dataset_id}")
+    if report.facts is None or entry.kind not in {"image", "conditioning"}:
+        return
+    family = draft.plain.get("model_family")
+    for cut_off in caption_fit(report.facts, family if isinstance(family, str) else ""):
+        yield _about(entry, cut_off)
+    yield from _fits(draft, entry, report.facts)
+
+
+class _Found(Protocol):
+    """What an inspection, or the fit of its facts to settings, found."""
+
+    @property
+    def level(self) -> str: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def advice(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def paths(self) -> tuple[str, ...]: ...
+
+
+def _about(entry: Entry, one: _Found, more: str = "") -> Finding:
+    where = entry.finding(Level(one.level), one.code, "", one.message, f"{one.advice} {more}".strip())
+    return Finding(
+        where.level, one.code, DATASETS, where.field, where.message, where.advice, paths=one.paths, count=one.count
+    )
+
+
+def _in_datasets(finding: Finding) -> Finding:
+    return Finding(
+        finding.level,
+        finding.code,
+        DATASETS,
+        finding.field,
+        finding.message,
+        finding.advice,
+        finding.paths,
+        finding.count,
+    )
+
+
+def _files(entry: Entry, names: FileNames) -> Iterator[Finding]:
+    """What the names of its files tell of an entry."""
+    counts = names.counts
+    media = sum(counts[kind] for kind in _MEDIA)
+    if media == 0 and entry.kind in {*LEARNED, "conditioning", "eval"}:
+        yield _in_datasets(
+            entry.finding(
+                Level.WARNING,
+                "no_media",
+                "",
+                "the dataset holds no pictures, films or sounds.",
+                "Push the folder that holds them: stcloud datasets push FOLDER.",
+            )
+        )
+        return
+    if entry.caption_strategy == "textfile" and entry.kind in LEARNED:
+        yield from _captions(entry, names, media)
+    if entry.data.get("metadata_backend") == "parquet" or entry.caption_strategy == "parquet":
+        yield from _table(entry, names)
+
+
+def _captions(entry: Entry, names: FileNames, media: int) -> Iterator[Finding]:
+    if names.missing_count == 0:
+        return
+    all_missing = names.missing_count >= media
+    said = "there is no .txt at all" if all_missing else f"{names.missing_count:,} of {media:,} have no .txt"
+    found = entry.finding(
+        Level.ERROR if all_missing else Level.WARNING,
+        "captions_missing",
+        "caption_strategy",
+        f"caption_strategy is textfile, and {said}. The trainer ends at the first file without one.",
+        "Write the captions, leave those files out, or use caption_strategy filename or instanceprompt.",
+    )
+    yield Finding(
+        found.level, found.code, DATASETS, found.field, found.message, found.advice, names.missing, names.missing_count
+    )
+
+
+def _table(entry: Entry, names: FileNames) -> Iterator[Finding]:
+    block = entry.data.get("parquet")
+    path = block.get("path") if isinstance(block, dict) else None
+    if not isinstance(path, str) or not path:
+        return
+    inside = table_in_dataset(entry.data)
+    if inside is not None and inside in names.paths:
+        return
+    yield _in_datasets(
+        entry.error(
+            "table_missing",
+            "parquet.path",
+            f"'{path[:200]}' is no file of the dataset.",
+            "Put it among the pictures and push again; name it as it lies below instance_data_dir.",
+        )
+    )
+
+
+def _fits(draft: Draft, entry: Entry, facts: ReportFacts) -> Iterator[Finding]:
+    """What the inspected sizes make of the entry's settings."""
+    config = draft.prepared.config if draft.prepared else draft.plain
+    known = options()
+    batch = number(entry.data.get("train_batch_size")) or number(config.get("train_batch_size"))
+    accumulation = number(config.get("gradient_accumulation_steps")) or 1
+    resolution = number(entry.setting("resolution")) or number(known.default("resolution")) or 1024
+    buckets = entry.data.get("crop_aspect_buckets")
+    aspects = [number(b) for b in buckets] if isinstance(buckets, list) else []
+    minimum = number(entry.setting("minimum_image_size"))
+    try:
+        found = fit(
+            facts,
+            resolution=resolution,
+            resolution_type=str(entry.setting("resolution_type") or known.default("resolution_type")),
+            batch_size=int(batch or number(known.default("train_batch_size")) or 1),
+            repeats=repeats_of(entry),
+            crop=truth(entry.data.get("crop")),
+            crop_aspect=str(entry.data.get("crop_aspect") or "square"),
+            crop_aspect_buckets=tuple(a for a in aspects if a),
+            minimum_image_size=minimum,
+            gradient_accumulation_steps=int(accumulation),
+            gpus=gpus_of(draft.profile.id) if draft.profile else 1,
+        )
+    except ValueError:
+        return  # settings that make no sense are told of by the check of the dataloader
+    for one in found:
+        yield _about(entry, one)

@@ -1,0 +1,426 @@
+"""Preflight and submit: each check over a whole service in memory, and that the two agree."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.check_results import CheckStatus, Finding, Level
+from chalicelib.domain.datasets import InspectionStatus, InspectionSummary
+from chalicelib.domain.failures import FaultKind, ProviderFault
+from chalicelib.domain.hub import HubRepo, RepoKind
+from chalicelib.domain.inspection_facts import CaptionCounts, Counts, ReportFacts, SizeCount
+from chalicelib.domain.permissions import Principal
+from chalicelib.domain.ports import Limits
+from chalicelib.errors import NotFound, PermissionDenied, ValidationFailed
+from chalicelib.schemas.jobs import SubmitRequest
+from chalicelib.services.preflight import MAX_FINDINGS, Preflight, PreflightService
+from chalicelib.services.submission import SubmissionService
+from tests.fakes.world import CONFIG, DATALOADER, ME, OWNER, World
+
+GOOD = {**CONFIG, "--train_batch_size": 1, "--pretrained_model_name_or_path": "open/model"}
+PICTURES = {f"{n}.{kind}": f"{kind} {n}".encode() for n in range(10) for kind in ("jpg", "txt")}
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.hub.put(HubRepo("open/model", license="apache-2.0"))
+    world.push(PICTURES, source="/data/photos")
+    return world
+
+
+def preflight(world: World, *, who: Principal = ME, service: PreflightService | None = None, **body: Any) -> Preflight:
+    request = SubmitRequest.model_validate({"config": GOOD, "dataloader_config": DATALOADER, **body})
+    return (service or world.services.preflight).check(who, request, "replicate")
+
+
+def statuses(done: Preflight) -> dict[str, str]:
+    return {check.name: check.status.value for check in done.checks}
+
+
+def codes(done: Preflight, *levels: Level) -> list[str]:
+    return [f.code for f in done.findings if not levels or f.level in levels]
+
+
+def the(done: Preflight, code: str) -> Finding:
+    (finding,) = [f for f in done.findings if f.code == code]
+    return finding
+
+
+def inspected(world: World, **report: Any) -> None:
+    """The version as an inspection leaves it. ``facts`` and ``findings`` are the report's."""
+    dataset = world.ports.datasets.get_dataset(OWNER, "photos")
+    assert dataset is not None
+    version = world.ports.datasets.get_version(OWNER, "photos", dataset.latest_version or "")
+    assert version is not None
+    key = "_reports/x.json"
+    world.dataset_files.put(key, json.dumps(report, default=lambda m: m.model_dump()).encode())
+    summary = {"status": InspectionStatus.DONE, "asked_at": world.clock.now(), "tried_at": world.clock.now()}
+    done = InspectionSummary.model_validate({**summary, "report_key": key})
+    world.ports.datasets.update_version(version.changed(inspection=done))
+
+
+def facts(images: int = 10, side: int = 1024, **captions: int) -> ReportFacts:
+    return ReportFacts(
+        counts=Counts(files=2 * images, images=images, captions=images),
+        captions=CaptionCounts(captions=images, **captions),
+        sizes=(SizeCount(width=side, height=side, images=images),),
+    )
+
+
+# --- the whole ------------------------------------------------------------------------------------------------
+def test_a_good_submission_passes_every_check_and_makes_nothing(world: World) -> None:
+    inspected(world, facts=facts(), findings=[])
+    done = preflight(world)
+    assert done.ok
+    assert set(statuses(done).values()) == {"passed"}
+    assert set(statuses(done)) == {
+        *("options", "config", "dataloader", "datasets", "length", "delivery"),
+        *("provider", "model", "budget", "time", "concurrency"),
+    }
+    assert codes(done, Level.ERROR, Level.WARNING) == []
+    assert world.jobs.slot_holders(OWNER) == frozenset()
+    assert not world.machine.executions
+    assert not world.provider.records
+    first, again = preflight(world), preflight(world)
+    assert first.findings == again.findings
+    assert world.submit(config=GOOD).job.job_id
+
+
+def test_everything_that_is_wrong_is_told_at_once_errors_first(world: World) -> None:
+    done = preflight(
+        world,
+        config={"model_family": "fluxx", "lora_rnk": 1, "max_train_steps": 0, "hub_token": "s"},
+        dataloader_config=[{"id": "nowhere"}, {"id": "h", "type": "huggingface"}],
+        hardware_profile="toaster",
+    )
+    assert not done.ok
+    assert {f.check for f in done.findings if f.level is Level.ERROR} == {
+        "config",
+        "dataloader",
+        "datasets",
+        "provider",
+    }
+    levels = [f.level for f in done.findings]
+    assert levels == sorted(levels, key=list(Level).index)
+    assert all(f.advice and f.message for f in done.findings)
+    assert the(done, "dataset_unresolved").field == "dataloader_config.0"
+    assert statuses(done)["length"] == "skipped"
+    assert done.estimate is None
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"config": None}, "no_config"),
+        ({"config_name_to_load": "x"}, "validation_failed"),
+        ({"config": None, "config_name_to_load": "nowhere"}, "config_not_found"),
+    ],
+)
+def test_a_config_that_is_not_there_is_a_finding(world: World, body: dict[str, Any], code: str) -> None:
+    done = preflight(world, **body)
+    assert (done.ok, codes(done)) == (False, [code])
+
+
+def test_what_the_query_or_the_key_forbids_is_refused_as_by_submit(world: World) -> None:
+    request = SubmitRequest.model_validate({"config": GOOD})
+    with pytest.raises(NotFound):
+        world.services.preflight.check(ME, request, "nowhere")
+    with pytest.raises(PermissionDenied):
+        world.services.preflight.check(replace(ME, providers=frozenset({"other"})), request, "replicate")
+
+
+def test_an_answer_holds_so_many_findings_and_errors_first(world: World) -> None:
+    many = [{"id": f"e{n}", "type": "huggingface", "metadata_backend": "x", "crop_style": "y"} for n in range(50)]
+    done = preflight(world, dataloader_config=[*many, {"id": "a", "caption_strategy": "z"}])
+    assert len(done.findings) <= MAX_FINDINGS
+    assert {f.level for f in done.findings[:150]} == {Level.ERROR}
+
+
+# --- datasets -------------------------------------------------------------------------------------------------
+def test_a_dataset_that_is_still_inspected_is_pending(world: World) -> None:
+    done = preflight(world)
+    assert statuses(done)["datasets"] == "pending"
+    assert done.ok
+
+
+def test_captions_that_textfile_needs(world: World) -> None:
+    world.push({"a.jpg": b"1", "a.txt": b"x", "b.jpg": b"2", "c.png": b"3"}, source="/data/photos")
+    finding = the(preflight(world), "captions_missing")
+    assert (finding.level, finding.count, finding.paths) == (Level.WARNING, 2, ("b.jpg", "c.png"))
+    world.push({"a.jpg": b"1", "b.jpg": b"2"}, source="/data/photos")
+    done = preflight(world)
+    assert the(done, "captions_missing").level is Level.ERROR
+    assert not done.ok
+    named = [{**DATALOADER[0], "caption_strategy": "filename"}]
+    assert "captions_missing" not in codes(preflight(world, dataloader_config=named))
+
+
+def test_a_dataset_without_pictures_is_told_of_and_holds_no_submit_up(world: World) -> None:
+    world.push({"notes.md": b"#"}, source="/data/photos")
+    assert the(preflight(world), "no_media").level is Level.WARNING
+    assert world.submit(config=GOOD).warnings == ()
+
+
+def test_a_table_must_lie_in_the_dataset(world: World) -> None:
+    world.push({**PICTURES, "meta/t.parquet": b"PAR1"}, source="/data/photos")
+    entry = {**DATALOADER[0], "caption_strategy": "parquet", "metadata_backend": "parquet"}
+    there = [{**entry, "parquet": {"path": "/data/photos/meta/t.parquet"}}]
+    assert "table_missing" not in codes(preflight(world, dataloader_config=there))
+    for path in ("/data/photos/t.parquet", "/elsewhere/meta/t.parquet"):
+        done = preflight(world, dataloader_config=[{**entry, "parquet": {"path": path}}])
+        assert the(done, "table_missing").field == "dataloader_config.0.parquet.path"
+
+
+def test_the_trainer_may_delete_nothing(world: World) -> None:
+    done = preflight(world, config={**GOOD, "delete_unwanted_images": "true"})
+    assert the(done, "deletes_files").level is Level.WARNING
+
+
+def test_what_the_inspection_found_counts(world: World) -> None:
+    broken = {"level": "error", "code": "image_unreadable", "message": "2 can't be read.", "advice": "Remove them."}
+    noted = {"level": "note", "code": "duplicates", "message": "m", "advice": "a"}
+    inspected(world, facts=facts(), findings=[{**broken, "count": 2, "paths": ["1.jpg", "2.jpg"]}, noted])
+    done = preflight(world)
+    finding = the(done, "image_unreadable")
+    assert (done.ok, finding.paths, finding.count) == (False, ("1.jpg", "2.jpg"), 2)
+    assert "stcloud datasets check photos" in finding.advice
+    assert "duplicates" not in codes(done)
+    with pytest.raises(ValidationFailed) as caught:
+        world.submit(config=GOOD)
+    assert caught.value.code == "image_unreadable"
+
+
+def test_sizes_are_held_against_the_entrys_settings(world: World) -> None:
+    inspected(world, facts=facts(side=256, over_t5_long=3, longest_tokens=900), findings=[])
+    done = preflight(world)
+    assert the(done, "images_too_small").level is Level.WARNING
+    assert the(done, "captions_too_long").level is Level.WARNING
+    small = [{**DATALOADER[0], "resolution": 256}]
+    assert "images_too_small" not in codes(preflight(world, dataloader_config=small))
+    batch = preflight(world, config={**GOOD, "--train_batch_size": 16})
+    assert {"buckets_too_small", "fewer_than_batch"} <= set(codes(batch, Level.ERROR))
+
+
+def test_the_sandbox_minds_neither_size_nor_number(world: World) -> None:
+    inspected(world, facts=facts(images=3, side=64), findings=[])
+    sandbox = PreflightService(world.ports, on_sandbox=True)
+    done = preflight(world, service=sandbox, config={**GOOD, "--train_batch_size": 8})
+    assert done.ok
+    assert codes(done, Level.WARNING) == []
+    assert {"images_too_small", "buckets_too_small", "fewer_than_batch"} <= set(codes(done, Level.NOTE))
+    assert statuses(done)["model"] == "skipped"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b'{"findings": 5}', b'{"facts": {"counts": 1}}', b"\xff"])
+def test_a_report_that_can_not_be_read_says_nothing(world: World, data: bytes) -> None:
+    inspected(world, facts=None, findings=[])
+    world.dataset_files.put("_reports/x.json", data)
+    assert preflight(world).ok
+
+
+def test_an_inspection_that_failed_is_a_note(world: World) -> None:
+    inspected(world)
+    dataset = world.ports.datasets.get_dataset(OWNER, "photos")
+    version = world.ports.datasets.get_version(OWNER, "photos", (dataset and dataset.latest_version) or "")
+    assert version is not None
+    assert version.inspection is not None
+    failed = version.inspection.model_copy(update={"status": InspectionStatus.FAILED})
+    world.ports.datasets.update_version(version.changed(inspection=failed))
+    assert the(preflight(world), "not_inspected").level is Level.NOTE
+
+
+# --- provider -------------------------------------------------------------------------------------------------
+def refused_token() -> ProviderFault:
+    return ProviderFault("the token is invalid", kind=FaultKind.AUTH, code="auth", sent=False)
+
+
+def test_a_token_that_is_refused_is_an_error_and_asked_about_anew(world: World) -> None:
+    world.provider.faults["validate"] = [refused_token()]
+    done = preflight(world)
+    assert the(done, "provider_token_refused").level is Level.ERROR
+    assert preflight(world).ok
+    asked = world.provider.calls.count("validate")
+    assert preflight(world).ok
+    assert world.provider.calls.count("validate") == asked == 2
+    world.clock.advance(301)
+    preflight(world)
+    assert world.provider.calls.count("validate") == 3
+
+
+def test_a_provider_that_does_not_answer_is_skipped_not_passed(world: World) -> None:
+    world.provider.faults["validate"] = [ProviderFault("503", kind=FaultKind.PROVIDER, code="down", sent=False)]
+    done = preflight(world)
+    check = next(c for c in done.checks if c.name == "provider")
+    assert (check.status, check.reason) == (CheckStatus.SKIPPED, "replicate did not answer: 503")
+    wrong = ProviderFault("503", kind=FaultKind.PROVIDER, code="down", sent=False)
+    world.provider.faults["validate"] = [wrong]
+    assert statuses(preflight(world, hardware_profile="toaster"))["provider"] == "failed"
+
+
+def test_whoever_takes_too_long_is_not_waited_for(world: World) -> None:
+    answered = threading.Event()
+
+    class Slow:
+        def look(self, kind: RepoKind, name: str) -> HubRepo | None:
+            answered.wait(10)
+            return None
+
+    impatient = PreflightService(replace(world.ports, hub=Slow()), ask_seconds=0.05)
+    done = preflight(world, service=impatient)
+    answered.set()
+    check = next(c for c in done.checks if c.name == "model")
+    assert (check.status, check.reason) == (CheckStatus.SKIPPED, "no answer came in time")
+
+
+def test_a_check_with_a_defect_takes_no_other_with_it(world: World) -> None:
+    class Broken:
+        def look(self, kind: RepoKind, name: str) -> HubRepo | None:
+            raise ZeroDivisionError
+
+    done = preflight(world, service=PreflightService(replace(world.ports, hub=Broken())))
+    check = next(c for c in done.checks if c.name == "model")
+    assert (check.status, check.reason) == (CheckStatus.SKIPPED, "something went wrong on our side")
+    assert statuses(done)["provider"] == "passed"
+
+
+# --- base model -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("model", "level", "code"),
+    [
+        ("black-forest-labs/FLUX.1-dev", "warning", "gated"),
+        ("black-forest-labs/FLUX.1-dev", "note", "license"),
+        ("me/private", "warning", "not_on_hub"),
+        ("/models/flux.safetensors", "warning", "not_on_trainer"),
+        (None, "warning", "gated"),
+    ],
+)
+def test_the_base_model(world: World, model: str | None, level: str, code: str) -> None:
+    done = preflight(world, config={**GOOD, "--pretrained_model_name_or_path": model})
+    assert the(done, code).level == level
+    assert done.ok
+
+
+def test_datasets_on_the_hub_are_looked_up_too(world: World) -> None:
+    entry = {"id": "h", "type": "huggingface", "dataset_name": "owner/pictures"}
+    world.hub.put(HubRepo("owner/pictures"), RepoKind.DATASET)
+    assert "not_on_hub" not in codes(preflight(world, dataloader_config=[entry]))
+    done = preflight(world, dataloader_config=[{**entry, "dataset_name": "owner/nothing"}])
+    assert the(done, "not_on_hub").field == "dataloader_config.0.dataset_name"
+    assert statuses(done)["length"] == "skipped"
+
+
+def test_a_hub_that_is_down_is_skipped(world: World) -> None:
+    world.hub.down = "the Hub does not answer"
+    done = preflight(world)
+    check = next(c for c in done.checks if c.name == "model")
+    assert (check.status, check.reason) == (
+        CheckStatus.SKIPPED,
+        "open/model could not be looked up: the Hub does not answer",
+    )
+    assert statuses(preflight(world, config={**GOOD, "model_family": "unheard_of", "--model_family": "unheard_of",
+                                             "--pretrained_model_name_or_path": ""}))["model"] == "skipped"  # fmt: skip
+
+
+# --- money, time, places --------------------------------------------------------------------------------------
+def test_a_keys_budget_must_cover_the_worst_case(world: World) -> None:
+    poor = replace(ME, key_id="k", budget_id="k", budget_usd=Decimal("1.00"))
+    done = preflight(world, who=poor, max_run_seconds=3600)
+    finding = the(done, "key_budget_exceeded")
+    assert (finding.level, finding.field) == (Level.ERROR, "max_run_seconds")
+    assert "655 seconds" in finding.advice
+    assert preflight(world, who=poor, max_run_seconds=600).ok
+    with pytest.raises(PermissionDenied):
+        world.submit(who=poor, config=GOOD, max_run_seconds=3600)
+    broke = replace(poor, budget_usd=Decimal("0.10"))
+    assert "Use another key" in the(preflight(world, who=broke, max_run_seconds=600), "key_budget_exceeded").advice
+
+
+def test_the_estimate_learns_from_past_runs(world: World) -> None:
+    guessed = preflight(world).estimate
+    assert guessed is not None
+    assert not guessed.guess.measured
+    assert guessed.max_cost_usd == Decimal("131.76")
+    job = world.submit(config=GOOD, accept_warnings=True).job
+    world.run(400)
+    assert world.job(job.job_id).run_seconds
+    learned = preflight(world).estimate
+    assert learned is not None
+    assert learned.guess.measured
+    assert learned.guess.likely == world.job(job.job_id).run_seconds
+    late = preflight(world, max_run_seconds=300, config={**GOOD, "--max_train_steps": 2000})
+    assert the(late, "longer_than_limit").level is Level.WARNING
+    other = preflight(world, config={**GOOD, "--model_family": "sdxl"}).estimate
+    assert other is not None
+    assert not other.guess.measured
+
+
+def test_what_a_rule_of_thumb_says_is_a_note(world: World) -> None:
+    assert the(preflight(world, max_run_seconds=300), "longer_than_limit").level is Level.NOTE
+
+
+def test_places_that_are_taken() -> None:
+    world = World(limits=Limits(max_concurrent_jobs=1))
+    world.push(PICTURES, source="/data/photos")
+    world.submit(config=GOOD)
+    done = preflight(world)
+    assert the(done, "slots_full").level is Level.WARNING
+    assert done.ok
+
+
+# --- submit ---------------------------------------------------------------------------------------------------
+WARNED = {**GOOD, "--report_to": "wandb"}
+
+
+def test_warnings_hold_a_submit_up_until_they_are_accepted(world: World) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        world.submit(config=WARNED, key="once")
+    refusal = caught.value
+    assert (refusal.status, refusal.code) == (422, "warnings_not_accepted")
+    assert [e.code for e in refusal.errors] == ["tracker_without_key"]
+    assert refusal.extra["findings"][0]["code"] == "tracker_without_key"
+    assert not world.jobs.slot_holders(OWNER)
+    done = world.submit(config=WARNED, key="once", accept_warnings=True)
+    assert [w.code for w in done.warnings] == ["tracker_without_key"]
+    assert "job.warning_accepted" in world.event_types(done.job.job_id)
+    again = world.submit(config=WARNED, key="once")
+    assert (again.idempotent_hit, again.job.job_id) == (True, done.job.job_id)
+
+
+def test_errors_can_not_be_accepted(world: World) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        world.submit(config={**GOOD, "--lr_warmup_steps": 500}, accept_warnings=True)
+    assert caught.value.code == "warmup_exceeds_steps"
+    assert caught.value.errors[0].field == "config.lr_warmup_steps"
+
+
+def test_notes_are_kept_with_the_job(world: World) -> None:
+    job = world.submit(config={**GOOD, "--lora_alpha": 1}).job
+    noted = [e for e in world.jobs.events(job.job_id, limit=50) if e.type == "job.note"]
+    assert "alpha_differs" in [e.data["code"] for e in noted]
+
+
+def test_submit_asks_nobody_outside(world: World) -> None:
+    world.submit(config=GOOD)
+    assert world.hub.looks == []
+    assert "validate" not in world.provider.calls
+
+
+def test_a_repeat_is_answered_before_any_check(world: World) -> None:
+    first = world.submit(config=GOOD, key="k")
+    blind = PreflightService(replace(world.ports, dataset_files=None))  # type: ignore[arg-type]
+    request = SubmitRequest.model_validate({"config": GOOD, "dataloader_config": DATALOADER})
+    service = SubmissionService(world.ports, blind)
+    again = service.submit(ME, request, provider_name="replicate", idempotency_key="k")
+    assert again.job.job_id == first.job.job_id
+
+
+def test_credentials_outlive_every_run_that_can_be_asked_for(world: World) -> None:
+    done = preflight(world, max_run_seconds=34 * 3600)
+    assert "outlives_credentials" not in codes(done)
