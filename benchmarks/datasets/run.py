@@ -40,7 +40,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.datasets.run", description=__doc__)
     parser.add_argument("--files", type=int, default=2_000)
     parser.add_argument("--size", type=int, default=250_000, help="bytes of each file")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="a multiple of 3, so that each goes first as often")
     parser.add_argument("--many", type=int, default=100_000, help="tiny files for the memory measurement")
     parser.add_argument("--only-memory", action="store_true")
     parser.add_argument("--aws", help="an `aws` program; without it, one is put into an environment of its own")
@@ -87,6 +87,7 @@ def _first_pushes(stack: Stack, folder: Path, args: argparse.Namespace, aws: str
         fill(files, args.files, args.size, seed=number)
         order = list(ways)
         for way in order[number % len(order) :] + order[: number % len(order)]:
+            os.sync()  # what was written before must not be written to the disk during this measurement
             seconds = ways[way](files, number)
             taken[way].append(seconds)
             print(f"  round {number + 1}: {way} {seconds:.1f} s", file=sys.stderr, flush=True)

@@ -169,8 +169,8 @@ class Push:
         after: str | None = None
         limit = batch_limit(version["files"], version["bytes"])
         for number in range(MAX_BATCHES):
-            # The first is small, so that sending begins at once.
-            asked = limit if number else min(limit, FIRST_BATCH)
+            # The first is small, so that sending begins at once; each further one is there before the last is sent.
+            asked = min(limit, FIRST_BATCH * 2 ** min(number, 8))
             batch = self._api.uploads(version["dataset_id"], version["version_id"], after=after, limit=asked)
             yield after, batch
             after = batch["next"]
