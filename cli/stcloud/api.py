@@ -8,14 +8,13 @@ from urllib.parse import quote
 
 from stcloud.client import Client, shaped
 from stcloud.errors import ApiError, Conflict
-from stcloud.models import Job, OutputFile, Outputs, Progress, Submitted, Upload, Version
+from stcloud.models import Job, OutputFile, Outputs, Progress, Submitted
 
 PAGE = 200
 #: More pages than any list of this product has; a server that goes on forever is broken.
 MAX_PAGES = 10_000
 # What the commands show of answers that have no class in ``models``.
 _HEALTH = ("status", "version", "stage", "sandbox", "components")
-_DATASET = ("dataset_id", "latest_version", "source_path", "updated_at")
 _CONFIG = ("name", "version", "model_family", "model_type", "modified_at", "description")
 _PREFLIGHT = ("ok", "findings", "checks", "estimate")
 _LOGS = ("logs", "truncated", "complete", "next_offset", "size")
@@ -38,37 +37,6 @@ class Api:
 
     def health(self) -> dict[str, Any]:
         return self._client.call("GET", "/cloud/health", needs=_HEALTH)
-
-    # --- datasets ---------------------------------------------------------------------------------------------
-    def create_version(self, dataset_id: str, source_path: str, files: list[dict[str, Any]]) -> Version:
-        body = {"dataset_id": dataset_id, "source_path": source_path, "files": files}
-        return cast(Version, self._client.call("POST", "/cloud/datasets", json=body, needs=Version.__required_keys__))
-
-    def uploads(self, dataset_id: str, version_id: str) -> Iterator[Upload]:
-        """Presigned PUTs of every file that is not there yet, fetched as they are needed."""
-        path = f"/cloud/datasets/{_quoted(dataset_id)}/versions/{_quoted(version_id)}/uploads"
-        after: str | None = None
-        for _ in range(MAX_PAGES):
-            body = {"limit": PAGE} if after is None else {"limit": PAGE, "after": after}
-            answer = self._client.call("POST", path, json=body, needs=("uploads", "next"))
-            yield from cast(list[Upload], answer["uploads"])
-            after = answer["next"]
-            if after is None:
-                return
-        raise _endless()
-
-    def complete(self, dataset_id: str, version_id: str) -> Version:
-        path = f"/cloud/datasets/{_quoted(dataset_id)}/versions/{_quoted(version_id)}/complete"
-        return cast(Version, self._client.call("POST", path, needs=Version.__required_keys__))
-
-    def datasets(self) -> Iterator[dict[str, Any]]:
-        return self._pages("/cloud/datasets", "datasets", {}, _DATASET)
-
-    def dataset(self, dataset_id: str) -> dict[str, Any]:
-        return self._client.call("GET", f"/cloud/datasets/{_quoted(dataset_id)}", needs=(*_DATASET, "versions"))
-
-    def delete_dataset(self, dataset_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/cloud/datasets/{_quoted(dataset_id)}")
 
     # --- configs ----------------------------------------------------------------------------------------------
     def save_config(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -67,7 +68,7 @@ def require_private(url: str, what: str) -> None:
 
 
 class Client:
-    """JSON over HTTP to one server. Use as a context manager.
+    """JSON over HTTP to one server. Use as a context manager; several threads may call.
 
     ``on_retry(message)`` is told before each repeated try. ``renew()`` is asked for another token when the server
     answers 401, once a call; None means that there is none. Raises ApiError, NetworkError.
@@ -88,6 +89,7 @@ class Client:
         if token:
             headers["Authorization"] = self._bearer(token)
         self._renew = renew
+        self._renewing = threading.Lock()
         self._retry = retry or Retry()
         self._on_retry = on_retry or (lambda _message: None)
         self._http = httpx.Client(base_url=f"{self.url}/api", headers=headers, timeout=API_TIMEOUT, transport=transport)
@@ -173,13 +175,23 @@ class Client:
     def _send(
         self, method: str, path: str, json: Any, params: Mapping[str, Any], headers: Mapping[str, str] | None
     ) -> httpx.Response:
+        used = self._http.headers.get("Authorization")
         response = self._http.request(method, path, json=json, params=params, headers=headers)
-        if response.status_code == httpx.codes.UNAUTHORIZED and self._renew is not None:
-            token = self._renew()
-            if token is not None:
-                self._http.headers["Authorization"] = self._bearer(token)
-                response = self._http.request(method, path, json=json, params=params, headers=headers)
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._renewed_since(used):
+            response = self._http.request(method, path, json=json, params=params, headers=headers)
         return response
+
+    def _renewed_since(self, used: str | None) -> bool:
+        """Whether there is another token than the one that was refused. One thread renews for all."""
+        if self._renew is None:
+            return False
+        with self._renewing:
+            if self._http.headers.get("Authorization") == used:
+                token = self._renew()
+                if token is None:
+                    return False
+                self._http.headers["Authorization"] = self._bearer(token)
+            return True
 
     def _bearer(self, token: str) -> str:
         check_token(self.url, token)

@@ -13,7 +13,7 @@ import httpx
 
 from stcloud.errors import LocalError, NetworkError, TransferError, UsageError
 from stcloud.hashing import sha256_of
-from stcloud.models import OutputFile
+from stcloud.models import Download
 from stcloud.retry import TRANSIENT, Retry, parse_retry_after
 
 PART = ".part"
@@ -72,7 +72,8 @@ def _windows_safe(part: str) -> str:
 class Downloader:
     """Fetches files below ``root``.
 
-    ``renew(path)`` gives a fresh URL when one has expired. ``on_bytes`` hears of progress (negative: started again).
+    ``replace`` is the option that sets ``overwrite``. ``renew(path)`` gives a fresh URL when one has expired.
+    ``on_bytes`` hears of progress (negative: started again).
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Downloader:
         retry: Retry,
         renew: Callable[[str], str],
         overwrite: bool = False,
+        replace: str = "--overwrite",
         on_bytes: Callable[[int], None] | None = None,
     ) -> None:
         self._http = http
@@ -90,9 +92,10 @@ class Downloader:
         self._retry = retry
         self._renew = renew
         self._overwrite = overwrite
+        self._replace = replace
         self._on_bytes = on_bytes or (lambda _count: None)
 
-    def fetch(self, file: OutputFile, name: str | None = None) -> Fetched:
+    def fetch(self, file: Download, name: str | None = None) -> Fetched:
         """Downloads one file, checks size and SHA-256, and puts it in place, under its own path or ``name``.
 
         A file that is there already is kept when it is the same, and refused when it is another (unless ``overwrite``).
@@ -107,27 +110,34 @@ class Downloader:
             part = target.with_name(target.name + PART)
             self._complete(file, part)
             if target.exists() and not self._overwrite and sha256_of(target) != sha256_of(part):
-                raise _in_the_way(target)
+                raise self._in_the_way(target)
             os.replace(part, target)
         except OSError as error:
             raise LocalError(f"'{target}' can't be written: {error.strerror or error}.") from error
         return Fetched(target, fresh=True)
 
-    def _is_there(self, file: OutputFile, target: Path) -> bool:
+    def _is_there(self, file: Download, target: Path) -> bool:
         """Whether the right file is in place. Without a checksum from the server that can't be known before the
         download."""
         if not target.exists():
             return False
         if not target.is_file():
-            raise _in_the_way(target)
+            raise self._in_the_way(target)
         if file["sha256"] is None and (target.stat().st_size == file["size"] or self._overwrite):
             return False
         same = target.stat().st_size == file["size"] and sha256_of(target) == file["sha256"]
         if not same and not self._overwrite:
-            raise _in_the_way(target)
+            raise self._in_the_way(target)
         return same
 
-    def _complete(self, file: OutputFile, part: Path) -> None:
+    def _in_the_way(self, target: Path) -> UsageError:
+        return UsageError(
+            f"'{target}' is there already and is another file.",
+            advice=f"Choose another folder with --to, or replace it with {self._replace}.",
+            code="file_exists",
+        )
+
+    def _complete(self, file: Download, part: Path) -> None:
         """Fills ``part`` until it is the file."""
         url = file["url"]
         if file["sha256"] is None:
@@ -163,7 +173,7 @@ class Downloader:
             code="checksum_mismatch",
         )
 
-    def _receive(self, file: OutputFile, url: str, part: Path) -> None:
+    def _receive(self, file: Download, url: str, part: Path) -> None:
         have = part.stat().st_size if part.exists() else 0
         if have > file["size"]:
             part.unlink()
@@ -195,7 +205,7 @@ class Downloader:
             raise _Again(f"{size} bytes arrived instead of {file['size']}")
 
 
-def _resumed(response: httpx.Response, have: int, file: OutputFile, part: Path) -> bool:
+def _resumed(response: httpx.Response, have: int, file: Download, part: Path) -> bool:
     """Whether the answer goes on where ``part`` ends (else it is the whole file). Raises for every other answer."""
     status = response.status_code
     if status == 403:
@@ -213,11 +223,3 @@ def _resumed(response: httpx.Response, have: int, file: OutputFile, part: Path) 
 def _starts_at(response: httpx.Response, offset: int) -> bool:
     match = _RANGE.match(response.headers.get("content-range", ""))
     return match is not None and int(match.group(1)) == offset
-
-
-def _in_the_way(target: Path) -> UsageError:
-    return UsageError(
-        f"'{target}' is there already and is another file.",
-        advice="Choose another folder with --to, or replace it with --overwrite.",
-        code="file_exists",
-    )

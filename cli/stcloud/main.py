@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from stcloud import __version__
-from stcloud.commands import account, audit, configs, datasets, jobs, keys, profiles, pull, users
+from stcloud.commands import (
+    account,
+    audit,
+    configs,
+    dataset_checks,
+    dataset_files,
+    datasets,
+    jobs,
+    keys,
+    profiles,
+    pull,
+    users,
+)
 from stcloud.errors import ExitCode
 from stcloud.helptext import Group
 from stcloud.session import (
@@ -49,8 +61,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.add_typer(audit.app, name="audit")
 app.add_typer(profiles.app, name="profiles")
-#: Its module registers `jobs pull`.
-_PULL = pull
+#: Their modules register `jobs pull` and commands of `datasets`.
+_REGISTERED = (pull, dataset_checks, dataset_files)
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, NotRequired, TypedDict
 
 #: In the order a job passes them.
 JOB_STATUSES = ("pending", "uploading", "queued", "running", "completed", "failed", "cancelled")
@@ -86,7 +86,7 @@ class Submitted(TypedDict):
     adjustments: list[str]
 
 
-class Version(TypedDict):
+class _Version(TypedDict):
     dataset_id: str
     version_id: str
     status: str
@@ -97,21 +97,58 @@ class Version(TypedDict):
     created_at: str
 
 
-class Upload(TypedDict):
-    """A presigned PUT: exactly ``headers`` must be sent."""
+# `NotRequired` is not seen at run time in a module whose annotations are strings, but `total` is.
+class Version(_Version, total=False):
+    inspection: dict[str, Any] | None
 
-    path: str
+
+class PartUpload(TypedDict):
+    """A presigned PUT of one part; ``number`` counts from 1."""
+
+    number: int
     size: int
     url: str
     headers: dict[str, str]
 
 
-class OutputFile(TypedDict):
+class Upload(TypedDict):
+    """A presigned PUT, to be sent with exactly ``headers``; or the missing ``parts`` of a large file."""
+
+    path: str
+    size: int
+    url: NotRequired[str]
+    headers: NotRequired[dict[str, str]]
+    parts: NotRequired[list[PartUpload]]
+    more_parts: NotRequired[bool]
+
+
+class UploadBatch(TypedDict):
+    """``present`` and ``copied`` count files that need no upload: there already, copied inside S3 just now."""
+
+    uploads: list[Upload]
+    present: int
+    copied: NotRequired[int]
+    copied_bytes: NotRequired[int]
+    next: str | None
+
+
+class Staged(TypedDict):
+    manifest_id: str
+    url: str
+    headers: dict[str, str]
+
+
+class Download(TypedDict):
+    """``sha256`` None: the server can't say."""
+
     path: str
     size: int
     sha256: str | None
-    kind: str
     url: str
+
+
+class OutputFile(Download):
+    kind: str
     verified: bool
     problem: str | None
 

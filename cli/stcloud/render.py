@@ -11,7 +11,15 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -124,6 +132,24 @@ class Output:
         self.out.file.write(json.dumps(data, ensure_ascii=False) + "\n")
         self.out.file.flush()
 
+    def lines(self, texts: Iterable[str]) -> None:
+        """Lines of text, written as they come."""
+        for text in texts:
+            self.out.file.write(clean(text).replace("\n", " ") + "\n")
+        self.out.file.flush()
+
+    def streamed(self, head: Mapping[str, Any], **lists: Iterable[Any]) -> None:
+        """One JSON object of ``head`` and long ``lists``, written as they come."""
+        write = self.out.file.write
+        write("{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in head.items()))
+        for name, entries in lists.items():
+            write(f",\n  {json.dumps(name)}: [")
+            for number, entry in enumerate(entries):
+                write((",\n    " if number else "\n    ") + json.dumps(entry, ensure_ascii=False))
+            write("]")
+        write("\n}\n")
+        self.out.file.flush()
+
     def log(self, part: Mapping[str, Any], *, follow: bool = False) -> None:
         """A part of a job's log: its text but for control characters, or as JSON (a line each when following).
 
@@ -205,12 +231,21 @@ class Output:
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(),
+            TransferSpeedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[files]}"),
         )
         with Progress(*columns, console=self.err, transient=True) as progress:
             task = progress.add_task(label, total=max(total, 1), files="")
             yield TransferBar(label, total, None, progress, task)
+
+
+def progress_text(done: int, total: int, seconds: float) -> str:
+    """``40 % of 1.0 GB, 12.0 MB/s, 50s left``."""
+    done = min(max(0, done), total)
+    rate = done / seconds if seconds > 0 else 0.0
+    left = f", {size_text(rate)}/s, {duration_text((total - done) / rate)} left" if rate >= 1 else ""
+    return f"{done * 100 // max(1, total)} % of {size_text(total)}{left}"
 
 
 class TransferBar:
@@ -226,7 +261,7 @@ class TransferBar:
     ) -> None:
         self._label, self._total, self._plain, self._progress, self._task = label, total, plain, progress, task
         self._done = 0
-        self._told_at = time.monotonic()
+        self._began_at = self._told_at = time.monotonic()
 
     def advance(self, count: int) -> None:
         self._done += count
@@ -236,8 +271,7 @@ class TransferBar:
             now = time.monotonic()
             if now - self._told_at >= PLAIN_SECONDS:
                 self._told_at = now
-                percent = min(100, max(0, self._done) * 100 // self._total)
-                self._plain.note(f"{self._label}: {percent} % of {size_text(self._total)}")
+                self._plain.note(f"{self._label}: {progress_text(self._done, self._total, now - self._began_at)}")
 
     def files(self, text: str) -> None:
         if self._progress is not None and self._task is not None:
@@ -293,7 +327,7 @@ def job_text(job: Job) -> str:
     return "\n".join(f"{name:<10} {value}" for name, value in lines if value not in (None, ""))
 
 
-def some(paths: Sequence[str]) -> str:
-    """The first few of a list, in words."""
-    more = len(paths) - MAX_SHOWN
+def some(paths: Sequence[str], count: int | None = None) -> str:
+    """The first few of a list, in words; ``count``: how many there are, where ``paths`` are not all of them."""
+    more = (len(paths) if count is None else count) - MAX_SHOWN
     return ", ".join(paths[:MAX_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

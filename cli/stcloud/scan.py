@@ -7,14 +7,15 @@ import os
 import re
 import stat
 import unicodedata
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from stcloud.errors import UsageError
 from stcloud.heads import is_image
+from stcloud.ignore import Rules
+from stcloud.listing import Kind, Listing
 
-MAX_FILES = 20_000
-MAX_FILE_BYTES = 5 * 1024**3
+MAX_FILES = 200_000
+MAX_FILE_BYTES = 100 * 1024**3
 MAX_PATH_BYTES = 512
 #: Deeper than any dataset; what is below is reported, not followed.
 MAX_DEPTH = 64
@@ -27,9 +28,16 @@ AUDIO_SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".
 CAPTION_SUFFIX = ".txt"
 #: Lists of captions and the like; the trainer's own caches are JSON too.
 METADATA_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".parquet"})
-_KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | AUDIO_SUFFIXES | METADATA_SUFFIXES | {CAPTION_SUFFIX}
+_KINDS = {
+    **dict.fromkeys(IMAGE_SUFFIXES, Kind.IMAGE),
+    **dict.fromkeys(VIDEO_SUFFIXES, Kind.VIDEO),
+    **dict.fromkeys(AUDIO_SUFFIXES, Kind.AUDIO),
+    **dict.fromkeys(METADATA_SUFFIXES, Kind.METADATA),
+    CAPTION_SUFFIX: Kind.CAPTION,
+}
 EMPTY = "empty (0 bytes)"
 NO_IMAGE = "not an image (its content is of no image format)"
+UNREADABLE = "can't be read"
 
 #: Compared in lower case, files and folders alike.
 _SECRETS = (
@@ -51,132 +59,82 @@ _SECRETS = (
     ".ssh",
     ".aws",
 )
+_SECRET = re.compile("|".join(fnmatch.translate(pattern) for pattern in _SECRETS))
 _JUNK = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "$recycle.bin", "icon\r", "__pycache__"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True)
-class FoundFile:
-    """A file of the dataset: ``path`` as the manifest names it (relative, ``/``, NFC), ``source`` on this disk."""
-
-    path: str
-    source: Path
-    size: int
+def kind_of(suffix: str) -> Kind:
+    """``suffix`` in lower case, with its dot."""
+    return _KINDS.get(suffix, Kind.UNKNOWN)
 
 
-@dataclass(frozen=True)
-class Excluded:
-    """Something left out; folders end in a slash and stand for all they hold."""
+def scan(folder: Path) -> Listing:
+    """Walks ``folder``. Reads names, sizes and the first bytes of images. The caller closes the listing.
 
-    path: str
-    reason: str
-
-
-@dataclass
-class Scan:
-    """What a folder holds. ``files`` are sorted by path."""
-
-    root: Path
-    files: list[FoundFile] = field(default_factory=list)
-    excluded: list[Excluded] = field(default_factory=list)
-
-    @property
-    def bytes(self) -> int:
-        return sum(f.size for f in self.files)
-
-    @property
-    def images(self) -> list[str]:
-        return [f.path for f in self.files if _suffix(f.path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
-
-    @property
-    def audio(self) -> list[str]:
-        return [f.path for f in self.files if _suffix(f.path) in AUDIO_SUFFIXES]
-
-    @property
-    def captions(self) -> list[str]:
-        return [f.path for f in self.files if _suffix(f.path) == CAPTION_SUFFIX]
-
-    @property
-    def without_caption(self) -> list[str]:
-        """Images and videos that have no ``.txt`` of the same name beside them."""
-        stems = {_stem(p) for p in self.captions}
-        return [p for p in self.images if _stem(p) not in stems]
-
-    @property
-    def without_image(self) -> list[str]:
-        """Captions that have no image, video or audio of the same name beside them."""
-        stems = {_stem(p) for p in (*self.images, *self.audio)}
-        return [p for p in self.captions if _stem(p) not in stems]
-
-    @property
-    def empty_captions(self) -> list[str]:
-        return [f.path for f in self.files if _suffix(f.path) == CAPTION_SUFFIX and f.size == 0]
-
-    @property
-    def unknown(self) -> list[str]:
-        """Files that are neither image, video, audio, caption nor metadata."""
-        return [f.path for f in self.files if _suffix(f.path) not in _KNOWN_SUFFIXES]
-
-    @property
-    def broken(self) -> list[str]:
-        """Images and the like that were left out because no trainer could read them."""
-        return [e.path for e in self.excluded if e.reason in (EMPTY, NO_IMAGE)]
-
-
-def scan(folder: Path) -> Scan:
-    """Walks ``folder``. Reads names, sizes and the first bytes of images.
-
-    Left out: what may hold secrets, hidden and system files, links that leave the folder, links to folders, special
-    files, what can't be read, empty images, videos and audio, images that are none, and names that can't be
-    stored. Raises UsageError when ``folder`` is no readable folder, when nothing is left, or when there are more than
-    20,000 files.
+    Left out: what may hold secrets, hidden and system files, what a ``.stcloudignore`` names, links that leave the
+    folder, links to folders, special files, what can't be read, empty images, videos and audio, images that are none,
+    and names that can't be stored. Raises UsageError when ``folder`` is no readable folder, when nothing is left, when
+    two files have one name, when an ignore file can't be understood, or when there are more than 200,000 files.
     """
     if not folder.is_dir():
         raise UsageError(f"'{folder}' is not a folder.", advice="Give the folder that holds your images and captions.")
-    found = Scan(folder)
-    inside = folder.resolve()
-    waiting = [(folder, PurePosixPath(), 0)]
-    while waiting:
-        directory, relative, depth = waiting.pop()
-        try:
-            with os.scandir(directory) as entries:
-                listed = sorted(entries, key=lambda e: e.name)
-        except OSError as error:
-            if not relative.parts:
-                raise UsageError(f"'{folder}' can't be read: {error.strerror}.") from error
-            found.excluded.append(Excluded(f"{relative}/", f"can't be read: {error.strerror}"))
-            continue
-        for entry in listed:
-            path = relative / unicodedata.normalize("NFC", entry.name)
-            reason, below = _judge(entry, path, inside, depth)
-            if reason:
-                found.excluded.append(Excluded(_shown(path, directory=below), reason))
-            elif below:
-                waiting.append((Path(entry.path), path, depth + 1))
-            else:
-                _take(found, entry, path)
-        if len(found.files) > MAX_FILES:
-            raise UsageError(
-                f"'{folder}' holds more than {MAX_FILES:,} files.",
-                advice="Split it into several datasets; a dataloader can name more than one.",
-            )
-    found.files.sort(key=lambda f: f.path.encode())
-    found.excluded.sort(key=lambda e: e.path)
-    _check_whole(found)
+    found = Listing(folder)
+    try:
+        _walk(folder, found)
+        _check_whole(found)
+    except BaseException:
+        found.close()
+        raise
     return found
 
 
-def _judge(entry: os.DirEntry[str], path: PurePosixPath, inside: Path, depth: int) -> tuple[str | None, bool]:
+def _walk(folder: Path, found: Listing) -> None:
+    inside = folder.resolve()
+    waiting = [(folder, PurePosixPath(), 0, Rules())]
+    taken = 0
+    while waiting:
+        directory, relative, depth, outer = waiting.pop()
+        try:
+            with os.scandir(directory) as entries:
+                rules = outer.within(directory, relative)
+                for entry in entries:
+                    path = relative / unicodedata.normalize("NFC", entry.name)
+                    reason, below = _judge(entry, path, inside, depth, rules)
+                    if reason:
+                        found.exclude(_shown(path, directory=below), reason)
+                    elif below:
+                        waiting.append((Path(entry.path), path, depth + 1, rules))
+                    elif _take(found, entry, path):
+                        taken += 1
+                        _check_number(folder, taken)
+        except OSError as error:
+            if not relative.parts:
+                raise UsageError(f"'{folder}' can't be read: {error.strerror}.") from error
+            found.exclude(f"{relative}/", f"{UNREADABLE}: {error.strerror}")
+
+
+def _check_number(folder: Path, taken: int) -> None:
+    if taken > MAX_FILES:
+        raise UsageError(
+            f"'{folder}' holds more than {MAX_FILES:,} files.",
+            advice="Split it into several datasets; a dataloader can name more than one.",
+        )
+
+
+def _judge(
+    entry: os.DirEntry[str], path: PurePosixPath, inside: Path, depth: int, rules: Rules
+) -> tuple[str | None, bool]:
     """Why the entry is left out (None: it stays), and whether it is a folder."""
     name = entry.name.lower()
     directory = _is_directory(entry)
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRETS):
+    if _SECRET.match(name):
         return "may hold secrets", directory
     if name in _JUNK:
         return "system file", directory
     if name.startswith("."):
         return "hidden", directory
-    problem = _name_problem(path)
+    problem = _name_problem(path) or rules.reason(path, directory=directory)
     if problem:
         return problem, directory
     if entry.is_symlink():
@@ -218,25 +176,36 @@ def _name_problem(path: PurePosixPath) -> str | None:
     return None
 
 
-def _take(found: Scan, entry: os.DirEntry[str], path: PurePosixPath) -> None:
-    source = Path(entry.path)
+def _take(found: Listing, entry: os.DirEntry[str], path: PurePosixPath) -> bool:
+    """Adds the file, or the reason why it is left out. Raises UsageError for a second file of the same name."""
+    source, name = Path(entry.path), str(path)
+    reason: str | None
     try:
         status = source.stat()
+        reason = _file_problem(source, name, status)
     except OSError as error:
-        found.excluded.append(Excluded(str(path), f"can't be read: {error.strerror}"))
-        return
+        reason = f"{UNREADABLE}: {error.strerror}"
+    if reason:
+        found.exclude(name, reason)
+        return False
+    suffix = path.suffix.lower()
+    below = source.relative_to(found.root).as_posix()
+    if not found.add(name, below, status.st_size, kind_of(suffix), str(path.with_suffix(""))):
+        raise UsageError(
+            f"Two files are named '{name}', once with composed and once with decomposed accents.",
+            advice="Rename one of them.",
+        )
+    return True
+
+
+def _file_problem(source: Path, path: str, status: os.stat_result) -> str | None:
     if not stat.S_ISREG(status.st_mode):
-        found.excluded.append(Excluded(str(path), "not a regular file"))
-    elif status.st_size > MAX_FILE_BYTES:
-        found.excluded.append(Excluded(str(path), "larger than 5 GiB"))
-    elif not os.access(source, os.R_OK):
-        found.excluded.append(Excluded(str(path), "can't be read: no permission"))
-    else:
-        reason = _content_problem(source, str(path), status.st_size)
-        if reason:
-            found.excluded.append(Excluded(str(path), reason))
-        else:
-            found.files.append(FoundFile(str(path), source, status.st_size))
+        return "not a regular file"
+    if status.st_size > MAX_FILE_BYTES:
+        return "larger than 100 GiB"
+    if not os.access(source, os.R_OK):
+        return f"{UNREADABLE}: no permission"
+    return _content_problem(source, path, status.st_size)
 
 
 def _content_problem(source: Path, path: str, size: int) -> str | None:
@@ -249,25 +218,20 @@ def _content_problem(source: Path, path: str, size: int) -> str | None:
     try:
         return None if is_image(source) else NO_IMAGE
     except OSError as error:
-        return f"can't be read: {error.strerror}"
+        return f"{UNREADABLE}: {error.strerror}"
 
 
-def _check_whole(found: Scan) -> None:
-    if not found.files:
-        left_out = ""
-        if found.excluded:
-            example = found.excluded[0]
-            left_out = f" ({len(found.excluded)} entries were left out, like {example.path}: {example.reason})"
-        raise UsageError(
-            f"'{found.root}' holds no files for a dataset{left_out}.",
-            advice="Put images and a .txt caption of the same name beside each into it.",
-        )
-    for one, two in zip(found.files, found.files[1:], strict=False):
-        if one.path == two.path:
-            raise UsageError(
-                f"Two files are named '{one.path}', once with composed and once with decomposed accents.",
-                advice="Rename one of them.",
-            )
+def _check_whole(found: Listing) -> None:
+    if found.count:
+        return
+    example = next(found.excluded(1), None)
+    left_out = ""
+    if example is not None:
+        left_out = f" ({found.excluded_count} entries were left out, like {example.path}: {example.reason})"
+    raise UsageError(
+        f"'{found.root}' holds no files for a dataset{left_out}.",
+        advice="Put images and a .txt caption of the same name beside each into it.",
+    )
 
 
 def _shown(path: PurePosixPath, *, directory: bool) -> str:
@@ -277,7 +241,3 @@ def _shown(path: PurePosixPath, *, directory: bool) -> str:
 
 def _suffix(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
-
-
-def _stem(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix(""))

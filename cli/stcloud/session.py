@@ -22,6 +22,7 @@ import typer
 from stcloud.access_api import AccessApi
 from stcloud.api import Api
 from stcloud.client import Client, require_private, storage_client
+from stcloud.dataset_api import DatasetApi
 from stcloud.errors import Interrupted, LocalError, StcloudError, UsageError
 from stcloud.helptext import Command
 from stcloud.profiles import ProfileFile
@@ -146,6 +147,10 @@ class Session:
     @property
     def api(self) -> Api:
         return Api(self._signed_in())
+
+    @property
+    def datasets(self) -> DatasetApi:
+        return DatasetApi(self._signed_in())
 
     @property
     def access(self) -> AccessApi:

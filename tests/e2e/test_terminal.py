@@ -90,7 +90,7 @@ def terminal(whole_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Te
 @pytest.fixture
 def prepared(terminal: Terminal) -> Terminal:
     """With the pictures pushed and the config saved; doing so again changes nothing."""
-    pushed = terminal.run("datasets", "push", "photos", "--json")
+    pushed = terminal.run("datasets", "push", "photos", "--yes", "--json")
     assert pushed.code == 0, pushed.err
     saved = terminal.run("configs", "push", "my-lora", "config.json", "--json")
     assert saved.code == 0, saved.err
@@ -110,7 +110,7 @@ def slow_job(stack: Stack, prepared: Terminal) -> Iterator[str]:
 
 
 def test_from_a_folder_of_pictures_to_a_checked_model(stack: Stack, terminal: Terminal) -> None:
-    pushed = terminal.run("datasets", "push", "photos")
+    pushed = terminal.run("datasets", "push", "photos", "--yes")
     assert pushed.code == 0, pushed.err
     assert ".env" in pushed.err, "what is left out is listed"
     versions = stack.ok("GET", "/cloud/datasets/photos")["versions"]
@@ -136,7 +136,7 @@ def test_from_a_folder_of_pictures_to_a_checked_model(stack: Stack, terminal: Te
 
 
 def test_json_is_all_there_is_on_stdout(stack: Stack, prepared: Terminal) -> None:
-    again = prepared.run("datasets", "push", "photos", "--json")
+    again = prepared.run("datasets", "push", "photos", "--yes", "--json")
     assert again.json["dataset_id"] == "photos"
     assert len(stack.ok("GET", "/cloud/datasets/photos")["versions"]) == 1, "unchanged pictures are no new version"
     watched = prepared.run("jobs", "submit", "--config-name", "my-lora", "--watch", "--json")

@@ -31,7 +31,7 @@ def cli(server: CliServer, tmp_path: Path) -> Cli:
 def config(cli: Cli, tmp_path: Path) -> Path:
     """A config whose dataset is pushed."""
     folder = picture_folder(tmp_path)
-    assert cli.run("datasets", "push", str(folder)).code == 0
+    assert cli.run("datasets", "push", str(folder), "--yes").code == 0
     return config_files(tmp_path, folder)
 
 

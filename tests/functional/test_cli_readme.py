@@ -32,7 +32,8 @@ def test_the_terminal_section_works_as_printed(tmp_path: Path) -> None:
             words = shlex.split(line, comments=True)
             here = {"~/photos": str(folder), "config.json": str(tmp_path / "config.json"), "JOB_ID": job_id}
             assert words[0] == "stcloud"
-            ran = cli.run(*(here.get(word, word) for word in words[1:]))
+            # Its reader sits at a terminal, where a push asks.
+            ran = cli.run(*(here.get(word, word) for word in words[1:]), interactive=True, answer="y\n")
             assert ran.code == 0, (line, ran.err)
             assert "Warning" not in ran.err, (line, ran.err)
             if "submit" in words:

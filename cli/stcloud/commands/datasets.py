@@ -1,83 +1,141 @@
-"""``stcloud datasets …``"""
+"""``stcloud datasets …``: pushing, and keeping what was pushed."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stcloud import datasets as pushing
+from stcloud import datasets as names
+from stcloud.archives import is_archive, push_archive, stem_of
+from stcloud.consent import consent
+from stcloud.errors import UsageError
+from stcloud.findings import local_findings
 from stcloud.hashing import HashCache, hash_files
 from stcloud.helptext import Group
-from stcloud.models import Version
-from stcloud.render import MAX_SHOWN, TransferBar, count_text, size_text, some, time_text
-from stcloud.scan import Scan, scan
+from stcloud.listing import Kind, Listing
+from stcloud.manifest import write_manifest
+from stcloud.pushing import Push, PushResult, Tally, start
+from stcloud.render import MAX_SHOWN, TransferBar, count_text, size_text, time_text
+from stcloud.scan import scan
 from stcloud.session import Session, command
-from stcloud.upload import Uploader
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Folders of images and captions, kept as immutable versions.")
 
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id.")]
+VersionId = Annotated[str | None, typer.Option("--version", metavar="VERSION", help="[default: the latest version]")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+#: Entries of lists in --json; all of them: --list.
+MAX_LISTED = 1000
+_DAYS = re.compile(r"[1-9]\d{0,4}")
 
 
 @command(app, "push")
 def push(
     session: Session,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder; subfolders are included.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder, subfolders included; or a .zip or .tar file.")
+    ],
     dataset_id: Annotated[
         str | None, typer.Option("--id", help="The dataset's id. [default: the folder's name]", metavar="NAME")
     ] = None,
     yes: Yes = False,
+    listing: Annotated[bool, typer.Option("--list", help="Print each file to be sent; contact nobody.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; contact nobody.")] = False,
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, max=32, metavar="N", help="Parallel uploads.")
     ] = 8,
 ) -> None:
-    """Upload a folder as a version of a dataset. An interrupted push goes on where it stopped, and an unchanged folder
-    sends nothing; a changed one becomes a new version, whose files are all sent.
+    """Upload a folder as a version of a dataset. Only what no version has yet is sent; an interrupted push goes on
+    where it stopped, and an unchanged folder sends nothing.
 
     Empty images and images that are none would end the training and are left out. Files that may hold secrets (.env,
-    keys, credentials), hidden and system files, and links that leave the folder stay on this computer.
+    keys, credentials), hidden and system files, links that leave the folder, and what a .stcloudignore file names (in
+    the syntax of .gitignore) stay on this computer.
+
+    What leaves this computer is shown and asked about first, unless the server's setting is always to allow it.
     """
-    output = session.output
-    name = pushing.check_name(dataset_id, "dataset") if dataset_id else pushing.dataset_id_of(folder)
-    found = scan(folder)
-    _describe(session, found, name)
-    if dry_run:
-        output.result({"dry_run": True, "dataset_id": name, **_scan_json(found, listing=True)})
+    archive = folder.is_file() and is_archive(folder)
+    origin = stem_of(folder) if archive else folder
+    name = names.check_name(dataset_id, "dataset") if dataset_id else names.dataset_id_of(origin)
+    if archive:
+        push_archive(session, folder, name, yes=yes, listing=listing or dry_run, concurrency=concurrency)
         return
-    session.confirm(f"Upload to {session.url}?", yes=yes, needs_yes=False)
+    with scan(folder) as found:
+        if listing:
+            _list_files(session, found, name)
+            return
+        _describe(session, found, name)
+        if dry_run:
+            paths = [file.path for file in found.files()]
+            session.output.result({"dry_run": True, "dataset_id": name, **_scan_json(found), "paths": paths})
+            return
+        consent(session, f"Upload to {session.url}?", yes=yes)
+        _send(session, found, folder, name, concurrency)
+
+
+def _send(session: Session, found: Listing, folder: Path, name: str, concurrency: int) -> None:
+    output = session.output
     with output.transfer("Reading", found.bytes) as bar:
-        cache = HashCache.of(session.runtime.cache_dir, folder)
-        hashes = hash_files(found.files, cache, on_bytes=bar.advance)
-    version = pushing.start(session.api, name, folder, pushing.manifest_of(found, hashes))
+        hash_files(found, HashCache.of(session.runtime.cache_dir, folder), on_bytes=bar.advance)
     resume = f"stcloud datasets push {shlex.quote(str(folder))} --id {name}"
-    with session.storage(concurrency) as http, output.transfer("Uploading", found.bytes) as bar:
-        progress = _Progress(bar)
-        uploader = Uploader(
-            http,
-            {f.path: f.source for f in found.files},
-            concurrency=concurrency,
-            retry=session.runtime.retry,
-            on_bytes=bar.advance,
-            on_file=progress.stored,
-        )
-        done = pushing.fill(session.api, version, uploader, progress, resume=resume)
-    data = {**done.version, "unchanged": done.unchanged, "uploaded_files": done.uploaded_files, **_scan_json(found)}
+    with session.storage(concurrency) as http:
+        with write_manifest(found) as manifest:
+            version = start(session.datasets, http, session.runtime.retry, name, names.source_path_of(folder), manifest)
+        with output.transfer("Uploading", found.bytes) as bar:
+            work = Push(
+                session.datasets,
+                http,
+                found,
+                _Progress(bar),
+                concurrency=concurrency,
+                retry=session.runtime.retry,
+                resume=resume,
+            )
+            done = work.fill(version)
+    _tell(session, done, found)
+
+
+def _tell(session: Session, done: PushResult, found: Listing) -> None:
+    output, tally = session.output, done.tally
+    data = {
+        **done.version,
+        "unchanged": done.unchanged,
+        "uploaded_files": tally.sent,
+        "uploaded_bytes": tally.sent_bytes,
+        "copied_files": tally.copied,
+        "copied_bytes": tally.copied_bytes,
+        "present_files": tally.present,
+        **_scan_json(found),
+    }
     if done.unchanged:
         output.note("Nothing to send: the server has exactly these files.")
     else:
-        output.note(f"Sent {count_text(done.uploaded_files, 'file')}; every checksum is confirmed.")
+        output.note(f"{tally_text(tally)}; every checksum is confirmed.")
+    if done.version.get("inspection"):
+        output.note(f"The files are being looked at. The findings: stcloud datasets check {done.version['dataset_id']}")
     output.result(data, f"{done.version['dataset_id']} {done.version['version_id']}")
+
+
+def tally_text(tally: Tally) -> str:
+    """``Sent 3 files (1.2 MB), 1,997 unchanged (copied inside S3), 500.0 MB not sent``."""
+    said = [f"Sent {count_text(tally.sent, 'file')} ({size_text(tally.sent_bytes)})"]
+    if tally.copied:
+        said.append(f"{tally.copied:,} unchanged (copied inside S3)")
+    if tally.present:
+        said.append(f"{tally.present:,} there already")
+    if tally.kept_bytes:
+        said.append(f"{size_text(tally.kept_bytes)} not sent")
+    return ", ".join(said)
 
 
 @command(app, "list")
 def list_datasets(session: Session) -> None:
     """List datasets."""
-    found = list(session.api.datasets())
+    found = list(session.datasets.datasets())
     rows = [
         [d["dataset_id"], d["latest_version"] or "not complete", d["source_path"] or "", time_text(d["updated_at"])]
         for d in found
@@ -90,33 +148,55 @@ def list_datasets(session: Session) -> None:
     )
 
 
-@command(app, "show")
-def show(session: Session, dataset: DatasetId) -> None:
-    """Show a dataset with its versions, newest first."""
-    found = session.api.dataset(dataset)
-    if not session.output.json_mode:
-        session.output.note(f"{found['dataset_id']}, pushed from {found['source_path'] or '–'}")
-    versions: list[Version] = found["versions"]
-    rows = [
-        [
-            v["version_id"],
-            v["status"],
-            f"{v['files']:,}",
-            size_text(v["bytes"]),
-            time_text(v["created_at"]),
-            "latest" if v["version_id"] == found["latest_version"] else "",
-        ]
-        for v in versions
-    ]
-    session.output.table(("VERSION", "STATUS", "FILES", "SIZE", "CREATED", ""), rows, data=found, empty="No versions.")
-
-
 @command(app, "delete")
-def delete(session: Session, dataset: DatasetId, yes: Yes = False) -> None:
-    """Delete a dataset with all versions and files."""
-    session.confirm(f"Delete {dataset} with all its versions and files?", yes=yes, needs_yes=True)
-    done = session.api.delete_dataset(dataset)
-    session.output.result(done or {"success": True, "dataset_id": dataset}, f"Deleted {dataset}.")
+def delete(session: Session, dataset: DatasetId, version: VersionId = None, yes: Yes = False) -> None:
+    """Delete a dataset with all versions and files, or one version with --version."""
+    what = f"version {version} of {dataset} and its files" if version else f"{dataset} with all its versions and files"
+    session.confirm(f"Delete {what}?", yes=yes, needs_yes=True)
+    api = session.datasets
+    done = api.delete_version(dataset, version) if version else api.delete_dataset(dataset)
+    removed = ""
+    if "deleted_objects" in done:
+        size = f", {size_text(done['deleted_bytes'])}" if "deleted_bytes" in done else ""
+        removed = f" ({count_text(done['deleted_objects'], 'object')}{size} removed)"
+    name = f"{dataset} {version}" if version else dataset
+    session.output.result(done or {"success": True, "dataset_id": dataset}, f"Deleted {name}{removed}.")
+
+
+@command(app, "usage")
+def usage(session: Session) -> None:
+    """Show how much your datasets take, and how much they may."""
+    used = session.datasets.usage()
+    quota = used["quota_bytes"]
+    share = f" of {size_text(quota)} ({100 * used['bytes'] / quota:.1f} %)" if quota else ""
+    session.output.result(
+        used,
+        f"{size_text(used['bytes'])}{share} in {count_text(used['versions'], 'version')} of "
+        f"{count_text(used['datasets'], 'dataset')}",
+    )
+
+
+@command(app, "retention")
+def retention(
+    session: Session,
+    dataset: DatasetId,
+    days: Annotated[
+        str | None,
+        typer.Argument(metavar="[DAYS]", help='Delete older versions after so many days; "off": keep them all.'),
+    ] = None,
+) -> None:
+    """Show or set how long versions are kept that are not the latest. The latest and those that jobs use stay."""
+    if days is None:
+        found = session.datasets.dataset(dataset)
+    elif days == "off":
+        found = session.datasets.set_retention(dataset, None)
+    elif _DAYS.fullmatch(days):
+        found = session.datasets.set_retention(dataset, int(days))
+    else:
+        raise UsageError(f"'{days}' is no number of days.", advice='Write a number such as 90, or "off".')
+    kept = found.get("retention_days")
+    text = "keeps all versions" if kept is None else f"keeps older versions for {count_text(int(kept), 'day')}"
+    session.output.result({"dataset_id": dataset, "retention_days": kept}, f"{dataset} {text}.")
 
 
 class _Progress:
@@ -124,70 +204,70 @@ class _Progress:
 
     def __init__(self, bar: TransferBar) -> None:
         self._bar = bar
-        self._stored = 0
 
-    def uploading(self, files: int) -> None:
-        self._bar.files(f"0 of {files:,} files")
+    def advance(self, count: int) -> None:
+        self._bar.advance(count)
 
-    def stored(self) -> None:
-        self._stored += 1
-        self._bar.files(f"{self._stored:,} files sent")
+    def stored(self, files: int) -> None:
+        self._bar.files(f"{files:,} files sent")
 
     def confirming(self, checked: int, files: int) -> None:
         self._bar.files(f"confirmed {checked:,} of {files:,}")
 
 
-def _describe(session: Session, found: Scan, name: str) -> None:
-    output = session.output
-    output.note(
-        f"{found.root}: {count_text(len(found.images), 'image')}, {count_text(len(found.captions), 'caption')}, "
-        f"{count_text(len(found.files), 'file')} in all, {size_text(found.bytes)}. Goes to dataset '{name}'."
+def _list_files(session: Session, found: Listing, name: str) -> None:
+    """Every file and everything left out, one by one: there may be 200,000."""
+    if session.output.json_mode:
+        session.output.streamed(
+            {"dataset_id": name, "files_count": found.count, "bytes": found.bytes},
+            files=({"path": file.path, "size": file.size} for file in found.files()),
+            excluded=({"path": entry.path, "reason": entry.reason} for entry in found.excluded()),
+        )
+        return
+    session.output.lines(f"{file.size}\t{file.path}" for file in found.files())
+    _summary(session, found, name)
+    if found.excluded_count:
+        session.output.note(f"Left out ({found.excluded_count:,}):")
+    for entry in found.excluded():
+        session.output.note(f"  {entry.path}: {entry.reason}")
+
+
+def _summary(session: Session, found: Listing, name: str) -> None:
+    images = found.of(Kind.IMAGE, Kind.VIDEO).count
+    session.output.note(
+        f"{found.root}: {count_text(images, 'image')}, {count_text(found.of(Kind.CAPTION).count, 'caption')}, "
+        f"{count_text(found.count, 'file')} in all, {size_text(found.bytes)}. Goes to dataset '{name}'."
     )
-    if found.excluded:
-        output.note(f"Left out ({len(found.excluded):,}):")
-        for entry in found.excluded[: 4 * MAX_SHOWN]:
-            output.note(f"  {entry.path}: {entry.reason}")
-        if len(found.excluded) > 4 * MAX_SHOWN:
-            output.note(f"  and {len(found.excluded) - 4 * MAX_SHOWN:,} more (all of them: --dry-run --json)")
-    unreadable = [e.path for e in found.excluded if e.reason.startswith("can't be read")]
-    if unreadable:
-        output.warn(f"{count_text(len(unreadable), 'entry', 'entries')} can't be read: {some(unreadable)}")
-    if found.broken:
-        output.warn(
-            f"{count_text(len(found.broken), 'file')} left out that would end the training: {some(found.broken)}. "
-            "Replace or delete what is empty or not an image."
-        )
-    if not found.images and not found.audio:
-        output.warn("There are no images, videos or audio among the files.")
-    if found.without_caption:
-        missing = found.without_caption
-        output.warn(
-            f"{count_text(len(missing), 'image')} without a .txt caption: {some(missing)}. With caption_strategy "
-            '"textfile" this ends the training: give each a caption, or use "filename" or "instanceprompt".'
-        )
-    if found.empty_captions:
-        output.warn(f"{count_text(len(found.empty_captions), 'caption')} without text: {some(found.empty_captions)}")
-    if found.unknown:
-        output.warn(
-            f"{count_text(len(found.unknown), 'file')} of no kind the trainer knows (image, video, audio, .txt, "
-            f"metadata): {some(found.unknown)}. They are sent all the same."
-        )
-    if found.without_image:
-        output.warn(f"{count_text(len(found.without_image), 'caption')} without an image: {some(found.without_image)}")
 
 
-def _scan_json(found: Scan, *, listing: bool = False) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "files": len(found.files),
+def _describe(session: Session, found: Listing, name: str) -> None:
+    output, left_out = session.output, found.excluded_count
+    _summary(session, found, name)
+    if left_out:
+        output.note(f"Left out ({left_out:,}):")
+        shown = 4 * MAX_SHOWN
+        if left_out <= shown:
+            for entry in found.excluded():
+                output.note(f"  {entry.path}: {entry.reason}")
+        else:
+            for reason, count in found.reasons()[:shown]:
+                output.note(f"  {count:,} × {reason}")
+            output.note("  (each of them: --list)")
+    for finding in local_findings(found):
+        output.warn(f"{finding.message} {finding.advice}")
+
+
+def _scan_json(found: Listing) -> dict[str, Any]:
+    excluded = [{"path": entry.path, "reason": entry.reason} for entry in found.excluded(MAX_LISTED)]
+    return {
+        "files": found.count,
         "bytes": found.bytes,
-        "images": len(found.images),
-        "captions": len(found.captions),
-        "images_without_caption": found.without_caption,
-        "captions_without_image": found.without_image,
-        "empty_captions": found.empty_captions,
-        "unknown_files": found.unknown,
-        "excluded": [{"path": e.path, "reason": e.reason} for e in found.excluded],
+        "images": found.of(Kind.IMAGE, Kind.VIDEO).count,
+        "captions": found.of(Kind.CAPTION).count,
+        "images_without_caption": found.without_caption.paths,
+        "captions_without_image": found.without_image.paths,
+        "empty_captions": found.empty_captions.paths,
+        "unknown_files": found.of(Kind.UNKNOWN).paths,
+        "excluded": excluded,
+        "excluded_count": found.excluded_count,
     }
-    if listing:
-        data["paths"] = [f.path for f in found.files]
-    return data

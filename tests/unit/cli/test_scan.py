@@ -4,11 +4,45 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from stcloud.errors import UsageError
-from stcloud.scan import scan
+from stcloud.listing import Excluded, FoundFile, Kind
+from stcloud.scan import EMPTY, NO_IMAGE, scan
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that a scan tells, in memory."""
+
+    files: list[FoundFile]
+    excluded: list[Excluded]
+    bytes: int
+    images: list[str]
+    audio: list[str]
+    unknown: list[str]
+    without_caption: list[str]
+    without_image: list[str]
+    empty_captions: list[str]
+    broken: list[str]
+
+
+def look(folder: Path) -> Seen:
+    with scan(folder) as found:
+        return Seen(
+            list(found.files()),
+            list(found.excluded()),
+            found.bytes,
+            found.of(Kind.IMAGE, Kind.VIDEO).paths,
+            found.of(Kind.AUDIO).paths,
+            found.of(Kind.UNKNOWN).paths,
+            found.without_caption.paths,
+            found.without_image.paths,
+            found.empty_captions.paths,
+            found.excluded_as(EMPTY, NO_IMAGE).paths,
+        )
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -20,12 +54,12 @@ def fill(folder: Path, *names: str) -> Path:
 
 
 def reasons(folder: Path) -> dict[str, str]:
-    return {e.path: e.reason for e in scan(folder).excluded}
+    return {e.path: e.reason for e in look(folder).excluded}
 
 
 def test_files_come_sorted_by_bytes_with_relative_paths(tmp_path: Path) -> None:
     fill(tmp_path, "b.jpg", "a/z.jpg", "a.jpg", "é.jpg", "Z.jpg")
-    found = scan(tmp_path)
+    found = look(tmp_path)
     assert [f.path for f in found.files] == ["Z.jpg", "a.jpg", "a/z.jpg", "b.jpg", "é.jpg"]
     assert found.bytes == sum(f.source.stat().st_size for f in found.files)
 
@@ -59,7 +93,7 @@ def test_folders_of_secrets_hidden_and_junk_stay_whole(tmp_path: Path) -> None:
         "__MACOSX/": "system file",
         "sub/.DS_Store": "hidden",
     }
-    assert [f.path for f in scan(tmp_path).files] == ["a.jpg", "sub/b.jpg"]
+    assert [f.path for f in look(tmp_path).files] == ["a.jpg", "sub/b.jpg"]
 
 
 def test_links(tmp_path: Path) -> None:
@@ -71,7 +105,7 @@ def test_links(tmp_path: Path) -> None:
     (folder / "again").symlink_to("sub")
     (folder / "up").symlink_to("..")
     (folder / "loop").symlink_to("loop")
-    found = scan(folder)
+    found = look(folder)
     assert [f.path for f in found.files] == ["a.jpg", "inside.jpg", "sub/b.jpg"]
     assert {e.path: e.reason for e in found.excluded} == {
         "outside.jpg": "link that leaves the folder",
@@ -86,7 +120,7 @@ def test_a_folder_reached_through_a_link_is_scanned(tmp_path: Path) -> None:
     folder = fill(tmp_path / "real", "a.jpg")
     (folder / "b.jpg").symlink_to("a.jpg")
     (tmp_path / "link").symlink_to("real")
-    assert [f.path for f in scan(tmp_path / "link").files] == ["a.jpg", "b.jpg"]
+    assert [f.path for f in look(tmp_path / "link").files] == ["a.jpg", "b.jpg"]
 
 
 def test_special_files_are_not_opened(tmp_path: Path) -> None:
@@ -98,7 +132,7 @@ def test_special_files_are_not_opened(tmp_path: Path) -> None:
 def test_names_that_cannot_be_stored(tmp_path: Path) -> None:
     fill(tmp_path, "a.jpg", "back\\slash.jpg", "new\nline.jpg", "/".join(["d" * 200] * 3) + "/x.jpg")
     os.close(os.open(bytes(tmp_path) + b"/bad\xff.jpg", os.O_CREAT | os.O_WRONLY))
-    left_out = scan(tmp_path).excluded
+    left_out = look(tmp_path).excluded
     assert len(left_out) == 4
     assert all("\n" not in e.path for e in left_out)
     [e.path.encode() for e in left_out]
@@ -107,7 +141,7 @@ def test_names_that_cannot_be_stored(tmp_path: Path) -> None:
 def test_decomposed_names_are_stored_composed(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "café")
     fill(tmp_path, f"{decomposed}/{decomposed}.jpg")
-    found = scan(tmp_path)
+    found = look(tmp_path)
     assert [f.path for f in found.files] == ["café/café.jpg"]
     assert found.files[0].source.read_bytes()
 
@@ -115,12 +149,12 @@ def test_decomposed_names_are_stored_composed(tmp_path: Path) -> None:
 def test_two_names_that_become_one_are_refused(tmp_path: Path) -> None:
     fill(tmp_path, "é.jpg", unicodedata.normalize("NFD", "é.jpg"))
     with pytest.raises(UsageError, match="Two files"):
-        scan(tmp_path)
+        look(tmp_path)
 
 
 def test_images_and_captions_are_paired_by_name_and_folder(tmp_path: Path) -> None:
     fill(tmp_path, "a.jpg", "a.txt", "b.PNG", "c.txt", "x/a.webp", "x/d.mp4", "x/d.txt", "meta.json")
-    found = scan(tmp_path)
+    found = look(tmp_path)
     assert found.images == ["a.jpg", "b.PNG", "x/a.webp", "x/d.mp4"]
     assert found.without_caption == ["b.PNG", "x/a.webp"]
     assert found.without_image == ["c.txt"]
@@ -143,7 +177,7 @@ HEADS = {
 def test_images_are_known_by_their_content_whatever_their_name(tmp_path: Path, kind: str) -> None:
     for name in (f"own.{kind}", "other.jpg"):
         (tmp_path / name).write_bytes(HEADS[kind] + bytes(20))
-    assert scan(tmp_path).broken == []
+    assert look(tmp_path).broken == []
 
 
 def test_empty_images_and_images_that_are_none_are_left_out(tmp_path: Path) -> None:
@@ -153,7 +187,7 @@ def test_empty_images_and_images_that_are_none_are_left_out(tmp_path: Path) -> N
     (tmp_path / "page.png").write_bytes(b"<!DOCTYPE html><html>")
     (tmp_path / "sound.webp").write_bytes(b"RIFF\x24\x00\x00\x00WAVEfmt ")
     (tmp_path / "short.jpg").write_bytes(b"\xff")
-    found = scan(tmp_path)
+    found = look(tmp_path)
     no_image = "not an image (its content is of no image format)"
     assert {e.path: e.reason for e in found.excluded} == {
         "empty.jpg": "empty (0 bytes)",
@@ -170,26 +204,83 @@ def test_empty_images_and_images_that_are_none_are_left_out(tmp_path: Path) -> N
 def test_only_broken_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(UsageError, match=r"a\.jpg: empty \(0 bytes\)"):
-        scan(tmp_path)
+        look(tmp_path)
 
 
 def test_files_of_no_known_kind_are_named(tmp_path: Path) -> None:
     fill(
         tmp_path, "a.jpg", "a.txt", "b.mp4", "c.FLAC", "meta.json", "captions.csv", "x.parquet", "notes.docx", "README"
     )
-    assert scan(tmp_path).unknown == ["README", "notes.docx"]
+    assert look(tmp_path).unknown == ["README", "notes.docx"]
 
 
 def test_a_caption_of_audio_is_not_alone(tmp_path: Path) -> None:
-    found = scan(fill(tmp_path, "song.flac", "song.txt"))
+    found = look(fill(tmp_path, "song.flac", "song.txt"))
     assert (found.audio, found.without_image) == (["song.flac"], [])
 
 
 def test_nothing_to_send_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a folder"):
-        scan(tmp_path / "missing")
+        look(tmp_path / "missing")
     with pytest.raises(UsageError, match="holds no files"):
-        scan(tmp_path)
+        look(tmp_path)
     fill(tmp_path, ".env")
     with pytest.raises(UsageError, match="1 entries were left out"):
-        scan(tmp_path)
+        look(tmp_path)
+
+
+# --- .stcloudignore -----------------------------------------------------------------------------------------------
+def ignore(folder: Path, *lines: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".stcloudignore").write_text("\n".join(lines) + "\n")
+
+
+def test_what_an_ignore_file_names_stays_with_file_and_line(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "raw/b.jpg", "raw/deep/c.jpg", "notes.md", "sub/notes.md", "sub/d.jpg")
+    ignore(tmp_path, "# what is not finished", "", "raw/", "*.md")
+    assert reasons(tmp_path) == {
+        ".stcloudignore": "hidden",
+        "raw/": "excluded by .stcloudignore:3",
+        "notes.md": "excluded by .stcloudignore:4",
+        "sub/notes.md": "excluded by .stcloudignore:4",
+    }
+
+
+def test_an_ignore_file_further_in_decides(tmp_path: Path) -> None:
+    fill(tmp_path, "a.md", "sub/keep.md", "sub/other.md", "sub/b.jpg", "b.jpg")
+    ignore(tmp_path, "*.md")
+    ignore(tmp_path / "sub", "!keep.md", "/b.jpg")
+    seen = look(tmp_path)
+    assert [f.path for f in seen.files] == ["b.jpg", "sub/keep.md"]
+    left_out = {e.path: e.reason for e in seen.excluded}
+    assert left_out["sub/b.jpg"] == "excluded by sub/.stcloudignore:2"
+    assert left_out["sub/other.md"] == "excluded by .stcloudignore:1"
+
+
+def test_files_can_be_taken_back_in_from_an_ignored_folder(tmp_path: Path) -> None:
+    fill(tmp_path, "all/a.jpg", "all/b.jpg", "all/deep/c.jpg")
+    ignore(tmp_path, "all/**", "!all/b.jpg")
+    seen = look(tmp_path)
+    assert [f.path for f in seen.files] == ["all/b.jpg"]
+    assert {e.path for e in seen.excluded} == {".stcloudignore", "all/a.jpg", "all/deep/c.jpg"}
+
+
+def test_an_ignore_file_never_takes_secrets_back_in(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", ".env", ".hidden.jpg")
+    ignore(tmp_path, "!.env", "!.hidden.jpg", "!*")
+    assert [f.path for f in look(tmp_path).files] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("line", ["!", "[z-a].jpg"])
+def test_a_line_that_is_no_pattern_is_refused_before_anything_is_sent(tmp_path: Path, line: str) -> None:
+    fill(tmp_path, "a.jpg")
+    ignore(tmp_path, "*.md", line)
+    with pytest.raises(UsageError, match="line 2"):
+        look(tmp_path)
+
+
+def test_an_ignore_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg")
+    (tmp_path / ".stcloudignore").write_bytes(b"\xff\xfe*\x00")
+    with pytest.raises(UsageError, match="UTF-8"):
+        look(tmp_path)

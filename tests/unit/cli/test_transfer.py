@@ -11,8 +11,8 @@ import pytest
 from stcloud.client import storage_client
 from stcloud.download import Downloader, local_path
 from stcloud.errors import NetworkError, TransferError, UsageError
-from stcloud.models import OutputFile, Upload
-from stcloud.upload import Uploader
+from stcloud.models import OutputFile
+from stcloud.upload import Piece, Uploader
 
 from tests.unit.cli.support import Answer, Naps, Script
 
@@ -20,19 +20,20 @@ DATA = bytes(range(256)) * 8
 SHA = hashlib.sha256(DATA).hexdigest()
 
 
-def uploader(script: Script, sources: dict[str, Path], told: list[int]) -> Uploader:
+def uploader(script: Script, told: list[int]) -> Uploader:
     http = storage_client(connections=2, transport=script.transport)
-    return Uploader(http, sources, concurrency=2, retry=Naps().retry(3), on_bytes=told.append)
+    return Uploader(http, concurrency=2, retry=Naps().retry(3), on_bytes=told.append)
 
 
-def upload(path: str, size: int) -> Upload:
-    return {"path": path, "size": size, "url": f"http://s3.test/{path}", "headers": {"x-amz-checksum-sha256": "sum"}}
+def piece(source: Path, size: int, offset: int = 0, file_size: int | None = None) -> Piece:
+    headers = {"x-amz-checksum-sha256": "sum"}
+    return Piece("a", source, offset, size, file_size or offset + size, "http://s3.test/a", headers)
 
 
 def test_a_put_has_the_given_headers_its_length_and_nothing_of_ours(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(DATA)
     script, told = Script([httpx.Response(200)]), []
-    assert uploader(script, {"a": tmp_path / "a"}, told).run([upload("a", len(DATA))]).stored == 1
+    assert uploader(script, told).run([piece(tmp_path / "a", len(DATA))]).stored == 1
     sent = script.asked[0]
     assert sent.content == DATA
     assert sent.headers["x-amz-checksum-sha256"] == "sum"
@@ -44,7 +45,7 @@ def test_a_put_has_the_given_headers_its_length_and_nothing_of_ours(tmp_path: Pa
 def test_an_empty_file_is_sent(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     script = Script([httpx.Response(200)])
-    assert uploader(script, {"a": tmp_path / "a"}, []).run([upload("a", 0)]).stored == 1
+    assert uploader(script, []).run([piece(tmp_path / "a", 0)]).stored == 1
     assert script.asked[0].headers["content-length"] == "0"
 
 
@@ -52,7 +53,7 @@ def test_an_empty_file_is_sent(tmp_path: Path) -> None:
 def test_trouble_is_tried_again_and_progress_stays_true(tmp_path: Path, trouble: Answer) -> None:
     (tmp_path / "a").write_bytes(DATA)
     script, told = Script([trouble, httpx.Response(200)]), []
-    uploader(script, {"a": tmp_path / "a"}, told).run([upload("a", len(DATA))])
+    uploader(script, told).run([piece(tmp_path / "a", len(DATA))])
     assert len(script.asked) == 2
     assert sum(told) == len(DATA)
 
@@ -61,8 +62,8 @@ def test_a_403_is_given_back_for_renewal(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(DATA)
     refusal = httpx.Response(403, text="<Error><Code>AccessDenied</Code></Error>")
     script, told = Script([refusal]), []
-    result = uploader(script, {"a": tmp_path / "a"}, told).run([upload("a", len(DATA))])
-    assert (result.stored, result.refused, result.reason) == (0, ["a"], "AccessDenied")
+    result = uploader(script, told).run([piece(tmp_path / "a", len(DATA))])
+    assert (result.stored, result.refused, result.examples, result.reason) == (0, 1, ["a"], "AccessDenied")
     assert sum(told) == 0
 
 
@@ -70,24 +71,41 @@ def test_a_403_is_given_back_for_renewal(tmp_path: Path) -> None:
 def test_a_file_that_changed_is_not_sent_as_something_else(tmp_path: Path, size: int) -> None:
     (tmp_path / "a").write_bytes(DATA)
     with pytest.raises(UsageError, match="changed"):
-        uploader(Script([httpx.Response(200)]), {"a": tmp_path / "a"}, []).run([upload("a", size)])
+        uploader(Script([httpx.Response(200)]), []).run([piece(tmp_path / "a", size)])
 
 
 def test_other_content_is_called_a_change_and_other_refusals_by_name(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(DATA)
     bad = httpx.Response(400, text="<Error><Code>BadDigest</Code></Error>")
     with pytest.raises(UsageError, match="changed"):
-        uploader(Script([bad]), {"a": tmp_path / "a"}, []).run([upload("a", len(DATA))])
+        uploader(Script([bad]), []).run([piece(tmp_path / "a", len(DATA))])
     gone = httpx.Response(404, text="<Error><Code>NoSuchBucket</Code></Error>")
     with pytest.raises(TransferError, match="NoSuchBucket"):
-        uploader(Script([gone]), {"a": tmp_path / "a"}, []).run([upload("a", len(DATA))])
+        uploader(Script([gone]), []).run([piece(tmp_path / "a", len(DATA))])
 
 
-def test_only_known_files_are_sent(tmp_path: Path) -> None:
+def test_a_part_is_the_bytes_from_its_offset(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(DATA)
     script = Script([httpx.Response(200)])
-    with pytest.raises(TransferError, match="not part of this dataset"):
-        uploader(script, {}, []).run([upload("../../etc/passwd", 3)])
-    assert script.asked == []
+    uploader(script, []).run([piece(tmp_path / "a", 10, 100, len(DATA)), piece(tmp_path / "a", len(DATA) - 110, 110)])
+    assert sorted((r.content for r in script.asked), key=len) == [DATA[100:110], DATA[110:]]
+
+
+def test_a_large_piece_is_streamed_with_its_length(tmp_path: Path) -> None:
+    content = DATA * 1024
+    (tmp_path / "a").write_bytes(content)
+    script, told = Script([httpx.Response(503), httpx.Response(200)]), []
+    uploader(script, told).run([piece(tmp_path / "a", len(content))])
+    assert script.asked[1].content == content
+    assert script.asked[1].headers["content-length"] == str(len(content))
+    assert "transfer-encoding" not in script.asked[1].headers
+    assert sum(told) == len(content)
+
+
+def test_a_part_whose_upload_is_gone_is_given_back_for_renewal(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    gone = httpx.Response(404, text="<Error><Code>NoSuchUpload</Code></Error>")
+    assert uploader(Script([gone]), []).run([piece(tmp_path / "a", len(DATA))]).refused == 1
 
 
 # --- downloads ----------------------------------------------------------------------------------------------------
