@@ -11,8 +11,8 @@ from chalicelib.schemas.preflight import finding_view
 
 #: Findings of one refusal, and in one job's events.
 MAX_LISTED, MAX_NOTED = 50, 20
-#: Said by events of their own.
-_SAID = frozenset({"adjusted"})
+#: Said by events of their own, or nothing to remember a job by.
+_SAID = frozenset({"adjusted", "passes"})
 
 
 def refusal(problems: Sequence[tuple[str, str, str]], findings: Iterable[Finding] = ()) -> AppError:
