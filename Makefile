@@ -36,7 +36,7 @@ status: ## what runs (scripts: .local/venv/bin/python -m local.stack status; exi
 logs: ## what the programs and the Lambdas write; follows while the stack is up
 	@$(WHEN_SET_UP) $(STACK) logs
 
-reset: ## remove all local jobs, datasets and the demo's models (YES=1: don't ask)
+reset: ## remove all local jobs, datasets, people, keys and the demo's models (YES=1: don't ask)
 	@$(WHEN_SET_UP) $(STACK) reset $(if $(filter 1 yes true,$(YES)),--yes)
 
 setup: ## environments, Node.js packages, built console: what running needs

@@ -27,7 +27,8 @@ Base = Annotated[str, AfterValidator(lambda value: value.strip().rstrip("/"))]
 class Settings(BaseSettings):
     """Read from ``STC_*`` variables, and the region from what Lambda sets. Seconds and counts are positive.
     ``s3_endpoint_url`` replaces AWS's S3 address, also in URLs given to others, ``jwks_url`` that of the user pool's
-    public keys; empty means AWS."""
+    public keys; empty means AWS. ``origin_secret_sha256`` is of the secret by which the distribution proves itself;
+    empty means that none can. With ``only_through_distribution`` whatever lacks that proof is refused."""
 
     model_config = SettingsConfigDict(env_prefix="STC_", extra="ignore", frozen=True, validate_by_name=True)
 
@@ -49,6 +50,8 @@ class Settings(BaseSettings):
     sandbox: bool = False
     s3_endpoint_url: Base = ""
     jwks_url: Base = ""
+    origin_secret_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    only_through_distribution: bool = False
     max_concurrent_jobs: int = Field(5, ge=1, le=1000)
     sweep_grace_seconds: int = Field(60, ge=1)
     launch_lease_seconds: int = Field(60, ge=1)

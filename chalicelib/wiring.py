@@ -16,6 +16,7 @@ from chalicelib.aws.jwks import pool_verifier
 from chalicelib.aws.object_store import S3ObjectStore
 from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
+from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
@@ -30,6 +31,9 @@ from chalicelib.services.consent import ConsentService
 from chalicelib.services.datasets import DatasetService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
+from chalicelib.services.factors import FactorService
+from chalicelib.services.handover import HandoverService
+from chalicelib.services.inspection import InspectionService
 from chalicelib.services.jobs import JobsService
 from chalicelib.services.keys import KeyService
 from chalicelib.services.observation import ObservationService
@@ -38,6 +42,7 @@ from chalicelib.services.preflight import PreflightService
 from chalicelib.services.rates import RateService
 from chalicelib.services.sessions import SessionService, Wait
 from chalicelib.services.setup import SetupService
+from chalicelib.services.standing import StandingService
 from chalicelib.services.submission import SubmissionService
 from chalicelib.services.system import SystemService
 from chalicelib.services.webhooks import WebhookService
@@ -66,8 +71,9 @@ class Services:
     submission: SubmissionService
     jobs: JobsService
     datasets: DatasetService
-    archives: ArchiveService
     consent: ConsentService
+    inspections: InspectionService
+    archives: ArchiveService
     configs: ConfigService
     webhooks: WebhookService
     system: SystemService
@@ -75,6 +81,7 @@ class Services:
     rates: RateService
     setup: SetupService
     sessions: SessionService
+    factors: FactorService
     people: PeopleService
     keys: KeyService
     deploy_token: DeployTokenService
@@ -88,7 +95,9 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     observation, conclusion = ObservationService(ports), ConclusionService(ports)
     audit = AuditService(doors.audit, ports.clock, doors.random_text)
     rates = RateService(doors.rates, ports.clock)
-    setup = SetupService(doors, audit, rates, ports.clock)
+    handover = HandoverService(ports, doors, audit)
+    setup = SetupService(doors, audit, rates, handover, ports.clock)
+    standing = StandingService(doors.access, ports.clock)
     people = PeopleService(ports, doors, audit)
     preflight = PreflightService(ports, on_sandbox=settings.sandbox)
     return Services(
@@ -99,15 +108,17 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         submission=SubmissionService(ports, preflight),
         jobs=JobsService(ports, observation, conclusion),
         datasets=DatasetService(ports),
-        archives=ArchiveService(ports),
         consent=ConsentService(ports),
+        inspections=InspectionService(ports),
+        archives=ArchiveService(ports),
         configs=ConfigService(ports),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),
         audit=audit,
         rates=rates,
         setup=setup,
-        sessions=SessionService(doors, audit, rates, ports.clock, wait),
+        sessions=SessionService(doors, audit, rates, standing, handover, ports.clock, wait),
+        factors=FactorService(doors, rates),
         people=people,
         keys=KeyService(ports, doors, audit, people, PROVIDERS),
         deploy_token=DeployTokenService(doors.secrets, setup, audit, ports.clock),
@@ -193,6 +204,13 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     )
 
 
+def image_probe() -> ImageProbe:
+    """What decodes images. Only the package of the function that inspects holds the library; ImportError elsewhere."""
+    from chalicelib.imaging.pillow_probe import PillowProbe
+
+    return PillowProbe()
+
+
 def build_doors(settings: Settings, clients: Clients, parameters: StackParameters) -> Doors:
     """The real adapters of the doors; sends nothing."""
     return Doors(
@@ -233,5 +251,6 @@ __all__ = [
     "build_services",
     "get_services",
     "get_settings",
+    "image_probe",
     "limits_of",
 ]

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from infra.errors import DeployError
-from infra.options import ROOT, DeployOptions, StackOutputs
+from infra.handover import report
+from infra.options import ROOT, DeployOptions
 
 DEFAULT_DIST = ROOT / "webui" / "dist"
+DEFAULT_SECRETS = ROOT / ".local" / "secrets"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,9 +51,22 @@ def parser() -> argparse.ArgumentParser:
     add("--port", type=int, help="the front door's port, for --stack-file")
     add("--sandbox-url", default="", help="the sandbox's origin, for --stack-file")
     add("--rotate-trainer-key", action="store_true", help="replace the key that trainers' sessions are made from")
-    add("--rotate-deploy-token", action="store_true", help="replace the token; the old one stops working at once")
+    add("--rotate-deploy-token", action="store_true", help="replace the token; the old one ends within a minute")
     add("--new-setup-code", action="store_true", help="replace the one-time code that makes the first admin")
+    add(
+        "--secrets-dir",
+        type=Path,
+        default=DEFAULT_SECRETS,
+        help="where setup code and deploy token are written when the output is no terminal",
+    )
+    add(
+        "--only-through-distribution",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="refuse what did not come through CloudFront (default on AWS, unless --public-url names another way in)",
+    )
     add("--mfa", choices=["optional", "on", "off"], default="optional", help="authenticator apps")
+    add("--password-reset", choices=["admin", "mail"], default="admin", help="who resets a forgotten password")
     add("--password-minimum-length", type=int, default=12)
     add("--sign-in-domain", default="", help="prefix of Cognito's managed login pages, for single sign-on")
     add("--sign-in-callback-url", action="append", default=[], help="where they may send people back to (repeatable)")
@@ -91,7 +106,9 @@ def options_of(arguments: argparse.Namespace) -> DeployOptions:
         rotate_trainer_key=arguments.rotate_trainer_key,
         rotate_deploy_token=arguments.rotate_deploy_token,
         new_setup_code=arguments.new_setup_code,
+        only_through_distribution=arguments.only_through_distribution,
         mfa=arguments.mfa,
+        password_reset=arguments.password_reset,
         password_minimum_length=arguments.password_minimum_length,
         sign_in_domain=arguments.sign_in_domain,
         sign_in_callback_urls=tuple(arguments.sign_in_callback_url),
@@ -132,7 +149,8 @@ def main() -> None:
                 _confirm(options)
             print("Destroyed." if destroy(options, _say) else f"There is no stack {options.stack_name}.")
         else:
-            _report(deploy(options, _say))
+            outputs = deploy(options, _say)
+            print("\n".join(report(outputs, options, terminal=sys.stdout.isatty(), folder=arguments.secrets_dir)))
     except DeployError as error:
         _fail(f"error: {error}", 1)
     except KeyboardInterrupt:
@@ -154,16 +172,3 @@ def _confirm(options: DeployOptions) -> None:
     print(f"This deletes {options.stack_name} with every job, dataset and model in it. There is no way back.")
     if input(f"Type {options.stack_name} to go on: ").strip() != options.stack_name:
         raise DeployError("Nothing was deleted.")
-
-
-def _report(outputs: StackOutputs) -> None:
-    print(f"\nServed at {outputs.public_url}")
-    if outputs.setup_code is not None:
-        print(f"\nSetup code: {outputs.setup_code}")
-        print("It makes the first admin, once. Shown now and kept nowhere; only its SHA-256 is stored. Next:")
-        print(f"  stcloud setup --url {outputs.public_url}")
-        print("Lost it? Deploy again with --new-setup-code.")
-    if outputs.deploy_token is not None:
-        print(f"\nDeploy token: {outputs.deploy_token}")
-        print("An administrator's key for programs until there is an admin; then it opens nothing. Shown now only:")
-        print(f"  export STCLOUD_URL={outputs.public_url}\n  export STCLOUD_TOKEN=<the token above>\n  stcloud status")

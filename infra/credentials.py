@@ -1,7 +1,8 @@
 """Secrets of a stack, kept in SSM: the provider's token, the trainer user's access key, the hashes of the deploy token
 and of the setup code.
 
-They are put here and never by the template, so no template, change set or event ever holds one.
+They are put here and never by the template, so no template, change set or event ever holds one. What gives power is
+recorded in the audit before it is stored.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chalicelib.domain.audit import AuditAction
+from infra.audit import Record
 from infra.errors import DeployError, error_code
 
 #: The longest life of a session made from a key; a replaced key is kept this long, because deleting it may end them.
@@ -48,7 +51,7 @@ class SecretStore:
         self.ssm.delete_parameters(Names=[f"{self.prefix}/{name}" for name in names])
 
 
-def put_provider_token(store: SecretStore, token: str | None, say: Callable[[str], None]) -> None:
+def put_provider_token(store: SecretStore, token: str | None, say: Callable[[str], None], record: Record) -> None:
     """Stores the token when it is given and differs; says what to do when there is none at all. Raises DeployError."""
     stored = store.read("replicate-token")
     if token is None:
@@ -63,26 +66,47 @@ def put_provider_token(store: SecretStore, token: str | None, say: Callable[[str
             "That is no Replicate token: it starts with r8_. Copy it from https://replicate.com/account/api-tokens"
         )
     if token != stored:
+        record(AuditAction.PROVIDER_TOKEN_PUT, "provider:replicate", replaces=stored is not None)
         store.write("replicate-token", token, secret=True)
         say("Stored the Replicate token")
 
 
-def ensure_deploy_token(store: SecretStore, *, rotate: bool) -> str | None:
+def ensure_deploy_token(store: SecretStore, record: Record, *, rotate: bool) -> str | None:
     """The new token when one was made now, else None. Only its hash is kept, so this is the one chance to see it."""
-    if store.read("deploy-token-sha256") is not None and not rotate:
+    known = store.read("deploy-token-sha256") is not None
+    if known and not rotate:
         return None
+    record(AuditAction.DEPLOY_TOKEN_MAKE, "stack:deploy-token", replaces=known)
     token = f"stc_{secrets.token_urlsafe(32)}"
     store.write("deploy-token-sha256", hashlib.sha256(token.encode()).hexdigest(), secret=False)
     return token
 
 
-def ensure_setup_code(store: SecretStore, *, renew: bool) -> str | None:
+def ensure_setup_code(store: SecretStore, record: Record, *, renew: bool) -> str | None:
     """The one-time code for the first admin when one was made now, else None. Only its hash is kept."""
-    if store.read("setup-code-sha256") is not None and not renew:
+    known = store.read("setup-code-sha256") is not None
+    if known and not renew:
         return None
+    record(AuditAction.SETUP_CODE_MAKE, "stack:setup-code", replaces=known)
     code = f"setup_{secrets.token_urlsafe(24)}"
     store.write("setup-code-sha256", hashlib.sha256(code.encode()).hexdigest(), secret=False)
     return code
+
+
+def ensure_origin_secret(store: SecretStore) -> str:
+    """What the distribution proves itself with to the API; made once, and kept so that every deployment is the same."""
+    stored = store.read("origin-secret")
+    if stored is not None:
+        return stored
+    secret = secrets.token_urlsafe(32)
+    store.write("origin-secret", secret, secret=True)
+    return secret
+
+
+def ensure_name_key(store: SecretStore) -> None:
+    """The key that names typed at sign-in are hashed with; made once and kept, so that a name has one hash for ever."""
+    if store.read("name-key") is None:
+        store.write("name-key", secrets.token_hex(32), secret=True)
 
 
 @dataclass(frozen=True)
@@ -95,7 +119,7 @@ class TrainerKey:
     say: Callable[[str], None]
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
-    def ensure(self, *, rotate: bool) -> None:
+    def ensure(self, record: Record, *, rotate: bool) -> None:
         """Makes sure that the stored key exists at IAM; makes one otherwise, or when asked. Never more than two keys.
 
         The key before is kept for as long as sessions made from it may live, then removed by the next deployment.
@@ -113,6 +137,7 @@ class TrainerKey:
                     "The key was replaced less than 36 hours ago, and trainings started with the one before may still "
                     f"run. Rotate again after {ready:%Y-%m-%d %H:%M} UTC."
                 )
+        record(AuditAction.TRAINER_KEY_MAKE, f"iam-user:{self.user}", replaces=current is not None)
         existing = [k for k in (current, *others) if k is not None]
         # Oldest first; the stored one is never among those that give way.
         self._remove(others[: max(0, len(existing) - (MAX_KEYS - 1))])

@@ -13,8 +13,17 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from infra.audit import OperatorAudit, Record
 from infra.buckets import Bucket, ensure_artifacts_bucket, forget_old_archives, publish_console
-from infra.credentials import SecretStore, TrainerKey, ensure_deploy_token, ensure_setup_code, put_provider_token
+from infra.credentials import (
+    SecretStore,
+    TrainerKey,
+    ensure_deploy_token,
+    ensure_name_key,
+    ensure_origin_secret,
+    ensure_setup_code,
+    put_provider_token,
+)
 from infra.errors import DeployError, explained
 from infra.options import DeployOptions, StackOutputs
 from infra.package import Package, package
@@ -50,7 +59,8 @@ def destroy(options: DeployOptions, say: Say) -> bool:
 class _Deployment:
     def __init__(self, options: DeployOptions, say: Say, aws: Aws) -> None:
         self._options, self._say, self._aws = options, say, aws
-        self._account = self._aws.account()
+        self._caller = self._aws.identity()
+        self._account = self._caller.account
         pace = 0.2 if options.on_emulator else 5.0
         self._stack = Stack(self._aws.client("cloudformation"), options.stack_name, say, poll_seconds=pace)
         self._store = SecretStore(self._aws.client("ssm"), options.ssm_prefix)
@@ -64,17 +74,30 @@ class _Deployment:
         options = self._options
         built = package(options.stage, on_emulator=options.on_emulator, build_dir=options.build_dir, say=self._say)
         template_url = self._upload(built)
+        # The emulator's front door is on this computer, and so is everybody who comes through it.
+        ensure_name_key(self._store)
+        one_door = self._one_door()
+        origin_secret = "" if options.on_emulator else ensure_origin_secret(self._store)
         changed = self._stack.apply(
-            template_url, parameters(options), {"app": "simpletuner-cloud", "stage": options.stage}
+            template_url,
+            parameters(options, origin_secret, one_door=one_door),
+            {"app": "simpletuner-cloud", "stage": options.stage},
         )
         self._say("The stack is up to date" if not changed else f"The stack {options.stack_name} stands")
         found = self._stack.outputs()
         if options.on_emulator:
             self._set_time_to_live(found["JobsTable"], found["KeysTable"])
-        put_provider_token(self._store, options.provider_token, self._say)
-        self._trainer_key.ensure(rotate=options.rotate_trainer_key)
+        audit = OperatorAudit(
+            self._aws.client("dynamodb"),
+            found["AuditTable"],
+            self._caller.arn,
+            options.stack_name,
+            ahead=self._caller.ahead,
+        )
+        put_provider_token(self._store, options.provider_token, self._say, audit.record)
+        self._trainer_key.ensure(audit.record, rotate=options.rotate_trainer_key)
         has_admin = self._has_admin(found["KeysTable"])
-        token, code = (None, None) if options.auth_mode == "local" else self._codes(has_admin=has_admin)
+        token, code = (None, None) if options.auth_mode == "local" else self._codes(audit.record, has_admin=has_admin)
         if options.web_dist is not None:
             publish_console(self._bucket("web"), options.web_dist, self._say)
             if not options.on_emulator:
@@ -94,7 +117,9 @@ class _Deployment:
                     self._say(f"Deleted {count} objects of the {what} bucket")
             self._trainer_key.remove_all()
             self._stack.delete()
-        self._store.remove("replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256")
+        self._store.remove(
+            "replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256", "origin-secret", "name-key"
+        )
         if self._artifacts.empty() or existed:
             self._aws.client("s3").delete_bucket(Bucket=self._artifacts.name, ExpectedBucketOwner=self._account)
         return existed
@@ -103,7 +128,22 @@ class _Deployment:
         found = self._aws.client("dynamodb").get_item(TableName=keys_table, Key=FIRST_ADMIN, ConsistentRead=True)
         return "Item" in found
 
-    def _codes(self, *, has_admin: bool) -> tuple[str | None, str | None]:
+    def _one_door(self) -> bool:
+        """Whether the API refuses what did not come through the distribution: not in the very deployment in which a
+        standing distribution learns its secret, for it takes minutes until that is everywhere."""
+        options = self._options
+        if not options.one_door:
+            return False
+        known = self._store.read("origin-secret") is not None
+        if known or self._stack.describe() is None:
+            return True
+        self._say(
+            "The distribution learns now how to prove itself. Deploy again when this is done: from then on the API "
+            "refuses whatever did not come through it."
+        )
+        return False
+
+    def _codes(self, record: Record, *, has_admin: bool) -> tuple[str | None, str | None]:
         """Deploy token and setup code as far as they were made now. An admin ends both: what is stored of them goes."""
         options = self._options
         if has_admin:
@@ -114,18 +154,18 @@ class _Deployment:
                     "made. Sign in as an admin (stcloud login) and make an API key (stcloud keys create)."
                 )
             return None, None
-        token = ensure_deploy_token(self._store, rotate=options.rotate_deploy_token)
-        return token, ensure_setup_code(self._store, renew=options.new_setup_code)
+        token = ensure_deploy_token(self._store, record, rotate=options.rotate_deploy_token)
+        return token, ensure_setup_code(self._store, record, renew=options.new_setup_code)
 
     def _upload(self, built: Package) -> str:
         """Uploads code and template under names made of their content; returns the template's URL."""
         bucket, options = self._artifacts, self._options
         ensure_artifacts_bucket(bucket, options.region, on_emulator=options.on_emulator)
-        code_key = f"code/{built.sha256}.zip"
-        if not bucket.has(code_key):
-            self._say(f"Uploading the code ({built.archive.stat().st_size / 1e6:.1f} MB)")
-            bucket.put(code_key, built.archive.read_bytes(), content_type="application/zip")
-        template = json.dumps(built.located(bucket.name, code_key), sort_keys=True).encode()
+        for key, archive in built.archives.items():
+            if not bucket.has(key):
+                self._say(f"Uploading the code ({archive.stat().st_size / 1e6:.1f} MB)")
+                bucket.put(key, archive.read_bytes(), content_type="application/zip")
+        template = json.dumps(built.located(bucket.name), sort_keys=True).encode()
         template_key = f"templates/{hashlib.sha256(template).hexdigest()}.json"
         bucket.put(template_key, template, content_type="application/json")
         for prefix in ("code/", "templates/"):
@@ -168,7 +208,7 @@ class _Deployment:
                 )
 
 
-def parameters(options: DeployOptions) -> dict[str, str]:
+def parameters(options: DeployOptions, origin_secret: str = "", *, one_door: bool = False) -> dict[str, str]:
     """The template's parameters for these options."""
     values = {
         "Stage": options.stage,
@@ -180,6 +220,9 @@ def parameters(options: DeployOptions) -> dict[str, str]:
         "PublicUrl": options.public_url,
         "CustomDomain": options.custom_domain,
         "CertificateArn": options.certificate_arn,
+        "OriginSecret": origin_secret,
+        "OriginSecretSha256": hashlib.sha256(origin_secret.encode()).hexdigest() if origin_secret else "",
+        "OnlyThroughDistribution": _flag(one_door),
         "MaxConcurrentJobs": str(options.max_concurrent_jobs),
         "DatasetQuotaBytes": str(options.dataset_quota_bytes),
         "OutputsRetentionDays": str(options.outputs_retention_days),
@@ -187,6 +230,7 @@ def parameters(options: DeployOptions) -> dict[str, str]:
         "DeletionProtection": _flag(options.protected),
         "AlarmTopicArn": options.alarm_topic_arn,
         "MfaMode": options.mfa.upper(),
+        "PasswordReset": options.password_reset.upper(),
         "PasswordMinimumLength": str(options.password_minimum_length),
         "SignInDomain": options.sign_in_domain,
         "IdentityProviders": ",".join(options.identity_providers),

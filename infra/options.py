@@ -22,6 +22,7 @@ class DeployOptions:
 
     ``provider_token`` None leaves the stored one alone. ``web_dist`` None leaves the console alone. ``port`` and
     ``sandbox_url`` only go into ``stack_file``. ``deletion_protection`` None means: on in production on AWS.
+    ``only_through_distribution`` None means: on AWS, when the public URL is the distribution's.
     """
 
     stage: str
@@ -42,6 +43,7 @@ class DeployOptions:
     outputs_retention_days: int = 0
     log_retention_days: int = 30
     mfa: Literal["off", "optional", "on"] = "optional"
+    password_reset: Literal["admin", "mail"] = "admin"  # noqa: S105 - who does it
     password_minimum_length: int = 12
     sign_in_domain: str = ""
     sign_in_callback_urls: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class DeployOptions:
     rotate_trainer_key: bool = False
     rotate_deploy_token: bool = False
     new_setup_code: bool = False
+    only_through_distribution: bool | None = None
     web_dist: Path | None = None
     stack_file: Path | None = None
     port: int | None = None
@@ -74,6 +77,13 @@ class DeployOptions:
             return self.deletion_protection
         return self.stage == PRODUCTION and not self.on_emulator
 
+    @property
+    def one_door(self) -> bool:
+        """Whether the API shall refuse what did not come through the distribution."""
+        if self.only_through_distribution is not None:
+            return self.only_through_distribution
+        return not self.on_emulator and not self.public_url
+
     def check(self) -> None:
         """Raises DeployError on what can't be right, before anything is touched."""
         if not re.fullmatch(r"[a-z][a-z0-9-]{1,15}", self.stage):
@@ -85,6 +95,8 @@ class DeployOptions:
             )
         if self.auth_mode == "local" and not self.on_emulator:
             raise DeployError("auth mode 'local' makes every caller the administrator; it works on the emulator alone.")
+        if self.only_through_distribution and self.on_emulator:
+            raise DeployError("--only-through-distribution is for AWS: the emulator's distribution has no secret.")
         for name, url in (("public URL", self.public_url), ("provider URL", self.provider_base_url)):
             if url and (urlsplit(url).scheme not in {"http", "https"} or url.endswith("/")):
                 raise DeployError(f"The {name} '{url}' must be an http(s) origin without a slash at the end.")

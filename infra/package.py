@@ -1,4 +1,5 @@
-"""Packaging: the code as one deterministic zip, and the whole stack as one SAM template that refers to it.
+"""Packaging: the code as one deterministic zip, and the whole stack as one SAM template that refers to it. The function
+that decodes images has a second one, the same with an imaging library, which would make all others start slower.
 
 ``chalice package`` runs in a staged copy with an empty requirements.txt and makes the template and the application's
 part of the zip. The third-party part (see ``vendor.py``) is added here, so that Chalice does not resolve, copy and hash
@@ -23,9 +24,12 @@ from typing import Any
 from infra.errors import DeployError
 from infra.options import ROOT
 from infra.template_parts import PARTS, TemplateError, load_template
-from infra.vendor import LAMBDA, Target, compile_all, host, vendor_dir
+from infra.vendor import LAMBDA, LAMBDA_NEWER, Target, compile_all, host, vendor_dir
 
 LAMBDA_RUNTIME = f"python{LAMBDA.python}"
+#: The one function that decodes images, and what it needs beside the packages of all.
+IMAGING_FUNCTION = "InspectBatch"
+IMAGING_REQUIREMENTS = "requirements-inspect.txt"
 #: AWS's limit for the unpacked code of a function.
 MAX_UNPACKED_BYTES = 250 * 1024 * 1024
 CHALICE_TIMEOUT_SECONDS = 180
@@ -34,18 +38,36 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Package:
-    """``template`` is the merged SAM template; its functions' ``CodeUri`` is still to be set, see ``located``."""
+    """``template`` is the merged SAM template; its functions' ``CodeUri`` is still to be set, see ``located``.
+    ``imaging`` is the archive of IMAGING_FUNCTION alone, None when all functions share one."""
 
     archive: Path
     sha256: str
     template: dict[str, Any]
+    imaging: Path | None = None
+    imaging_sha256: str = ""
 
-    def located(self, bucket: str, key: str) -> dict[str, Any]:
-        """The template with the code at ``s3://bucket/key``."""
+    @property
+    def archives(self) -> dict[str, Path]:
+        """Every archive by its key in the bucket of archives."""
+        found = {self.key: self.archive}
+        return found if self.imaging is None else found | {self.imaging_key: self.imaging}
+
+    @property
+    def key(self) -> str:
+        return f"code/{self.sha256}.zip"
+
+    @property
+    def imaging_key(self) -> str:
+        return f"code/{self.imaging_sha256}.zip"
+
+    def located(self, bucket: str) -> dict[str, Any]:
+        """The template with the archives in this bucket under their keys."""
         template: dict[str, Any] = json.loads(json.dumps(self.template))
-        for resource in template["Resources"].values():
+        for name, resource in template["Resources"].items():
             if resource["Type"] == "AWS::Serverless::Function":
-                resource["Properties"]["CodeUri"] = f"s3://{bucket}/{key}"
+                own = self.imaging is not None and name == IMAGING_FUNCTION
+                resource["Properties"]["CodeUri"] = f"s3://{bucket}/{self.imaging_key if own else self.key}"
         return template
 
 
@@ -54,19 +76,28 @@ def package(stage: str, *, on_emulator: bool, build_dir: Path, say: Callable[[st
     target = host() if on_emulator else LAMBDA
     folder = build_dir / f"{stage}-{'emulator' if on_emulator else 'aws'}"
     archive, template_file, stamp = folder / "deployment.zip", folder / "template.json", folder / "inputs.sha256"
+    imaging = folder / "imaging.zip"
     inputs = fingerprint(target, stage)
-    if not (stamp.is_file() and stamp.read_text() == inputs and archive.is_file() and template_file.is_file()):
+    made = (archive, imaging, template_file)
+    if not (stamp.is_file() and stamp.read_text() == inputs and all(path.is_file() for path in made)):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         wheels = vendor_dir(ROOT / "requirements.txt", target, build_dir / "vendor", say)
+        newer = LAMBDA_NEWER if target == LAMBDA else target
+        imaging_wheels = vendor_dir(ROOT / IMAGING_REQUIREMENTS, newer, build_dir / "vendor", say)
         say("Packaging the application")
         template = _chalice_package(stage, folder)
         code = _application(folder, target, say)
         _write_archive(archive, [code, wheels])
+        _write_archive(imaging, [code, wheels, imaging_wheels])
         template_file.write_text(json.dumps(template, indent=1, sort_keys=True))
         stamp.write_text(inputs)
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    return Package(archive, digest, json.loads(template_file.read_text()))
+    template = json.loads(template_file.read_text())
+    return Package(archive, _sha256(archive), template, imaging, _sha256(imaging))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def fingerprint(target: Target, stage: str) -> str:
@@ -79,7 +110,12 @@ def fingerprint(target: Target, stage: str) -> str:
 
 
 def _inputs() -> Iterator[Path]:
-    yield from (ROOT / "app.py", ROOT / "requirements.txt", ROOT / ".chalice" / "config.json")
+    yield from (
+        ROOT / "app.py",
+        ROOT / "requirements.txt",
+        ROOT / IMAGING_REQUIREMENTS,
+        ROOT / ".chalice" / "config.json",
+    )
     yield from (p for p in (ROOT / "chalicelib").rglob("*") if p.suffix in {".py", ".json"})
     yield from (p for p in (ROOT / "infra").rglob("*") if p.suffix in {".py", ".yaml", ".json", ".js"})
 

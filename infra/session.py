@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
@@ -11,6 +14,15 @@ from infra.options import DeployOptions
 
 #: What the emulator takes for its administrator (its documentation); it listens on the loopback address only.
 _EMULATOR_KEY = "test"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls. ``ahead`` is how far this computer's clock is before AWS's, to a second."""
+
+    account: str
+    arn: str
+    ahead: timedelta
 
 
 class Aws:
@@ -51,6 +63,17 @@ class Aws:
             client.close()
         self._clients.clear()
 
-    def account(self) -> str:
-        """The account these credentials belong to; the first call, so it is also where bad ones show."""
-        return str(self.client("sts").get_caller_identity()["Account"])
+    def identity(self) -> Identity:
+        """Who these credentials belong to; the first call, so it is also where bad ones show."""
+        answer = self.client("sts").get_caller_identity()
+        sent = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        return Identity(str(answer["Account"]), str(answer["Arn"]), ahead_of(sent, datetime.now(UTC)))
+
+
+def ahead_of(date: str, now: datetime) -> timedelta:
+    """How far ``now`` is before the time of an HTTP date; nothing when that is none, or within the second it has."""
+    try:
+        ahead = now - parsedate_to_datetime(date)
+    except (ValueError, TypeError):
+        return timedelta()
+    return ahead if abs(ahead) > timedelta(seconds=2) else timedelta()

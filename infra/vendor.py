@@ -71,6 +71,8 @@ def _interpreter(python: str) -> str | None:
 
 
 LAMBDA = Target("3.12", "manylinux2014_x86_64")
+#: The same runtime, Amazon Linux 2023 with glibc 2.34, for packages that make no wheels for older ones any more.
+LAMBDA_NEWER = Target("3.12", "manylinux_2_28_x86_64")
 
 
 def host() -> Target:

@@ -26,6 +26,7 @@ def create_archive(call: Call[schema.NewArchiveBody, None], dataset_id: str) -> 
     PUT each part to its URL, in any order, then complete. What cannot be unpacked is said before it is uploaded where
     its name and size tell.
     """
+    call.services.consent.check_upload(call.who.owner)
     archive, batch = call.services.archives.create(call.who.owner, dataset_id, call.body, limit=schema.DEFAULT_PARTS)
     view = schema.NewArchiveResponse(
         **schema.archive_view(archive).model_dump(),
@@ -98,6 +99,7 @@ def create_archive_parts(
     call: Call[schema.ArchivePartsBody, None], dataset_id: str, archive_id: str
 ) -> schema.ArchivePartsResponse:
     """Get URLs of the next parts that are not there yet."""
+    call.services.consent.check_upload(call.who.owner)
     batch = call.services.archives.parts(
         call.who.owner, dataset_id, archive_id, after=call.body.after, limit=call.body.limit
     )
@@ -113,6 +115,7 @@ def create_archive_parts(
     response=schema.ArchiveView,
     status=202,
     statuses=(404, 409),
+    audited=Audited(AuditAction.ARCHIVE_COMPLETE, "dataset:{dataset_id}/archives/{archive_id}"),
 )
 def complete_archive(call: Call[None, None], dataset_id: str, archive_id: str) -> schema.ArchiveView:
     """Put the parts together and have the archive unpacked.

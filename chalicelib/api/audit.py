@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from chalicelib.api.routing import Api, Call
+from chalicelib.api.routing import Api, Audited, Call
 from chalicelib.domain.access_ports import AuditFilter
+from chalicelib.domain.audit import AuditAction
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import audit as schema
 
 api = Api(tag="audit")
+_READ = Audited(AuditAction.AUDIT_READ, "stack:audit", refusals_only=True)
 
 
 @api.endpoint(
@@ -17,6 +19,7 @@ api = Api(tag="audit")
     query=schema.ListAuditQuery,
     response=schema.AuditListResponse,
     statuses=(400,),
+    audited=_READ,
 )
 def list_audit(call: Call[None, schema.ListAuditQuery]) -> schema.AuditListResponse:
     """List what was done, newest first.
@@ -50,6 +53,7 @@ def list_audit(call: Call[None, schema.ListAuditQuery]) -> schema.AuditListRespo
     permission=Permission.AUDIT_VIEW,
     query=schema.VerifyQuery,
     response=schema.VerifyResponse,
+    audited=_READ,
 )
 def verify_audit(call: Call[None, schema.VerifyQuery]) -> schema.VerifyResponse:
     """Check that no record was changed, removed or slipped in.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.api.routing import Api, Call, Reply
+from chalicelib.api.routing import Api, Audited, Call, Noted, Reply
+from chalicelib.domain.audit import AuditAction
 from chalicelib.domain.datasets import VersionStatus
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import datasets as schema
@@ -81,6 +82,7 @@ def finish_upload(call: Call[schema.FinishBody, None], dataset_id: str, version_
     permission=Permission.DATASET_EDIT,
     response=schema.VersionView,
     statuses=(202, 404, 409),
+    audited=Audited(AuditAction.DATASET_COMPLETE, "dataset:{dataset_id}/{version_id}"),
 )
 def complete_dataset_version(call: Call[None, None], dataset_id: str, version_id: str) -> Reply:
     """Confirm that every file is there.
@@ -88,7 +90,8 @@ def complete_dataset_version(call: Call[None, None], dataset_id: str, version_id
     Answers 202 while there are more files to look at: call again until `status` is `ready`.
     """
     version = call.services.datasets.complete(call.who.owner, dataset_id, version_id)
-    return Reply(schema.version_view(version), 200 if version.status is VersionStatus.READY else 202)
+    ready = version.status is VersionStatus.READY
+    return Reply(schema.version_view(version), 200 if ready else 202, noted=Noted() if ready else None)
 
 
 @api.endpoint(

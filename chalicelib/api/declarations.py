@@ -67,12 +67,13 @@ class Noted:
 
 @dataclass(frozen=True)
 class Reply:
-    """A response model with a status other than the declared one, with headers, or with facts for the audit."""
+    """A response model with a status other than the declared one, with headers, or with facts for the audit: ``noted``
+    None when nothing has been done yet that the audit should know."""
 
     model: BaseModel
     status: int | None = None
     headers: Headers = field(default_factory=dict)
-    noted: Noted = field(default_factory=Noted)
+    noted: Noted | None = field(default_factory=Noted)
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ class Audited:
     """The route's line in the audit. ``target`` is made from its path parameters.
 
     A refusal or failure is noted for everybody who was let in. What was done is noted afterwards, unless ``granting``:
-    then it gives rights, and the use case records it before it takes effect.
+    then it gives rights, and the use case records it before it takes effect. With ``refusals_only`` the route only
+    reads, and who was not let read is all that is noted.
     """
 
     action: AuditAction
     target: str
     granting: bool = False
+    refusals_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Endpoint:
 
     ``permission`` None means that none is needed, which ``public_reason`` has to justify; with ``any_caller`` a
     credential is needed all the same. ``from_machines``: it is called by other services and never by our pages.
+    ``spends``: it costs the owner money, so a session's person is looked up anew.
     ``headers`` describes request headers by their aliases and ``raw_body`` a body that the handler reads itself; both
     are for the OpenAPI document only.
     """
@@ -117,6 +121,7 @@ class Endpoint:
     headers: type[BaseModel] | None
     raw_body: str
     audited: Audited | None
+    spends: bool
 
     @property
     def changes_something(self) -> bool:

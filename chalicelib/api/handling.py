@@ -23,7 +23,7 @@ from chalicelib.domain.misplaced import without_credentials
 from chalicelib.domain.permissions import PEOPLE_ONLY, CallerKind, Permission, Principal
 from chalicelib.domain.ports import StaleRecordError
 from chalicelib.errors import AppError, AuthenticationError, Conflict, PermissionDenied
-from chalicelib.services.rates import CALLS, too_many
+from chalicelib.services.rates import CALLS, REFUSED, RateLimited
 from chalicelib.wiring import Services
 
 logger = logging.getLogger(__name__)
@@ -76,14 +76,18 @@ class _Exchange:
             )
         status = reply.status or endpoint.status
         logger.info("%s %s -> %s", endpoint.method, endpoint.path, status)
-        if endpoint.audited is not None and not endpoint.audited.granting:
+        audited = endpoint.audited
+        if audited is not None and not (audited.granting or audited.refusals_only) and reply.noted is not None:
             self._note(AuditResult.ALLOWED, reply.noted)
-        headers = {"Content-Type": "application/json", **SECURITY_HEADERS, **self._rate_headers(), **reply.headers}
+        headers = {"Content-Type": "application/json", **SECURITY_HEADERS, **_rate_headers(self._rate), **reply.headers}
         return Response(body=body, status_code=status, headers=headers)
 
     def _handle(self) -> Reply:
-        endpoint, facts = self._endpoint, self._facts
+        endpoint = self._endpoint
         services = self._services = self._runtime.services()
+        facts = self._facts = self._facts.behind(services.settings.origin_secret_sha256)
+        if services.settings.only_through_distribution and not facts.proven:
+            raise _wrong_door()
         if endpoint.needs_caller:
             self._let_in(services)
         if endpoint.changes_something and not endpoint.from_machines:
@@ -102,22 +106,40 @@ class _Exchange:
         return result if isinstance(result, Reply) else Reply(result)
 
     def _let_in(self, services: Services) -> None:
-        caller = self._caller = self._runtime.authenticate(services, self._facts)
+        caller = self._caller = self._recognised(services)
         subject = _subject(caller.who)
         if subject is not None:
             self._rate = services.rates.count(CALLS, subject)
             if not self._rate.allowed:
-                raise too_many(self._rate)
+                raise RateLimited(self._rate)
         permission = self._endpoint.permission
         if permission is not None and not caller.who.may(permission):
             raise _missing(permission, caller.who)
+        # A key was looked up a moment ago; a session says what its person was up to 15 minutes ago.
+        if self._endpoint.spends and permission is not None and caller.who.kind is CallerKind.SESSION:
+            services.people.standing(caller.who, permission)
+
+    def _recognised(self, services: Services) -> Caller:
+        """The caller. Credentials that are none are counted by source address, so that guessing costs us no more."""
+        address = self._facts.source_ip
+        worn = services.rates.refused(REFUSED, address) if self._facts.shows_credentials else None
+        if worn is not None:
+            raise RateLimited(worn)
+        try:
+            return self._runtime.authenticate(services, self._facts)
+        except AuthenticationError:
+            if self._facts.shows_credentials:
+                services.rates.require(REFUSED, address)
+            raise
 
     def _refused(self, error: AppError) -> Response:
         # Refusals for asking too often are not noted: a flood must not fill the audit.
-        if self._endpoint.audited is not None and not (self._rate and not self._rate.allowed):
-            denied = error.status in {401, 403}
+        audited, denied = self._endpoint.audited, error.status in {401, 403}
+        noteworthy = audited is not None and (denied or not audited.refusals_only)
+        if noteworthy and not (self._rate and not self._rate.allowed):
             self._note(AuditResult.DENIED if denied else AuditResult.FAILED, Noted(), code=error.code)
-        headers: dict[str, str | list[str]] = {**self._rate_headers(), **self._cookies_after(error)}
+        rate = error.verdict if isinstance(error, RateLimited) else self._rate
+        headers: dict[str, str | list[str]] = {**_rate_headers(rate), **self._cookies_after(error)}
         return problem(error, self._facts.request_id, submit=self._endpoint.submit_errors, headers=headers)
 
     def _note(self, result: AuditResult, noted: Noted, *, code: str | None = None) -> None:
@@ -135,16 +157,6 @@ class _Exchange:
             details=noted.details,
         )
 
-    def _rate_headers(self) -> dict[str, str]:
-        """https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/03/, the form that clients know."""
-        if self._rate is None:
-            return {}
-        return {
-            "RateLimit-Limit": str(self._rate.limit),
-            "RateLimit-Remaining": str(self._rate.remaining),
-            "RateLimit-Reset": str(self._rate.reset_seconds),
-        }
-
     def _cookies_after(self, error: AppError) -> dict[str, list[str]]:
         """A session cookie that is no good is removed: it would be sent, and refused, for ever."""
         facts = self._facts
@@ -154,6 +166,21 @@ class _Exchange:
         if error.code != "invalid_session" or not sends_session_cookie(facts):
             return {}
         return {"Set-Cookie": jar_of(self._services).drop_session()}
+
+
+def _wrong_door() -> PermissionDenied:
+    return PermissionDenied("This is not the way in. Use the stack's public address.", code="wrong_door")
+
+
+def _rate_headers(rate: RateVerdict | None) -> dict[str, str]:
+    """https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/03/, the form that clients know."""
+    if rate is None:
+        return {}
+    return {
+        "RateLimit-Limit": str(rate.limit),
+        "RateLimit-Remaining": str(rate.remaining),
+        "RateLimit-Reset": str(rate.reset_seconds),
+    }
 
 
 def _subject(who: Principal) -> str | None:

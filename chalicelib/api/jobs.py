@@ -43,6 +43,7 @@ def list_jobs(call: Call[None, schema.ListJobsQuery]) -> schema.JobListResponse:
     submit_errors=True,
     headers=schema.SubmitHeaders,
     audited=Audited(AuditAction.JOB_SUBMIT, "job:new"),
+    spends=True,
 )
 def submit_job(call: Call[schema.SubmitRequest, schema.SubmitQuery]) -> Reply:
     """Submit a training job.

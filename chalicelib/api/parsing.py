@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from chalice.app import Request
 from pydantic import BaseModel, RootModel, ValidationError
 
+from chalicelib.api.wording import in_words
 from chalicelib.domain.misplaced import holds_credential
 from chalicelib.errors import FieldError, NotFound, PayloadTooLarge, ValidationFailed
 
@@ -141,8 +142,8 @@ def _validate(model: type[M], data: Any, where: str) -> M:
         return model.model_validate(data)
     except ValidationError as invalid:
         errors = [
-            FieldError((".".join(str(part) for part in e["loc"]) or where)[:MAX_FIELD_CHARS], e["msg"], e["type"])
-            for e in invalid.errors(include_url=False, include_context=False, include_input=False)
+            FieldError((".".join(str(part) for part in e["loc"]) or where)[:MAX_FIELD_CHARS], in_words(e), e["type"])
+            for e in invalid.errors(include_url=False, include_input=False)
         ]
         first = errors[0]
         raise ValidationFailed(f"{first.field}: {first.message}", errors=errors[:MAX_LISTED]) from None

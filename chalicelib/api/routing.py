@@ -70,6 +70,7 @@ class Api:
         headers: type[BaseModel] | None = None,
         raw_body: str = "",
         audited: Audited | None = None,
+        spends: bool = False,
         operation_id: str = "",
     ) -> Callable[[Handler], Handler]:
         """Declares the decorated handler; its docstring becomes summary and description in the OpenAPI document."""
@@ -98,6 +99,7 @@ class Api:
                 headers=headers,
                 raw_body=raw_body,
                 audited=audited,
+                spends=spends,
             )
             ENDPOINTS.append(endpoint)
             self._routes.append((endpoint, handler))

@@ -24,6 +24,7 @@ _SIGN_IN = "who signs in has no session yet; attempts are limited"
 _STEPS = {
     schema.ChallengeName.NEW_PASSWORD_REQUIRED: "Choose a new password: the one you signed in with was temporary.",
     schema.ChallengeName.SOFTWARE_TOKEN_MFA: "Send the code that your authenticator app shows.",
+    schema.ChallengeName.MFA_SETUP: "Add secret, or otpauth_url as a QR code, to an authenticator app; send its code.",
 }
 
 
@@ -118,7 +119,11 @@ def sign_in(call: Call[schema.LoginBody, None]) -> Reply:
     public_reason=_SIGN_IN,
 )
 def answer_challenge(call: Call[schema.ChallengeBody, None]) -> Reply:
-    """Go on with a sign-in: a new password, or a code."""
+    """Go on with a sign-in: a new password, or a code.
+
+    With `MFA_SETUP` nobody gets in without an authenticator app, and this person has none yet: `challenge` holds the
+    `secret` for it, and the answer is its first code.
+    """
     body, facts = call.body, call.facts
     return _entering(
         call,
@@ -136,6 +141,31 @@ def answer_challenge(call: Call[schema.ChallengeBody, None]) -> Reply:
 
 @api.endpoint(
     "POST",
+    "/auth/login/pool-token",
+    permission=None,
+    body=schema.PoolTokenBody,
+    response=schema.LoginResponse,
+    statuses=(401, 403, 503),
+    public_reason="the access token of the user pool is the credential",
+)
+def adopt_pool_token(call: Call[schema.PoolTokenBody, None]) -> Reply:
+    """Begin here what began on the user pool's own pages.
+
+    Managed login and single sign-on give an access token. It works once it was sent here: its person gets a profile
+    with the role of their group, and the sign-in a line in the audit.
+    """
+    body, facts = call.body, call.facts
+    signed_in = call.services.sessions.adopt(
+        body.access_token.get_secret_value(),
+        body.refresh_token.get_secret_value() if body.refresh_token else None,
+        source_ip=facts.source_ip,
+        request_id=facts.request_id,
+    )
+    return _reply(call, body.session, signed_in)
+
+
+@api.endpoint(
+    "POST",
     "/auth/refresh",
     permission=None,
     body=schema.RefreshBody,
@@ -149,12 +179,12 @@ def refresh_session(call: Call[schema.RefreshBody, None]) -> Reply:
     Programs send `refresh_token`. The console sends `{}`, its cookies, and the header `X-CSRF-Token`.
     """
     if call.body.refresh_token is not None:
-        return _reply(call, Transport.TOKEN, call.services.sessions.refresh(call.body.refresh_token.get_secret_value()))
+        return _reply(call, Transport.TOKEN, _refreshed(call, call.body.refresh_token.get_secret_value()))
     token = jar_of(call.services).refresh(call.facts)
     if token is None:
         raise AuthenticationError("Send refresh_token, or sign in again.", code="session_ended")
     require_csrf(call.facts)
-    return _reply(call, Transport.COOKIE, call.services.sessions.refresh(token), new_session=False)
+    return _reply(call, Transport.COOKIE, _refreshed(call, token), new_session=False)
 
 
 @api.endpoint(
@@ -254,6 +284,11 @@ def change_password(call: Call[schema.ChangePasswordBody, None]) -> Reply:
     return Reply(done, headers=headers, noted=Noted(f"user:{caller.who.owner}"))
 
 
+def _refreshed(call: Call[schema.RefreshBody, None], token: str) -> SignedIn:
+    facts = call.facts
+    return call.services.sessions.refresh(token, source_ip=facts.source_ip, request_id=facts.request_id)
+
+
 def _session_of(call: Call[schema.LogoutBody, None]) -> Caller | None:
     """Whose session is being ended; None when its access token has expired, or is not there."""
     try:
@@ -273,13 +308,13 @@ def _entering(call: _Entering, transport: Transport, step: Callable[[], SignedIn
                 f"The user pool asks for {challenge.name}, which can't be answered here. Use its own sign-in page.",
                 code="unknown_challenge",
             ) from None
-        view = schema.ChallengeView(name=challenge.name, session=challenge.session, message=_STEPS[known])
+        view = schema.challenge_view(challenge, call.body.username, _STEPS[known])
         return Reply(schema.LoginResponse(success=False, message=view.message, challenge=view))
     return _reply(call, transport, signed_in)
 
 
 def _reply(
-    call: _Entering | Call[schema.RefreshBody, None],
+    call: _Entering | Call[schema.RefreshBody, None] | Call[schema.PoolTokenBody, None],
     transport: Transport,
     signed_in: SignedIn,
     *,

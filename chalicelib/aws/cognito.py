@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -12,11 +13,13 @@ from chalicelib.aws.clients import ClientSource
 from chalicelib.aws.faults import answering, code_of
 from chalicelib.domain.access_ports import (
     ChallengeError,
+    NoFactorsError,
     PasswordRefusedError,
     SignInError,
     Tokens,
     UnknownUserError,
     UserExistsError,
+    WrongCodeError,
 )
 from chalicelib.domain.permissions import Role
 from chalicelib.errors import FieldError, TooManyRequests, ValidationFailed
@@ -24,11 +27,15 @@ from chalicelib.errors import FieldError, TooManyRequests, ValidationFailed
 _SERVICE = "The user pool"
 #: Challenges that can be answered here, and the name of the answer.
 ANSWERS = {"NEW_PASSWORD_REQUIRED": "NEW_PASSWORD", "SOFTWARE_TOKEN_MFA": "SOFTWARE_TOKEN_MFA_CODE"}
+MFA_SETUP = "MFA_SETUP"
+#: The first code of an authenticator app does not fit what it was told, or there is none that waits for it.
+_WRONG_CODE = frozenset({"CodeMismatchException", "EnableSoftwareTokenMFAException"})
 #: All mean "no" to somebody who signs in; which one it was is not for them to know. InvalidParameter: a name, token or
 #: challenge state that Cognito could never have given.
 _NOT_IN = frozenset(
     {
         "CodeMismatchException",
+        "EnableSoftwareTokenMFAException",
         "ExpiredCodeException",
         "InvalidParameterException",
         "NotAuthorizedException",
@@ -71,6 +78,8 @@ class CognitoUserPool:
             )
 
     def answer_challenge(self, username: str, challenge: str, session: str, answer: str) -> Tokens:
+        if challenge == MFA_SETUP:
+            return self._set_up(username, session, answer)
         field = ANSWERS.get(challenge)
         if field is None:
             raise SignInError
@@ -113,7 +122,38 @@ class CognitoUserPool:
         with _signing_in():
             self._client().change_password(AccessToken=access_token, PreviousPassword=old, ProposedPassword=new)
 
-    def create(self, username: str, email: str, *, password: str | None, role: Role) -> str:
+    def new_authenticator(self, access_token: str) -> str:
+        with _signing_in():
+            return str(self._client().associate_software_token(AccessToken=access_token)["SecretCode"])
+
+    def enable_authenticator(self, access_token: str, code: str) -> None:
+        with _signing_in():
+            try:
+                self._client().verify_software_token(AccessToken=access_token, UserCode=code)
+            except ParamValidationError:
+                raise WrongCodeError from None
+            except ClientError as error:
+                if code_of(error) in _WRONG_CODE | {"InvalidParameterException"}:
+                    raise WrongCodeError from None
+                raise
+            self._prefer(access_token, enabled=True)
+
+    def disable_authenticator(self, access_token: str) -> None:
+        with _signing_in():
+            self._prefer(access_token, enabled=False)
+
+    def _prefer(self, access_token: str, *, enabled: bool) -> None:
+        wanted = {"Enabled": enabled, "PreferredMfa": enabled}
+        try:
+            self._client().set_user_mfa_preference(AccessToken=access_token, SoftwareTokenMfaSettings=wanted)
+        except ClientError as error:
+            # InvalidParameter: "User has not set up software token mfa", or a pool without.
+            if code_of(error) not in {"InvalidParameterException", "SoftwareTokenMFANotFoundException"}:
+                raise
+            if enabled:
+                raise NoFactorsError from None
+
+    def create(self, username: str, email: str, *, password: str | None, role: Role, temporary: bool = False) -> str:
         self._refuse_known_address(email)
         request: dict[str, Any] = {
             "UserPoolId": self._pool,
@@ -130,17 +170,31 @@ class CognitoUserPool:
             made = self._client().admin_create_user(**request)["User"]
         attributes = {a["Name"]: a["Value"] for a in made["Attributes"]}
         try:
-            if password is not None:
-                with _creating():
-                    self._client().admin_set_user_password(
-                        UserPoolId=self._pool, Username=_name(username), Password=password, Permanent=True
-                    )
+            if password is not None and not temporary:
+                self._set_password(username, password, permanent=True)
             self._group("admin_add_user_to_group", username, role)
         except BaseException:
             # Half a user would keep the name from being used again. This one was made here and now, by nobody else.
             self.delete(username)
             raise
         return str(attributes["sub"])
+
+    def reset_password(self, username: str, password: str | None) -> None:
+        """By mail: a random password replaces the old one first. It makes the user one who has been invited and has not
+        signed in yet; only to those does Cognito send another invitation, with a temporary password of its own.
+        """
+        with _of_known_user():
+            self._set_password(username, password or _unknown_password(), permanent=False)
+        # Afterwards, so that no session of a sign-in with the old password outlives it.
+        self.sign_out_everywhere(username)
+        if password is None:
+            with _of_known_user():
+                self._client().admin_create_user(
+                    UserPoolId=self._pool,
+                    Username=_name(username),
+                    MessageAction="RESEND",
+                    DesiredDeliveryMediums=["EMAIL"],
+                )
 
     def set_role(self, username: str, role: Role) -> None:
         """Out of the other groups first: when it breaks off half way there is less to do, never more."""
@@ -159,18 +213,45 @@ class CognitoUserPool:
             # Afterwards, so that no session of a sign-in in between lives again when the user is enabled.
             self.sign_out_everywhere(username)
 
-    def delete(self, username: str) -> None:
+    def delete(self, username: str, *, only: str | None = None) -> None:
         with _without_effect_when("UserNotFoundException"):
+            if only is not None:
+                known = self._client().admin_get_user(UserPoolId=self._pool, Username=_name(username))
+                if {"Name": "sub", "Value": only} not in known["UserAttributes"]:
+                    return
             self._client().admin_delete_user(UserPoolId=self._pool, Username=_name(username))
+
+    def _set_password(self, username: str, password: str, *, permanent: bool) -> None:
+        with _creating():
+            self._client().admin_set_user_password(
+                UserPoolId=self._pool, Username=_name(username), Password=password, Permanent=permanent
+            )
 
     def _outcome(self, answer: Mapping[str, Any]) -> Tokens:
         challenge = answer.get("ChallengeName")
         if challenge:
-            raise ChallengeError(str(challenge), str(answer.get("Session", "")))
+            session, secret = str(answer.get("Session", "")), None
+            if challenge == MFA_SETUP:
+                told = self._client().associate_software_token(Session=session)
+                session, secret = str(told["Session"]), str(told["SecretCode"])
+            raise ChallengeError(str(challenge), session, secret)
         result = answer["AuthenticationResult"]
         return Tokens(
             access=result["AccessToken"], refresh=result.get("RefreshToken"), expires_in=int(result["ExpiresIn"])
         )
+
+    def _set_up(self, username: str, session: str, code: str) -> Tokens:
+        with _signing_in():
+            verified = self._client().verify_software_token(Session=session, UserCode=code)
+            return self._outcome(
+                self._client().admin_respond_to_auth_challenge(
+                    UserPoolId=self._pool,
+                    ClientId=self._app,
+                    ChallengeName=MFA_SETUP,
+                    Session=verified["Session"],
+                    ChallengeResponses={"USERNAME": self._name_behind(username)},
+                )
+            )
 
     def _name_behind(self, username: str) -> str:
         """A challenge is answered under the user's own name, not under the address that signs in as well."""
@@ -271,6 +352,11 @@ def _without_effect_when(*codes: str) -> Iterator[None]:
 
 
 _UNFIT = "A password may have 256 characters at most, and no space at its beginning or end."
+
+
+def _unknown_password() -> str:
+    """One that fits every policy and that nobody gets to know."""
+    return f"Aa1-{secrets.token_urlsafe(48)}"
 
 
 def _name(username: str) -> str:

@@ -21,6 +21,7 @@ LIFETIME = 60.0
 MISSING_LIFETIME = 5.0
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"([0-9a-f]{2}){32,64}")
 _ORIGIN = re.compile(r"https?://[^\s/?#]+")
 
 
@@ -63,11 +64,7 @@ class StackParameters:
         """Raises Unavailable (``not_deployed``) until the deploy program has stored it."""
         value = (self._read("public-url") or "").rstrip("/")
         if not _ORIGIN.fullmatch(value):
-            raise Unavailable(
-                "This stack does not know its public URL yet. Finish its deployment, then try again.",
-                code="not_deployed",
-                retry_after=30,
-            )
+            raise _unfinished("its public URL")
         return value
 
     def provider_token(self, provider: str) -> str | None:
@@ -81,6 +78,13 @@ class StackParameters:
     def setup_code_sha256(self) -> str | None:
         """The hash of the one-time code that lets a hosted stack's first admin in, or None: then nobody is."""
         return self._read_sha256("setup-code-sha256")
+
+    def name_key(self) -> bytes:
+        """The key of the hashes of typed names. Raises Unavailable (``not_deployed``)."""
+        value = (self._read("name-key") or "").lower()
+        if not _KEY.fullmatch(value):
+            raise _unfinished("the key that it hashes names with")
+        return bytes.fromhex(value)
 
     def trainer_key(self, *, refresh: bool = False) -> AccessKey | None:
         """The key of the trainer's IAM user; ``refresh`` reads it again now."""
@@ -108,3 +112,11 @@ class StackParameters:
             value = (self._source.get(name) or "").strip() or None
             self._known[name] = (now + (LIFETIME if value else MISSING_LIFETIME), value)
             return value
+
+
+def _unfinished(what: str) -> Unavailable:
+    return Unavailable(
+        f"This stack does not know {what} yet. Finish its deployment, then try again.",
+        code="not_deployed",
+        retry_after=30,
+    )

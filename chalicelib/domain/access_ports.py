@@ -37,17 +37,31 @@ class LastAdminError(Exception):
     """The change would leave the stack without an active admin, and nobody could let people in any more."""
 
 
+class PersonGoneError(Exception):
+    """This person was deleted; nothing brings them back under the same id."""
+
+
 class InvalidSessionError(Exception):
     """The token is no valid access token of our user pool, or it has expired."""
 
 
 class ChallengeError(Exception):
-    """Sign-in needs one more step. ``name`` is the user pool's challenge, ``session`` its opaque state."""
+    """Sign-in needs one more step. ``name`` is the user pool's challenge, ``session`` its opaque state, ``secret`` what
+    an authenticator app has to be told first (base 32; with MFA_SETUP alone)."""
 
-    def __init__(self, name: str, session: str) -> None:
+    def __init__(self, name: str, session: str, secret: str | None = None) -> None:
         super().__init__(name)
         self.name = name
         self.session = session
+        self.secret = secret
+
+
+class WrongCodeError(Exception):
+    """It is not the code that the authenticator app shows now, or there is no app that waits for its first one."""
+
+
+class NoFactorsError(Exception):
+    """The user pool asks for no second factor, so none can be added."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,8 @@ class UserPool(Protocol):
         """Raises SignInError, ChallengeError (a new password or an MFA code is wanted)."""
 
     def answer_challenge(self, username: str, challenge: str, session: str, answer: str) -> Tokens:
-        """Answers NEW_PASSWORD_REQUIRED or SOFTWARE_TOKEN_MFA. Raises SignInError, ChallengeError,
-        PasswordRefusedError."""
+        """Answers NEW_PASSWORD_REQUIRED, SOFTWARE_TOKEN_MFA, or MFA_SETUP with the first code of an app that knows the
+        challenge's secret. Raises SignInError, ChallengeError, PasswordRefusedError."""
 
     def refresh(self, refresh_token: str) -> Tokens:
         """New tokens; ``refresh`` is None when the old one stays. Raises SignInError."""
@@ -80,9 +94,25 @@ class UserPool(Protocol):
     def change_password(self, access_token: str, old: str, new: str) -> None:
         """Raises SignInError (old password), PasswordRefusedError."""
 
-    def create(self, username: str, email: str, *, password: str | None, role: Role) -> str:
-        """Creates a user in the role's group and returns the ``sub``. With a password it is permanent; without one
-        the pool sends an invitation. Raises UserExistsError, PasswordRefusedError."""
+    def new_authenticator(self, access_token: str) -> str:
+        """The secret for an authenticator app, in base 32. The one before stays until this one's first code came.
+        Raises SignInError (the session has ended)."""
+
+    def enable_authenticator(self, access_token: str, code: str) -> None:
+        """From now on sign-in asks for its codes. Raises SignInError (the session), WrongCodeError, NoFactorsError."""
+
+    def disable_authenticator(self, access_token: str) -> None:
+        """Sign-in asks for no code, or where one is needed for a new app. Raises SignInError (the session)."""
+
+    def create(self, username: str, email: str, *, password: str | None, role: Role, temporary: bool = False) -> str:
+        """Creates a user in the role's group and returns the ``sub``. With a password it is permanent, or with
+        ``temporary`` to be replaced at the first sign-in; without one the pool sends an invitation.
+        Raises UserExistsError, PasswordRefusedError."""
+
+    def reset_password(self, username: str, password: str | None) -> None:
+        """The user's password is this one, to be replaced at the next sign-in; without one the pool mails another such
+        password. The old one is good no more, and the user's sessions end. Raises UnknownUserError,
+        PasswordRefusedError."""
 
     def set_role(self, username: str, role: Role) -> None:
         """The user is in this group and no other. Raises UnknownUserError."""
@@ -90,8 +120,9 @@ class UserPool(Protocol):
     def set_enabled(self, username: str, *, enabled: bool) -> None:
         """Raises UnknownUserError. Disabling also ends the user's sessions."""
 
-    def delete(self, username: str) -> None:
-        """Unknown users have no effect."""
+    def delete(self, username: str, *, only: str | None = None) -> None:
+        """Unknown users have no effect; nor, with ``only``, has a user whose ``sub`` is another: the name may have been
+        given to somebody else meanwhile."""
 
 
 class SessionVerifier(Protocol):
@@ -104,7 +135,11 @@ class AccessStore(Protocol):
     """Profiles and keys."""
 
     def create_first_admin(self, person: Person) -> None:
-        """One transaction: the mark that setup is done, and the profile. Raises SetupDoneError; nothing is written."""
+        """One transaction: the mark that setup is done, and the profile. Raises SetupDoneError, PersonGoneError; then
+        nothing is written."""
+
+    def first_admin(self) -> str | None:
+        """Whose id the mark of setup bears; strongly consistent."""
 
     def setup_done(self) -> bool:
         """Strongly consistent."""
@@ -117,7 +152,8 @@ class AccessStore(Protocol):
 
         With ``replaces`` (the person as read) raises StaleRecordError when somebody else changed the role or the
         activity meanwhile, or removed the person: two admins must not undo each other's work. Raises LastAdminError
-        when this takes the last active admin away. Nothing is written in either case."""
+        when this takes the last active admin away; PersonGoneError, without ``replaces``, for who was deleted. Nothing
+        is written in any of these cases."""
 
     def touch_person(self, person: Person, now: datetime) -> None:
         """Notes a sign-in and nothing else, so it can't undo what an admin changes at the same time. Best effort."""
@@ -129,22 +165,28 @@ class AccessStore(Protocol):
         """By username. Raises InvalidCursorError."""
 
     def delete_person(self, user_id: str) -> None:
-        """The profile and all keys; keys first. Unknown ones have no effect. Raises LastAdminError."""
+        """The profile and all keys; keys first. What stays is that they are gone. Unknown ones have no effect. Raises
+        LastAdminError."""
+
+    def is_gone(self, user_id: str) -> bool:
+        """Whether this person was deleted. Strongly consistent."""
 
     def find_key(self, handle: str, key_id: str) -> tuple[ApiKey, Person] | None:
         """The key and its owner in ONE request, strongly consistent. None unless both exist."""
 
     def create_key(self, key: ApiKey, *, limit: int) -> None:
-        """Raises StaleRecordError when the id exists, SlotsFullError when the person has ``limit`` live keys (those
-        that expired before ``key.created_at`` don't count)."""
+        """Raises StaleRecordError when the id exists or the person does not, SlotsFullError when the person has
+        ``limit`` live keys (those that expired before ``key.created_at`` don't count)."""
 
     def put_key(self, key: ApiKey) -> None:
         """Replaces an existing key; a ``last_used_at`` of None leaves the stored one. Raises StaleRecordError when it
         is gone, or revoked and ``key`` is not: a revoked key never lives again. Revoking it twice has no effect."""
 
-    def replace_key(self, old: ApiKey, new: ApiKey) -> None:
-        """Rotation, in one write: stores ``old`` (revoked, or with its new end) and creates ``new`` in its place, so it
-        needs no room. Raises StaleRecordError when the old one is gone or revoked already; nothing is written then."""
+    def replace_key(self, old: ApiKey, new: ApiKey, *, limit: int) -> None:
+        """Rotation, in one write: stores ``old`` (with ``replaced_by``, revoked or with its new end) and creates
+        ``new``. In the place of a revoked one it needs no room; beside one that still lives it raises SlotsFullError
+        when the person has ``limit`` live keys. Raises StaleRecordError when the old one is gone, revoked or replaced
+        already. Nothing is written then."""
 
     def keys_of(self, user_id: str) -> Sequence[ApiKey]:
         """Newest first, at most 200: of more, those that end last. Dead ones vanish 90 days after their end."""
@@ -221,3 +263,7 @@ class RateStore(Protocol):
         """Counts ``amount`` for the subject in the fixed window that ``now`` lies in; refused once ``limit`` is
         reached, and ``granted`` in part when less is left. One conditional write. Expires by TTL. A write that is
         repeated because its answer was lost counts twice: rather too strict than too lax."""
+
+    def give_back(self, subject: str, *, window: timedelta, taken_at: datetime) -> None:
+        """Takes one off what was counted in the window of ``taken_at``, and never below nothing. Best effort: no error
+        when the store can't."""

@@ -50,7 +50,8 @@ class ApiKey(BaseModel):
 
     ``budget_usd`` bounds what all its jobs may cost, ``providers`` where it may submit; None means no bound. What they
     cost is counted under ``budget_id`` (None: the key's own id), which a rotation hands on: a new secret is no new
-    money. ``prefix`` is what a person recognises it by. ``repr`` hides the hash.
+    money. ``replaced_by`` is the key that a rotation made in its place; there is one at most. ``prefix`` is what a
+    person recognises it by. ``repr`` hides the hash.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +69,7 @@ class ApiKey(BaseModel):
     budget_usd: Decimal | None = None
     budget_id: str | None = None
     providers: frozenset[str] | None = None
+    replaced_by: str | None = None
 
     @property
     def spends_as(self) -> str:

@@ -30,14 +30,19 @@ _DIGITS = 17
 class AuditAction(StrEnum):
     """``resource.verb``. Alphabetical."""
 
+    ARCHIVE_COMPLETE = "archive.complete"
     ARCHIVE_CREATE = "archive.create"
     ARCHIVE_DELETE = "archive.delete"
+    AUDIT_READ = "audit.read"
     CONFIG_DELETE = "config.delete"
     CONFIG_SAVE = "config.save"
     CONSENT_CHANGE = "consent.change"
+    DATASET_COMPLETE = "dataset.complete"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
+    DATASET_INSPECT = "dataset.inspect"
     DATASET_RETENTION = "dataset.retention"
+    DEPLOY_TOKEN_MAKE = "deploy_token.make"  # noqa: S105 - the name of an action
     DEPLOY_TOKEN_USE = "deploy_token.use"  # noqa: S105 - the name of an action
     JOB_CANCEL = "job.cancel"
     JOB_DELETE = "job.delete"
@@ -45,19 +50,33 @@ class AuditAction(StrEnum):
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"
     KEY_ROTATE = "key.rotate"
+    MFA_ADD = "mfa.add"
+    MFA_REMOVE = "mfa.remove"
     PASSWORD_CHANGE = "password.change"  # noqa: S105 - the name of an action
+    PROVIDER_TOKEN_PUT = "provider_token.put"  # noqa: S105 - the name of an action
+    SESSION_REFRESH = "session.refresh"
+    SETUP_CODE_MAKE = "setup_code.make"
     SETUP_FIRST_ADMIN = "setup.first_admin"
+    SETUP_HANDOVER = "setup.handover"
     SIGN_IN = "sign.in"
     SIGN_OUT = "sign.out"
+    TRAINER_KEY_MAKE = "trainer_key.make"
+    USER_ADOPT = "user.adopt"
+    USER_CHANGE = "user.change"
     USER_DEACTIVATE = "user.deactivate"
     USER_DELETE = "user.delete"
     USER_INVITE = "user.invite"
     USER_REACTIVATE = "user.reactivate"
+    USER_READ = "user.read"
+    USER_RESET_PASSWORD = "user.reset_password"  # noqa: S105 - the name of an action
     USER_ROLE = "user.role"
 
 
 class AuditResult(StrEnum):
+    """``challenged``: a sign-in whose password was right and that waits for one more step."""
+
     ALLOWED = "allowed"
+    CHALLENGED = "challenged"
     DENIED = "denied"
     FAILED = "failed"
 

@@ -56,21 +56,26 @@ class InspectionStatus(StrEnum):
 
 
 class InspectionSummary(BaseModel):
-    """What a version's record knows of its inspection. ``errors``, ``warnings`` and ``notes`` count findings;
-    ``report_key`` is set once there is a report. ``attempt`` counts executions from 1; ``asked_at`` is when this one
-    was asked for."""
+    """What a version's record knows of its inspection. ``errors``, ``warnings`` and ``notes`` count findings, and
+    ``first_errors`` are the messages of the first of them; ``report_key`` is set once there is a report.
+
+    ``attempt`` numbers executions from 1, ``tries`` those since it was asked for at ``asked_at``, the last one at
+    ``tried_at`` (None: at ``asked_at``). ``problem`` says why it failed."""
 
     model_config = ConfigDict(frozen=True)
 
     status: InspectionStatus
     attempt: int = 1
+    tries: int = 1
     asked_at: datetime
+    tried_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     errors: int = 0
     warnings: int = 0
     notes: int = 0
     report_key: str | None = None
+    first_errors: tuple[str, ...] = ()
     problem: str | None = None
 
 

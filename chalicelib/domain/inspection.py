@@ -7,21 +7,22 @@ from collections.abc import Iterable, Sequence
 
 from chalicelib.domain.captions import CLIP_TOKENS, T5_LONG_TOKENS, T5_SHORT_TOKENS
 from chalicelib.domain.duplicates import Fingerprint, near_groups
-from chalicelib.domain.findings import MAX_PATHS, Finding, Level, in_order
-from chalicelib.domain.inspection_facts import CaptionCounts, Counts, FileFacts, Problem, ReportFacts, SizeCount
+from chalicelib.domain.histograms import classes, coarse
+from chalicelib.domain.inspection_facts import CaptionCounts, Counts, FileFacts, Problem, ReportFacts
+from chalicelib.domain.inspection_findings import MAX_PATHS, Finding, Level, in_order
 from chalicelib.domain.inspection_fit import caption_fit, fit
 from chalicelib.domain.inspection_words import PROBLEMS
 from chalicelib.domain.media import Kind, stem_of
 
 __all__ = ["Collector", "caption_fit", "fit"]
 
-#: Sizes kept apart; more are rounded down until they are few enough.
-MAX_SIZES = 2_000
-_GRIDS = (8, 32, 64, 128, 256, 1024)
 #: Upper ends of the classes of caption lengths, in tokens.
 TOKEN_CLASSES = (10, 25, 50, CLIP_TOKENS, 150, T5_SHORT_TOKENS, T5_LONG_TOKENS)
 #: Upper ends of the classes of the smaller side, in pixels.
 SIDE_CLASSES = (256, 512, 768, 1024, 1536, 2048, 4096)
+#: Problems of which the details say more, and how many of those a message names.
+_DETAILED = frozenset({Problem.FORMAT_UNSUPPORTED, Problem.SECRET_CONTENT, Problem.NOT_AN_IMAGE})
+MAX_DETAILS = 4
 _USELESS = frozenset(
     {Problem.EMPTY_FILE, Problem.NOT_AN_IMAGE, Problem.UNREADABLE, Problem.TRUNCATED, Problem.TOO_MANY_PIXELS,
      Problem.FORMAT_UNSUPPORTED, Problem.MISSING}
@@ -55,7 +56,7 @@ class Collector:
         self._kinds: Counter[Kind] = Counter()
         self._files = self._bytes = 0
         self._problems: dict[Problem, _Examples] = defaultdict(_Examples)
-        self._details: dict[Problem, str] = {}
+        self._details: dict[Problem, set[str]] = defaultdict(set)
         self._sizes: Counter[tuple[int, int]] = Counter()
         self._media: dict[str, str] = {}
         self._captioned: dict[str, str] = {}
@@ -72,7 +73,7 @@ class Collector:
         for problem in file.problems:
             self._problems[problem].add(file.path)
             if file.detail:
-                self._details.setdefault(problem, file.detail)
+                self._details[problem].add(file.detail)
         if file.kind is Kind.CAPTION:
             self._add_caption(file)
         elif file.kind in {Kind.IMAGE, Kind.VIDEO, Kind.AUDIO}:
@@ -162,9 +163,9 @@ class Collector:
     def _finding(self, problem: Problem, seen: _Examples) -> Finding:
         words = PROBLEMS[problem]
         message = words.one if seen.count == 1 else words.many.format(n=f"{seen.count:,}")
-        detail = self._details.get(problem)
-        if detail and problem in {Problem.FORMAT_UNSUPPORTED, Problem.SECRET_CONTENT, Problem.NOT_AN_IMAGE}:
-            message = f"{message[:-1]} ({detail})."
+        details = sorted(self._details[problem])[:MAX_DETAILS] if problem in _DETAILED else []
+        if details:
+            message = f"{message[:-1]} ({', '.join(details)})."
         return _found(words.level, problem.value, message, words.advice, seen.count, seen.paths())
 
     def _without_caption(self) -> list[str]:
@@ -179,8 +180,8 @@ class Collector:
             yield _listed(
                 Level.WARNING,
                 "caption_missing",
-                f"{len(missing):,} of {self._pictures_and_videos():,} images and videos have no caption (.txt) of their "
-                "name.",
+                f"{len(missing):,} of {self._pictures_and_videos():,} images and videos have no caption (.txt) of "
+                "their name.",
                 "Write them, or set caption_strategy to filename or instanceprompt.",
                 missing,
             )
@@ -198,7 +199,9 @@ class Collector:
             yield _listed(
                 Level.WARNING,
                 "caption_without_media",
-                f"{len(orphans):,} captions belong to no file of their name.",
+                "A caption belongs to no file of its name."
+                if len(orphans) == 1
+                else f"{len(orphans):,} captions belong to no file of their name.",
                 "Rename them like their pictures, or remove them.",
                 orphans,
             )
@@ -217,16 +220,16 @@ class Collector:
             (
                 "caption_over_t5",
                 Level.WARNING,
-                f"{{n}} captions are longer than 512 tokens (the longest about {longest:,}), more than any text encoder "
-                "takes.",
+                f"{{n}} captions are longer than 512 tokens (the longest about {longest:,}), more than any text "
+                "encoder takes.",
                 "Shorten them: what is beyond is cut off.",
             ),
             (
                 "caption_over_clip",
                 Level.NOTE,
                 f"{{n}} captions are longer than 77 tokens (the longest about {longest:,}).",
-                "SD 1.5 and SDXL cut them off there, and so does the CLIP half of SD3 and Flux; T5 reads on to 256 or 512. "
-                "Put what matters first.",
+                "SD 1.5 and SDXL cut them off there, and so does the CLIP half of SD3 and Flux; T5 reads on to 256 or "
+                "512. Put what matters first.",
             ),
         ):
             if code in self._long:
@@ -243,7 +246,9 @@ class Collector:
             yield _listed(
                 Level.NOTE,
                 "duplicates",
-                f"{extra:,} images are exact copies of others.",
+                "An image is an exact copy of another."
+                if extra == 1
+                else f"{extra:,} images are exact copies of others.",
                 "Remove the copies, unless you mean to weigh these pictures more.",
                 [path for paths in copies for path in paths],
                 count=extra,
@@ -263,7 +268,8 @@ class Collector:
             yield _listed(
                 Level.NOTE,
                 "near_duplicates",
-                f"{more}{len(alike):,} images look almost the same as another one ({len(groups.groups):,} groups).",
+                f"{more}{len(alike):,} images look almost the same as another one "
+                f"({len(groups.groups):,} group{'s' if len(groups.groups) > 1 else ''}).",
                 "Look at them on the contact sheet; keep the best of each group unless the likeness is meant.",
                 alike,
                 ordered=True,
@@ -286,26 +292,3 @@ def _listed(
 ) -> Finding:
     shown = list(paths) if ordered else sorted(paths, key=str.encode)
     return _found(level, code, message, advice, len(paths) if count is None else count, shown)
-
-
-def coarse(sizes: Counter[tuple[int, int]]) -> tuple[tuple[SizeCount, ...], bool]:
-    """The sizes with their counts, the most common first, and whether they are exact: when there are more than
-    MAX_SIZES, both sides are rounded down to the finest grid that makes them few enough."""
-    found, exact = sizes, True
-    for grid in _GRIDS:
-        if len(found) <= MAX_SIZES:
-            break
-        exact, found = False, Counter()
-        for (width, height), images in sizes.items():
-            found[max(width // grid * grid, 1), max(height // grid * grid, 1)] += images
-    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(SizeCount(width=w, height=h, images=n) for (w, h), n in ranked[:MAX_SIZES]), exact
-
-
-def classes(counts: Counter[int], ends: Sequence[int]) -> dict[str, int]:
-    """``counts`` in classes named by their upper ends, "<=512", the last one ">4096"."""
-    found = {f"<={end}": 0 for end in ends} | {f">{ends[-1]}": 0}
-    for value, count in counts.items():
-        end = next((end for end in ends if value <= end), None)
-        found[f"<={end}" if end is not None else f">{ends[-1]}"] += count
-    return found

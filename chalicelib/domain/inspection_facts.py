@@ -16,7 +16,7 @@ MAX_PIXELS = 120_000_000
 #: Images with more bytes are not read.
 MAX_IMAGE_BYTES = 200 * 1000 * 1000
 #: Files whose whole SHA-256 is confirmed by reading them; larger ones rest on the checksums of their parts.
-MAX_HASHED_BYTES = 32 * 1024**3
+MAX_HASHED_BYTES = 24 * 1024**3
 #: Longest side of a thumbnail, in pixels.
 THUMBNAIL = 128
 #: Thumbnails of one report, sampled over the whole set.

@@ -1,12 +1,12 @@
-"""Whether a version suits a configuration: sizes against the resolution, buckets against the batch, captions against the
-text encoder. Pure; what it needs is stored in every report."""
+"""Whether a version suits a configuration: sizes against the resolution, buckets against the batch, captions against
+the text encoder. Pure; what it needs is stored in every report."""
 
 from __future__ import annotations
 
 from chalicelib.domain.aspect import CropAspect, ResolutionType, Sizing, sort_into_buckets
 from chalicelib.domain.captions import CLIP_TOKENS, T5_LONG_TOKENS, T5_SHORT_TOKENS
-from chalicelib.domain.findings import Finding, Level, in_order
 from chalicelib.domain.inspection_facts import ReportFacts
+from chalicelib.domain.inspection_findings import Finding, Level, in_order
 
 #: Up to this share of images may be smaller than their target without a warning.
 SMALL_SHARE = 0.10
@@ -34,8 +34,8 @@ def fit(
 ) -> list[Finding]:
     """What the images of a version make of these settings of a dataset entry, SimpleTuner's names and meanings.
 
-    ``repeats`` counts from 0, as there. An unknown ``resolution_type`` or ``crop_aspect`` raises ValueError, and so does
-    a resolution that is not positive.
+    ``repeats`` counts from 0, as there. Raises ValueError for an unknown ``resolution_type`` or ``crop_aspect``, and
+    for a number that is out of range.
     """
     if resolution <= 0 or batch_size < 1 or repeats < 0 or gradient_accumulation_steps < 1 or gpus < 1:
         raise ValueError("resolution, batch size, accumulation and GPUs are positive, repeats not negative")
@@ -54,8 +54,8 @@ def fit(
             _finding(
                 Level.WARNING if found.left_out < found.images else Level.ERROR,
                 "images_below_minimum",
-                f"{found.left_out:,} of {found.images:,} images are below minimum_image_size {minimum_image_size:g} and "
-                "are left out.",
+                f"{found.left_out:,} of {found.images:,} images are below minimum_image_size {minimum_image_size:g} "
+                "and are left out.",
                 "Lower minimum_image_size, or add larger pictures.",
                 found.left_out,
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib.domain.findings import Level
 from chalicelib.domain.inspection_facts import Problem
+from chalicelib.domain.inspection_findings import Level
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ PROBLEMS: dict[Problem, Words] = {
     ),
     Problem.NOT_HASHED: Words(
         _N,
-        "A file has more than 32 GiB: the checksums of its parts were confirmed, not that of the whole.",
-        "{n} files have more than 32 GiB: the checksums of their parts were confirmed, not those of the whole.",
+        "A file has more than 24 GiB: the checksums of its parts were confirmed, not that of the whole.",
+        "{n} files have more than 24 GiB: the checksums of their parts were confirmed, not those of the whole.",
         "There is nothing to do.",
     ),
     Problem.CAPTION_BOM: Words(

@@ -6,11 +6,14 @@ import base64
 import hashlib
 import re
 from datetime import datetime
+from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict
 
 from chalicelib.domain.permissions import Role
 
+#: What an authenticator app calls us.
+ISSUER = "SimpleTuner Cloud"
 USERNAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{1,63}$"
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,190}")
 
@@ -55,3 +58,10 @@ def handle_of(user_id: str) -> str:
 def is_email(text: str) -> bool:
     """Whether it has the shape of an address; whether it exists only a mail tells."""
     return bool(_EMAIL.fullmatch(text))
+
+
+def otpauth_url(secret: str, username: str) -> str:
+    """What an authenticator app takes as a QR code or a link
+    (https://github.com/google/google-authenticator/wiki/Key-Uri-Format)."""
+    label = quote(f"{ISSUER}:{username}", safe=":")
+    return f"otpauth://totp/{label}?{urlencode({'secret': secret, 'issuer': ISSUER}, quote_via=quote)}"

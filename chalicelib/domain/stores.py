@@ -200,12 +200,19 @@ class DatasetStore(Protocol):
         """Replaces the record whose revision is ``version.revision - 1``; ``created_at`` is the stored one. Raises
         StaleRecordError when the stored one is another, or gone."""
 
+    def move_version(self, version: DatasetVersion, owner: str) -> None:
+        """A READY version belongs to somebody else from now on, in one write; its files stay where they are. Raises
+        StaleRecordError when they have this version already, or it has changed or is gone."""
+
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
         """Newest first, at most 1,000."""
 
     def delete_version(self, owner: str, dataset_id: str, version_id: str, *, revision: int | None = None) -> None:
         """Gives back what it takes of the quota. No effect when it is gone; StaleRecordError when a ``revision`` is
         given and the stored one is another."""
+
+    def list_inspecting(self, *, asked_before: datetime, limit: int = 100) -> list[DatasetVersion]:
+        """Versions of anybody whose inspection was asked for before that and is not over, oldest first."""
 
     def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         """Versions of anybody that are not READY, oldest first: uploads that go on, were given up, and deletions that

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
-from chalicelib.domain.people import USERNAME_PATTERN, Person, is_email
+from chalicelib.domain.access_ports import ChallengeError
+from chalicelib.domain.people import USERNAME_PATTERN, Person, is_email, otpauth_url
 from chalicelib.domain.permissions import PEOPLE_ONLY, ROLES, CallerKind, Permission, Principal, Role, granted
 from chalicelib.schemas.base import RequestModel, ResponseModel
 
@@ -175,6 +176,7 @@ class LoginBody(RequestModel):
 
 
 class ChallengeName(StrEnum):
+    MFA_SETUP = "MFA_SETUP"
     NEW_PASSWORD_REQUIRED = "NEW_PASSWORD_REQUIRED"  # noqa: S105 - the name of a step
     SOFTWARE_TOKEN_MFA = "SOFTWARE_TOKEN_MFA"  # noqa: S105 - the name of a step
 
@@ -187,10 +189,45 @@ class ChallengeBody(RequestModel):
     session: Transport = Transport.TOKEN
 
 
+class PoolTokenBody(RequestModel):
+    access_token: Token
+    refresh_token: Token | None = None
+    session: Transport = Transport.TOKEN
+
+
+class AuthenticatorView(ResponseModel):
+    """What an authenticator app has to be told: ``secret`` by typing it, ``otpauth_url`` as a QR code. Shown once."""
+
+    secret: str
+    otpauth_url: str
+
+
+class AuthenticatorCodeBody(RequestModel):
+    code: Password = Field(description="What the authenticator app shows.")
+
+
+class RemoveAuthenticatorBody(RequestModel):
+    current_password: Password
+
+
 class ChallengeView(ResponseModel):
+    """``secret`` and ``otpauth_url`` come with MFA_SETUP alone."""
+
     name: str
     session: str
     message: str
+    secret: str | None = None
+    otpauth_url: str | None = None
+
+
+def challenge_view(challenge: ChallengeError, username: str, message: str) -> ChallengeView:
+    return ChallengeView(
+        name=challenge.name,
+        session=challenge.session,
+        message=message,
+        secret=challenge.secret,
+        otpauth_url=otpauth_url(challenge.secret, username) if challenge.secret else None,
+    )
 
 
 class LoginResponse(ResponseModel):

@@ -115,7 +115,30 @@ class VersionStatus(StrEnum):
     READY = domain.VersionStatus.READY.value
 
 
+class InspectionStatus(StrEnum):
+    PENDING = domain.InspectionStatus.PENDING.value
+    RUNNING = domain.InspectionStatus.RUNNING.value
+    DONE = domain.InspectionStatus.DONE.value
+    FAILED = domain.InspectionStatus.FAILED.value
+
+
+class InspectionView(ResponseModel):
+    """How far the inspection is, and how many findings it has. `problem` says why the inspection itself failed."""
+
+    status: InspectionStatus
+    attempt: int
+    errors: int
+    warnings: int
+    notes: int
+    asked_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    problem: str | None
+
+
 class VersionView(ResponseModel):
+    """`inspection` is null while the upload goes on, and for versions older than inspections."""
+
     dataset_id: str
     version_id: str
     status: VersionStatus
@@ -126,6 +149,7 @@ class VersionView(ResponseModel):
     source_path: str | None
     created_at: datetime
     completed_at: datetime | None
+    inspection: InspectionView | None
 
 
 class VersionDetail(VersionView):
@@ -283,7 +307,16 @@ def version_view(version: DatasetVersion) -> VersionView:
         source_path=version.source_path,
         created_at=version.created_at,
         completed_at=version.completed_at,
+        inspection=inspection_view(version),
     )
+
+
+def inspection_view(version: DatasetVersion) -> InspectionView | None:
+    found = version.inspection
+    if found is None:
+        return None
+    shown = found.model_dump(include=set(InspectionView.model_fields) - {"status"})
+    return InspectionView(**shown, status=InspectionStatus(found.status.value))
 
 
 def dataset_view(dataset: Dataset) -> DatasetView:

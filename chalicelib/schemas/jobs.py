@@ -13,7 +13,7 @@ from chalicelib.domain.idempotency import MAX_KEY_LENGTH
 from chalicelib.domain.jobs import Job, JobStatus, JobType, Phase
 from chalicelib.schemas.base import RequestModel, ResponseModel
 from chalicelib.schemas.configs import MAX_VERSION
-from chalicelib.schemas.preflight import FindingView
+from chalicelib.schemas.preflight import PreflightFinding
 
 #: Shorter trainings are not worth a machine's start.
 MIN_RUN_SECONDS = 300
@@ -269,7 +269,7 @@ class SubmitResponse(ResponseModel):
     quota_warnings: list[str] = Field(default_factory=list)
     idempotent_hit: bool
     adjustments: list[str]
-    warnings: list[FindingView] = Field(
+    warnings: list[PreflightFinding] = Field(
         default_factory=list, description="What was accepted with accept_warnings; empty for a job that was there."
     )
     job: JobView

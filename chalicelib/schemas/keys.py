@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, RootModel
 
 from chalicelib.domain.api_keys import ApiKey
 from chalicelib.domain.permissions import Permission
-from chalicelib.schemas.base import RequestModel, ResponseModel
+from chalicelib.schemas.base import RequestModel, ResponseModel, StrictRequest
 
 MAX_DAYS, DEFAULT_DAYS = 365, 90
 MAX_OVERLAP_SECONDS = 7 * 24 * 3600
@@ -22,7 +22,9 @@ def _name(text: str) -> str:
     return text.strip()
 
 
-class NewKeyBody(RequestModel):
+class NewKeyBody(StrictRequest):
+    """A misspelt limit would make a key without it, so unknown fields are refused."""
+
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -33,7 +35,7 @@ class NewKeyBody(RequestModel):
 
     name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
     expires_days: int | None = Field(
-        None, ge=1, le=MAX_DAYS, description=f"Every key ends; after {DEFAULT_DAYS} days unless told."
+        None, strict=True, ge=1, le=MAX_DAYS, description=f"Every key ends; after {DEFAULT_DAYS} days unless told."
     )
     scoped_permissions: list[Annotated[str, Field(max_length=100)]] | None = Field(
         None,
@@ -54,9 +56,9 @@ class NewKeyBody(RequestModel):
     )
 
 
-class RotateBody(RequestModel):
+class RotateBody(StrictRequest):
     overlap_seconds: int = Field(
-        0, ge=0, le=MAX_OVERLAP_SECONDS, description="How long the old key works beside the new one."
+        0, strict=True, ge=0, le=MAX_OVERLAP_SECONDS, description="How long the old key works beside the new one."
     )
 
 

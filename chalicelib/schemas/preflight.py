@@ -10,7 +10,7 @@ from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, L
 from chalicelib.schemas.base import ResponseModel
 
 
-class FindingView(ResponseModel):
+class PreflightFinding(ResponseModel):
     """``field`` is a dotted path into the request, empty when the finding is about none. ``paths`` are examples of the
     ``count`` files it is about."""
 
@@ -60,13 +60,13 @@ class PreflightResponse(ResponseModel):
     """``ok``: submit would not refuse on errors. ``findings`` are in order: errors, warnings, notes."""
 
     ok: bool
-    findings: list[FindingView]
+    findings: list[PreflightFinding]
     checks: list[CheckView]
     estimate: EstimateView | None
 
 
-def finding_view(finding: Finding) -> FindingView:
-    return FindingView(
+def finding_view(finding: Finding) -> PreflightFinding:
+    return PreflightFinding(
         level=finding.level,
         code=finding.code,
         check=finding.check,

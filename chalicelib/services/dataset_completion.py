@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,18 +9,15 @@ from datetime import timedelta
 from chalicelib.domain.datasets import (
     Dataset,
     DatasetVersion,
-    InspectionStatus,
-    InspectionSummary,
     ManifestFile,
     VersionStatus,
 )
 from chalicelib.domain.ports import Ports, StaleRecordError
 from chalicelib.errors import Conflict, FieldError, NotFound
+from chalicelib.services import inspection
 from chalicelib.services.dataset_parts import is_whole
 from chalicelib.services.dataset_records import change_dataset, repoint
 from chalicelib.services.manifests import MAX_LISTED, Manifests
-
-logger = logging.getLogger(__name__)
 
 #: Files of one listing, and files that one call confirms at most.
 PAGE = 1_000
@@ -97,7 +93,8 @@ class DatasetCompletion:
             status=VersionStatus.READY if done else VersionStatus.UPLOADING,
             completed_at=now if done else None,
             touched_at=now,
-            inspection=InspectionSummary(status=InspectionStatus.PENDING, asked_at=now) if done else None,
+            # In the same write: a job must never see a version that is ready and not to be inspected.
+            inspection=inspection.asked(now) if done else None,
         )
         try:
             self._ports.datasets.update_version(confirmed)
@@ -133,13 +130,7 @@ def announce_ready(ports: Ports, version: DatasetVersion) -> None:
     change_dataset(ports, version.owner, version.dataset_id, decide)
     # It may have been deleted between the two writes.
     repoint(ports, version.owner, version.dataset_id)
-    if version.inspection is None or version.inspection.status is not InspectionStatus.PENDING:
-        return
-    try:
-        ports.dataset_runner.start_inspection(version, version.inspection.attempt)
-    except Exception:
-        # Whatever is wrong, the version is complete all the same; the sweeper starts inspections that do not run.
-        logger.exception("the inspection of %s could not be started", version.version_id)
+    inspection.start(ports, version)
 
 
 def _incomplete(problems: Sequence[FieldError]) -> Conflict:

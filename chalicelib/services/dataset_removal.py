@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.datasets import DatasetVersion, VersionStatus
+from chalicelib.domain.inspection_report import reports_prefix
 from chalicelib.domain.ports import Ports, StaleRecordError
 from chalicelib.errors import Conflict, NotFound, Unavailable
 from chalicelib.services.archive_ending import remove_archive_of_version, remove_archives_of_dataset
@@ -179,11 +180,6 @@ class DatasetRemoval:
                     code="dataset_in_use",
                     extra={"job_id": job_id},
                 )
-
-
-def reports_prefix(version: DatasetVersion) -> str:
-    """Where the report of a version's inspection is."""
-    return f"_reports/{version.owner}/{version.dataset_id}/{version.version_id}/"
 
 
 def _unfinished(dataset_id: str, deleted: Removed) -> Unavailable:

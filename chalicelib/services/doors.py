@@ -10,11 +10,16 @@ from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, S
 
 
 class DoorSecrets(Protocol):
-    """Hashes the deploy program left: SHA-256 in lower-case hex, or None when there is none. Cached by their source."""
+    """What the deploy program left. Hashes are SHA-256 in lower-case hex, or None when there is none. Cached by their
+    source."""
 
     def deploy_token_sha256(self) -> str | None: ...
 
     def setup_code_sha256(self) -> str | None: ...
+
+    def name_key(self) -> bytes:
+        """The key that names typed at sign-in are hashed with; it never changes. Raises Unavailable (``not_deployed``)
+        without one: a name in clear, or hashed so that it can be guessed, is no way out."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from chalicelib.services.people import PeopleService
 #: How long a key that was read is believed: a revocation is seen everywhere within this time.
 KEY_LIFETIME = timedelta(seconds=5)
 MAX_REMEMBERED = 1_000
+#: Live keys beyond which no rotation leaves the old one working.
+MAX_KEYS_WITH_OVERLAP = 2 * MAX_KEYS_PER_PERSON
 
 
 @dataclass(frozen=True)
@@ -157,17 +159,15 @@ class KeyService:
         try:
             self._doors.access.create_key(issued.key, limit=MAX_KEYS_PER_PERSON)
         except SlotsFullError:
-            raise Conflict(
-                f"You have {MAX_KEYS_PER_PERSON} live keys, which is the limit. Revoke one you don't need.",
-                code="too_many_keys",
-            ) from None
+            raise _too_many() from None
         return issued
 
     def rotate(self, actor: Actor, who: Principal, key_id: str, *, overlap: timedelta) -> IssuedKey:
         """A new secret with the same rights, the same length of life and what is left of the budget.
 
         The old key ends now, or after ``overlap``. Only its owner can: an admin who could would hold somebody else's
-        key. Raises NotFound, Conflict (``key_not_live``).
+        key. A key is rotated once: the next rotation is that of its successor. Raises NotFound, Conflict
+        (``key_not_live``, ``key_rotated``, ``too_many_keys``).
         """
         person = self._people.standing(who, Permission.KEYS_OWN)
         old = self._own(who, key_id)
@@ -176,6 +176,8 @@ class KeyService:
         now = self._ports.clock.now()
         if not old.is_live(now):
             raise _not_live()
+        if old.replaced_by is not None:
+            raise _rotated(old.replaced_by)
         issued = self._issue(
             person,
             now,
@@ -191,12 +193,15 @@ class KeyService:
             ended = old.model_copy(update={"expires_at": min(old.expires_at or end, end)})
         else:
             ended = old.model_copy(update={"revoked_at": now})
+        ended = ended.model_copy(update={"replaced_by": issued.key.key_id})
         details = {"replaces": old.key_id, "overlap_seconds": int(overlap.total_seconds()), **_facts(issued.key)}
         self._record(actor, AuditAction.KEY_ROTATE, issued.key, details)
         try:
-            self._doors.access.replace_key(ended, issued.key)
+            self._doors.access.replace_key(ended, issued.key, limit=MAX_KEYS_WITH_OVERLAP)
         except StaleRecordError:
             raise _not_live() from None
+        except SlotsFullError:
+            raise _too_many() from None
         self._forget(old.key_id)
         return issued
 
@@ -307,6 +312,21 @@ def _invalid() -> AuthenticationError:
 
 def _not_found(key_id: str) -> NotFound:
     return NotFound(f"API key not found: {key_id}", code="key_not_found")
+
+
+def _too_many() -> Conflict:
+    return Conflict(
+        f"You have {MAX_KEYS_PER_PERSON} live keys or more, which is the limit. Revoke one you don't need.",
+        code="too_many_keys",
+    )
+
+
+def _rotated(successor: str) -> Conflict:
+    return Conflict(
+        f"This key was rotated already: {successor} took its place. Rotate that one; if its text was lost, revoke it.",
+        code="key_rotated",
+        extra={"replaced_by": successor},
+    )
 
 
 def _not_live() -> Conflict:

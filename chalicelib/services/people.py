@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Sequence
 
 from chalicelib.domain.access_ports import LastAdminError, PasswordRefusedError, UnknownUserError, UserExistsError
@@ -24,15 +25,17 @@ from chalicelib.services.doors import Doors
 
 #: What the audit calls somebody who typed a name and proved nothing.
 NAME_PREFIX = "name:"
-_NAME_DIGITS = 16
+_NAME_DIGITS = 32
 #: People whose names are looked up for one page of the audit.
 MAX_NAMES = 500
 
 
-def typed_name(username: str) -> str:
-    """What stands for a user name that somebody typed: people type passwords there by mistake."""
-    digest = hashlib.sha256(b"name:" + username.strip().lower().encode("utf-8", "surrogatepass"))
-    return NAME_PREFIX + digest.hexdigest()[:_NAME_DIGITS]
+def typed_name(username: str, key: bytes) -> str:
+    """What stands for a user name that somebody typed: people type passwords there by mistake. ``key`` is the stack's
+    (``DoorSecrets.name_key``): without it nobody can try which text it was, and the same text is everywhere the same
+    """
+    text = username.strip().lower().encode("utf-8", "surrogatepass")
+    return NAME_PREFIX + hmac.new(key, b"name:" + text, hashlib.sha256).hexdigest()[:_NAME_DIGITS]
 
 
 class PeopleService:
@@ -85,7 +88,8 @@ class PeopleService:
         if not any(r.actor_id.startswith(NAME_PREFIX) for r in records):
             return records
         people, _ = self._doors.access.list_people(limit=MAX_NAMES)
-        names = {typed_name(p.username): p.username for p in people}
+        key = self._doors.secrets.name_key()
+        names = {typed_name(p.username, key): p.username for p in people}
         return [r.model_copy(update={"actor_name": names.get(r.actor_id, r.actor_name)}) for r in records]
 
     def invite(
@@ -98,8 +102,10 @@ class PeopleService:
         role: Role,
         display_name: str | None = None,
         password: str | None = None,
+        temporary: bool = False,
     ) -> Person:
-        """Creates a person. Without a password the user pool mails an invitation with a temporary one.
+        """Creates a person. Without a password the user pool mails an invitation with a temporary one; a ``temporary``
+        one has to be replaced at the first sign-in.
 
         Raises Conflict (``user_exists``), ValidationFailed (``weak_password``).
         """
@@ -107,7 +113,7 @@ class PeopleService:
         details = {"username": username, "role": role.value}
         self._audit.record(actor, AuditAction.USER_INVITE, AuditResult.ALLOWED, target="user:new", details=details)
         try:
-            user_id = self._doors.pool.create(username, email, password=password, role=role)
+            user_id = self._doors.pool.create(username, email, password=password, role=role, temporary=temporary)
         except UserExistsError:
             raise user_exists() from None
         except PasswordRefusedError as refused:
@@ -123,9 +129,10 @@ class PeopleService:
         try:
             self._doors.access.put_person(person)
         except Exception:
-            # A user without profile could sign in and would be nobody; taken back whatever went wrong.
-            self._doors.pool.delete(username)
-            raise
+            # A user without profile would be nobody; taken back whatever went wrong, unless the answer alone was lost.
+            if self._doors.access.get_person(user_id) is None:
+                self._doors.pool.delete(username, only=user_id)
+                raise
         return person
 
     def change(
@@ -133,7 +140,9 @@ class PeopleService:
     ) -> Person:
         """Changes role or display name. Keys follow at once, sessions when they end or are refreshed (15 minutes).
 
-        Raises NotFound, Conflict (``last_admin``).
+        Of the profile's role and the pool's the weaker counts. So what takes begins here and what gives begins in the
+        pool: when it breaks off half way the smaller right holds, and repeating it finishes it. Raises NotFound,
+        Conflict (``last_admin``).
         """
         self.standing(who, Permission.USER_MANAGE)
         person = self.get(user_id)
@@ -142,16 +151,43 @@ class PeopleService:
             update["role"] = role
             details = {"username": person.username, "from": person.role.value, "to": role.value}
             self._record(actor, AuditAction.USER_ROLE, person, details)
+        if display_name not in {None, person.display_name}:
+            # Without the names: people write there what they like.
+            details = {"username": person.username, "changed": "display_name"}
+            self._record(actor, AuditAction.USER_CHANGE, person, details)
         changed = person.model_copy(update=update)
+        # The pool also when the profile says so already: it could perhaps not be reached the last time.
+        if role is not None and len(ROLES[role]) > len(ROLES[person.role]):
+            self._in_pool(lambda: self._doors.pool.set_role(person.username, role))
+            self._put(changed, person)
+            return changed
         if update:
             self._put(changed, person)
         if role is not None:
-            # Also when the profile says so already: it heals a pool that could not be reached the last time.
             self._in_pool(lambda: self._doors.pool.set_role(person.username, role))
         return changed
 
+    def temporary_password(self) -> str:
+        """A new one that fits the user pool's policy, with 95 bits that nobody can guess."""
+        return "-".join(("Temp1", *(self._doors.random_text(4) for _ in range(4))))
+
+    def reset_password(self, actor: Actor, who: Principal, user_id: str, *, password: str | None) -> Person:
+        """Gives a person a temporary password, or has the user pool mail one; the old one and all sessions end.
+
+        Raises NotFound, Conflict (``own_password``, ``user_not_in_pool``).
+        """
+        admin = self.standing(who, Permission.USER_MANAGE)
+        person = self.get(user_id)
+        if admin.user_id == person.user_id:
+            # What resets the own one without asking for it would turn a borrowed session into the account.
+            raise Conflict("This is yourself. Change your password: stcloud password", code="own_password")
+        self._record(actor, AuditAction.USER_RESET_PASSWORD, person, {"username": person.username})
+        self._in_pool(lambda: self._doors.pool.reset_password(person.username, password))
+        return person
+
     def set_active(self, actor: Actor, who: Principal, user_id: str, *, active: bool) -> Person:
-        """Deactivating ends keys at once and sessions within 15 minutes; nothing is lost, and it can be undone.
+        """Deactivating ends keys at once and sessions within 15 minutes; nothing is lost, and it can be undone. In the
+        order of ``change``, and for its reason.
 
         Raises NotFound, Conflict (``last_admin``).
         """
@@ -160,14 +196,22 @@ class PeopleService:
         action = AuditAction.USER_REACTIVATE if active else AuditAction.USER_DEACTIVATE
         self._record(actor, action, person, {"username": person.username})
         changed = person.model_copy(update={"active": active})
-        self._put(changed, person)
-        self._in_pool(lambda: self._doors.pool.set_enabled(person.username, enabled=active))
+        if active:
+            # A deactivation that did not reach the pool left sessions there; they must not live again.
+            self._doors.pool.sign_out_everywhere(person.username)
+            self._in_pool(lambda: self._doors.pool.set_enabled(person.username, enabled=True))
+            self._put(changed, person)
+        else:
+            self._put(changed, person)
+            self._in_pool(lambda: self._doors.pool.set_enabled(person.username, enabled=False))
         return changed
 
     def delete(self, actor: Actor, who: Principal, user_id: str) -> None:
         """Removes profile, keys and user. What they own stays, and admins see it.
 
-        Raises NotFound, Conflict (``last_admin``; ``user_has_active_jobs``: they would run on with nobody to answer).
+        Deactivated first, so that nothing of theirs works whatever happens then; the profile goes last, so that a
+        removal that broke off can be repeated. Nobody comes back under the same id. Raises NotFound, Conflict
+        (``last_admin``; ``user_has_active_jobs``: they would run on with nobody to answer).
         """
         self.standing(who, Permission.USER_MANAGE)
         person = self.get(user_id)
@@ -178,11 +222,13 @@ class PeopleService:
                 code="user_has_active_jobs",
             )
         self._record(actor, AuditAction.USER_DELETE, person, {"username": person.username})
+        if person.active:
+            self._put(person.model_copy(update={"active": False}), person)
+        self._doors.pool.delete(person.username, only=user_id)
         try:
             self._doors.access.delete_person(user_id)
         except LastAdminError:
             raise last_admin() from None
-        self._doors.pool.delete(person.username)
 
     def _put(self, changed: Person, person: Person) -> None:
         try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from chalicelib.domain.ports import Clock, JobFilter, Ports
 from chalicelib.domain.predictions import HardwareProfile
 from chalicelib.errors import AppError, Unavailable
 from chalicelib.schemas.system import Status
+
+HEALTH_LIFETIME = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,17 @@ class SystemService:
         self._ports = ports
         self._titles = provider_titles
         self._started = ports.clock.now()
+        self._seen: Health | None = None
 
     def health(self) -> Health:
-        """Looks at the database, the buckets and the settings; never raises for a sick part."""
+        """Looks at the database, the buckets and the settings; never raises for a sick part. Anybody may ask, so what
+        was seen is told again for a few seconds."""
+        seen, now = self._seen, self._ports.clock.now()
+        if seen is None or not timedelta(0) <= now - seen.timestamp < HEALTH_LIFETIME:
+            seen = self._seen = self._look()
+        return replace(seen, uptime_seconds=round((now - self._started).total_seconds(), 3))
+
+    def _look(self) -> Health:
         parts = [
             self._check("database", "job table answers", self._database),
             self._check("storage", "buckets answer", self._storage),

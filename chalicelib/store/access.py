@@ -6,6 +6,7 @@
     user#<handle>    key#<key id>          an API key of theirs
     user#<handle>    keys                  ids of the keys that are not revoked: there is a limit
     people           <username>#<user id>  that there is such a person, in order of names
+    user#<handle>    gone#<hash of id>     that this person was deleted, and never comes back under that id
     setup            first-admin           that setup is done, and by whom
     setup            admins                ids of the active admins: the last one stays
 
@@ -23,13 +24,14 @@ from datetime import datetime
 from pynamodb.expressions.condition import Condition, size
 from pynamodb.expressions.update import Action
 
-from chalicelib.domain.access_ports import LastAdminError, SetupDoneError
+from chalicelib.domain.access_ports import LastAdminError, PersonGoneError, SetupDoneError
 from chalicelib.domain.api_keys import LAST_USED_EVERY, ApiKey
 from chalicelib.domain.people import Person
 from chalicelib.domain.ports import SlotsFullError, StaleRecordError
 from chalicelib.errors import Unavailable
 from chalicelib.store.access_records import (
     LIVE,
+    REPLACED,
     ascii_text,
     is_admin,
     key_document,
@@ -43,8 +45,8 @@ from chalicelib.store.access_records import (
 )
 from chalicelib.store.cursors import Position, decode, encode, list_kind
 from chalicelib.store.faults import ConditionFailedError, TransactionFailedError
-from chalicelib.store.records import Record, microseconds
-from chalicelib.store.table import MAX_WRITES, Delete, Put, Table, Update, Write
+from chalicelib.store.records import Record, digest, microseconds
+from chalicelib.store.table import MAX_WRITES, Check, Delete, Put, Table, Update, Write
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +71,17 @@ class DynamoAccessStore:
     # --- people ---------------------------------------------------------------------------------------------------
     def create_first_admin(self, person: Person) -> None:
         mark = self._table.new(_SETUP, _FIRST_ADMIN, user_id=person.user_id)
+        writes: list[Write] = [self._not_gone(person.user_id), Put(mark, Record.pk.does_not_exist())]
         try:
-            self._table.transact([Put(mark, Record.pk.does_not_exist()), *self._person_writes(person, None)])
-        except TransactionFailedError:
+            self._table.transact([*writes, *self._person_writes(person, None)])
+        except TransactionFailedError as error:
+            if 0 in error.failed:
+                raise PersonGoneError(person.user_id) from None
             raise SetupDoneError from None
+
+    def first_admin(self) -> str | None:
+        mark = self._table.get(_SETUP, _FIRST_ADMIN)
+        return mark.user_id if mark is not None else None
 
     def setup_done(self) -> bool:
         return self._table.get(_SETUP, _FIRST_ADMIN) is not None
@@ -92,9 +101,13 @@ class DynamoAccessStore:
 
     def put_person(self, person: Person, *, replaces: Person | None = None) -> None:
         writes = self._person_writes(person, replaces)
+        if replaces is None:
+            writes.append(self._not_gone(person.user_id))
         try:
             self._table.transact(writes)
         except TransactionFailedError as error:
+            if replaces is None and len(writes) - 1 in error.failed:
+                raise PersonGoneError(person.user_id) from None
             if 0 in error.failed:
                 raise StaleRecordError(person.user_id) from None
             raise LastAdminError(person.user_id) from None
@@ -124,19 +137,18 @@ class DynamoAccessStore:
         admins = self._table.get(_SETUP, _ADMINS)
         if admins is not None and admins.holders == {user_id}:
             raise LastAdminError(user_id)
-        for _ in range(MAX_REMOVALS):
-            page = self._table.page(
-                user_pk(user_id), within=Record.sk.startswith("key#"), size=MAX_WRITES, keys_only=True
-            )
-            if page.records:
-                self._table.transact([Delete(record) for record in page.records])
-            if page.last is None:
-                break
-        slots = Delete(self._table.new(user_pk(user_id), _KEYS))
+        self._remove_keys(user_id)
+        slots, gone = Delete(self._table.new(user_pk(user_id), _KEYS)), Put(self._gone(user_id))
         try:
-            self._table.transact([*self._removal(person), slots, self._no_admin(user_id)])
+            self._table.transact([*self._removal(person), slots, self._no_admin(user_id), gone])
         except TransactionFailedError:
             raise LastAdminError(user_id) from None
+        # Those that were made meanwhile; from now on none can be.
+        self._remove_keys(user_id)
+
+    def is_gone(self, user_id: str) -> bool:
+        gone = self._gone(user_id)
+        return self._table.get(gone.pk, gone.sk) is not None
 
     # --- keys -----------------------------------------------------------------------------------------------------
     def find_key(self, handle: str, key_id: str) -> tuple[ApiKey, Person] | None:
@@ -150,9 +162,9 @@ class DynamoAccessStore:
     def create_key(self, key: ApiKey, *, limit: int) -> None:
         for last_try in (False, True):
             try:
-                self._table.transact([self._new_key(key), self._take_place(key, limit)])
+                self._table.transact([self._new_key(key), self._take_place(key, limit), self._is_there(key.user_id)])
             except TransactionFailedError as error:
-                if 0 in error.failed:
+                if {0, 2} & set(error.failed):
                     raise StaleRecordError(key.key_id) from None
                 if last_try or not self._free_places(key.user_id, key.created_at):
                     raise SlotsFullError(key.user_id) from None
@@ -160,7 +172,7 @@ class DynamoAccessStore:
             return
 
     def put_key(self, key: ApiKey) -> None:
-        writes: list[Write] = [self._changed_key(key)]
+        writes: list[Write] = [self._changed_key(key, LIVE, REPLACED)]
         if key.revoked_at is not None:
             writes.append(self._places(key.user_id, [Record.holders.delete({key.key_id})]))
         try:
@@ -170,14 +182,22 @@ class DynamoAccessStore:
             if stored is None or key.revoked_at is None:
                 raise StaleRecordError(key.key_id) from None
 
-    def replace_key(self, old: ApiKey, new: ApiKey) -> None:
+    def replace_key(self, old: ApiKey, new: ApiKey, *, limit: int) -> None:
         # Adding to a set and taking from it is two changes of one item, which a transaction does not take; the place of
         # an old key that still lives for a while is freed with its revocation, or when room is needed.
-        place = self._places(new.user_id, [Record.holders.add({new.key_id})])
-        try:
-            self._table.transact([self._changed_key(old), self._new_key(new), place])
-        except TransactionFailedError:
-            raise StaleRecordError(old.key_id) from None
+        if old.revoked_at is None:
+            place = self._take_place(new, limit)
+        else:
+            place = self._places(new.user_id, [Record.holders.add({new.key_id})])
+        for last_try in (False, True):
+            try:
+                self._table.transact([self._changed_key(old, LIVE), self._new_key(new), place])
+                break
+            except TransactionFailedError as error:
+                if error.failed.keys() & {0, 1}:
+                    raise StaleRecordError(old.key_id) from None
+                if last_try or not self._free_places(new.user_id, new.created_at):
+                    raise SlotsFullError(new.user_id) from None
         if old.revoked_at is not None:
             self._touch(self._table.new(user_pk(old.user_id), _KEYS), [Record.holders.delete({old.key_id})])
 
@@ -240,6 +260,25 @@ class DynamoAccessStore:
     def _removal(self, person: Person) -> list[Write]:
         return [Delete(record) for record in self._person_records(person)]
 
+    def _remove_keys(self, user_id: str) -> None:
+        for _ in range(MAX_REMOVALS):
+            page = self._table.page(
+                user_pk(user_id), within=Record.sk.startswith("key#"), size=MAX_WRITES, keys_only=True
+            )
+            if page.records:
+                self._table.transact([Delete(record) for record in page.records])
+            if page.last is None:
+                break
+
+    def _gone(self, user_id: str) -> Record:
+        return self._table.new(user_pk(user_id), f"gone#{digest(user_id)}", user_id=user_id)
+
+    def _not_gone(self, user_id: str) -> Check:
+        return Check(self._gone(user_id), Record.pk.does_not_exist())
+
+    def _is_there(self, user_id: str) -> Check:
+        return Check(self._table.new(user_pk(user_id), _PROFILE), Record.user_id == user_id)
+
     def _new_key(self, key: ApiKey) -> Put:
         attributes = {"document": key_document(key), "user_id": key.user_id, "status": key_state(key)}
         used = microseconds(key.last_used_at) if key.last_used_at is not None else None
@@ -248,14 +287,14 @@ class DynamoAccessStore:
         )
         return Put(record, Record.pk.does_not_exist())
 
-    def _changed_key(self, key: ApiKey) -> Update:
-        """The condition is that it exists and is not revoked."""
+    def _changed_key(self, key: ApiKey, *states: str) -> Update:
+        """The condition is that it exists, in one of these states."""
         actions: list[Action] = [Record.document.set(key_document(key)), Record.status.set(key_state(key))]
         if key.last_used_at is not None:
             actions.append(Record.last_used.set(microseconds(key.last_used_at)))
         gone_at = vanishes(key)
         actions.append(Record.expires_at.set(gone_at) if gone_at is not None else Record.expires_at.remove())
-        return Update(self._table.new(user_pk(key.user_id), key_sk(key.key_id)), actions, Record.status == LIVE)
+        return Update(self._table.new(user_pk(key.user_id), key_sk(key.key_id)), actions, Record.status.is_in(*states))
 
     def _all_keys(self, user_id: str) -> Sequence[ApiKey]:
         records = self._table.query(user_pk(user_id), within=Record.sk.startswith("key#"), limit=MAX_LOOKED_AT)

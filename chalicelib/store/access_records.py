@@ -10,7 +10,7 @@ from chalicelib.domain.people import Person, handle_of
 from chalicelib.domain.permissions import Permission, Role
 from chalicelib.store.records import Record, moment_of, ttl_seconds
 
-LIVE, REVOKED = "live", "revoked"
+LIVE, REPLACED, REVOKED = "live", "replaced", "revoked"
 #: How long a revoked or expired key is still listed.
 KEEP_DEAD = timedelta(days=90)
 _KNOWN_SCOPES = frozenset(permission.value for permission in Permission)
@@ -45,7 +45,10 @@ def person_of(record: Record) -> Person:
 
 
 def key_state(key: ApiKey) -> str:
-    return LIVE if key.revoked_at is None else REVOKED
+    """A replaced key may still work for a while, and is never replaced again."""
+    if key.revoked_at is not None:
+        return REVOKED
+    return LIVE if key.replaced_by is None else REPLACED
 
 
 def key_document(key: ApiKey) -> str:

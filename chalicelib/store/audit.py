@@ -1,4 +1,4 @@
-"""The audit in DynamoDB: a table that its role can put to and query, and nothing else.
+"""The audit in DynamoDB: a table that its role can insert into and query, and nothing else.
 
     pk                 sk            what
     ─────────────────  ────────────  ─────────────────────────────────────
@@ -6,14 +6,16 @@
     months             <YYYY-MM>     that there are records of this month
     seals              <number>      one seal
 
-No TTL, no index. Records are found month by month. A put of ours never replaces an item, and the role may neither
-change nor delete one; IAM has no way to forbid a put that replaces, but a record replaced so breaks its seal.
+No TTL, no index. Records are found month by month. Nothing can be changed, replaced or deleted: see ``append_only``.
+Only the sweeper's role may insert seals, and it may insert nothing else.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -22,10 +24,10 @@ from pynamodb.expressions.condition import Condition
 from chalicelib.domain.access_ports import AuditFilter
 from chalicelib.domain.audit import AuditRecord, Seal, id_prefix, time_of, unreadable
 from chalicelib.domain.ports import InvalidCursorError, StaleRecordError
+from chalicelib.store.append_only import AppendOnlyTable
 from chalicelib.store.cursors import Position, decode, encode, list_kind
 from chalicelib.store.faults import ConditionFailedError
 from chalicelib.store.records import Record, month_of
-from chalicelib.store.table import Table
 
 #: Records one call of ``list`` looks at when a filter drops some, and those of one query.
 MAX_EXAMINED, FILTERED_PAGE = 2_000, 250
@@ -34,19 +36,14 @@ _MAX_MONTHS = 12 * 100
 _LAST_NUMBER = 10**12 - 1
 #: Before and behind the ids of all records.
 _START, _END = "0" * 17, "9" * 17
-
-
-class _QueriedTable(Table):
-    """Reads one item with a query: the audit's role has no right to anything more."""
-
-    def get(self, pk: str, sk: str) -> Record | None:
-        found = self.page(pk, within=Record.sk == sk, size=1).records
-        return found[0] if found else None
+#: An id as ``record_id`` makes it: its random part is URL-safe.
+_RECORD_ID = re.compile(r"\d{17}-[0-9A-Za-z_-]+", re.ASCII)
 
 
 class DynamoAuditStore:
-    """``AuditStore`` over the audit table, strongly consistent. Needs PutItem and Query. Besides what the port says,
-    every method raises ``Unavailable`` when DynamoDB can't answer; nobody knows then whether a record was written.
+    """``AuditStore`` over the audit table, strongly consistent. Needs PartiQLInsert and Query. Besides what the
+    port says, every method raises ``Unavailable`` when DynamoDB can't answer; nobody knows then whether a record was
+    written.
 
     ``sleep`` takes seconds; it is called between the tries of requests that collide. ``max_examined`` and
     ``page_size`` bound one call of ``list``.
@@ -60,7 +57,7 @@ class DynamoAuditStore:
         max_examined: int = MAX_EXAMINED,
         page_size: int = FILTERED_PAGE,
     ) -> None:
-        self._table = _QueriedTable(table_name, sleep=sleep)
+        self._table = AppendOnlyTable(table_name, sleep=sleep)
         self._max_examined = max_examined
         self._page_size = page_size
         self._marked: set[str] = set()
@@ -71,8 +68,7 @@ class DynamoAuditStore:
             raise ValueError("the record's id is of another time")
         month = month_of(record.at)
         if month not in self._marked:
-            self._table.put(self._table.new(_MONTHS, month))
-            self._marked.add(month)
+            self._mark(month)
         self._insert(self._table.new(_pk(month), record.record_id, document=record.model_dump_json()))
 
     def list(
@@ -131,9 +127,14 @@ class DynamoAuditStore:
             Seal.model_validate_json(item.document) for item in self._table.query(_SEALS, within=within, limit=limit)
         ]
 
+    def _mark(self, month: str) -> None:
+        with suppress(ConditionFailedError):  # somebody else has
+            self._table.insert(self._table.new(_MONTHS, month))
+        self._marked.add(month)
+
     def _insert(self, record: Record) -> None:
         try:
-            self._table.put(record, Record.pk.does_not_exist())
+            self._table.insert(record)
         except ConditionFailedError:
             raise StaleRecordError(record.sk) from None
 
@@ -167,6 +168,8 @@ def _between(start: str, end: str) -> Condition:
 def _position(kind: str, cursor: str) -> str:
     """Before the record that the cursor names and behind all before it. Raises InvalidCursorError."""
     sort = decode(kind, cursor).sort
+    if not _RECORD_ID.fullmatch(sort):
+        raise InvalidCursorError("of no record")
     try:
         time_of(sort)
     except ValueError:

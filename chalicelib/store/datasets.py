@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
+from chalicelib.domain.datasets import Dataset, DatasetVersion, InspectionSummary, VersionStatus
 from chalicelib.domain.ports import DatasetUsage, QuotaExceededError, StaleRecordError
 from chalicelib.store.cursors import Position, decode, encode, list_kind
 from chalicelib.store.faults import TransactionFailedError
@@ -24,6 +24,7 @@ MAX_SAME_SOURCE = 1000
 #: Tries of removing a version that others change meanwhile.
 MAX_TRIES = 20
 _UNFINISHED = "unfinished"
+_INSPECTING = "inspecting"
 _RETENTION = "retention"
 _USAGE = "datasets"
 
@@ -97,6 +98,7 @@ class DynamoDatasetStore:
         writes: list[Write] = [once, Put(by_time)]
         if version.status is not VersionStatus.READY:
             writes.append(Put(self._marker(version)))
+        writes += self._inspection_marks(version)
         size = version.counted_bytes
         if size is not None:
             fits = None if quota_bytes is None else Record.used.does_not_exist() | (Record.used <= quota_bytes - size)
@@ -133,7 +135,24 @@ class DynamoDatasetStore:
         by_id, by_time = self._version_records(version)
         mark = self._marker(version)
         marked = Delete(mark) if version.status is VersionStatus.READY else Put(mark)
-        self._transact([Put(by_id, _follows(version)), Put(by_time), marked], version.version_id)
+        writes = [Put(by_id, _follows(version)), Put(by_time), marked, *self._inspection_marks(version)]
+        self._transact(writes, version.version_id)
+
+    def move_version(self, version: DatasetVersion, owner: str) -> None:
+        moved = version.model_copy(update={"owner": owner, "revision": 1})
+        by_id, by_time = self._version_records(version)
+        new_by_id, new_by_time = self._version_records(moved)
+        writes: list[Write] = [
+            Delete(by_id, _is(version, version.revision)),
+            Delete(by_time),
+            Put(new_by_id, Record.pk.does_not_exist()),
+            Put(new_by_time),
+        ]
+        if version.counted_bytes is not None:
+            counted = version.counted_bytes
+            writes.append(Update(self._usage(version), [Record.used.add(-counted), Record.parts.add(-1)]))
+            writes.append(Update(self._usage(moved), [Record.used.add(counted), Record.parts.add(1)]))
+        self._transact(writes, version.version_id)
 
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
         found = self._table.query(
@@ -160,12 +179,18 @@ class DynamoDatasetStore:
         """Only of this very record: what it counts is given back once."""
         by_id, by_time = self._version_records(stored)
         gone: list[Write] = [Delete(by_id, _is(stored, stored.revision)), Delete(by_time), Delete(self._marker(stored))]
+        if stored.inspection is not None:
+            gone.append(Delete(self._inspection_mark(stored, stored.inspection)))
         if stored.counted_bytes is not None:
             gone.append(Update(self._usage(stored), [Record.used.add(-stored.counted_bytes), Record.parts.add(-1)]))
         return gone
 
     def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         found = self._table.query(_UNFINISHED, within=Record.sk < stamp(created_before), limit=limit)
+        return [DatasetVersion.model_validate_json(record.document) for record in found]
+
+    def list_inspecting(self, *, asked_before: datetime, limit: int = 100) -> list[DatasetVersion]:
+        found = self._table.query(_INSPECTING, within=Record.sk < stamp(asked_before), limit=limit)
         return [DatasetVersion.model_validate_json(record.document) for record in found]
 
     def _transact(self, writes: list[Write], what: str) -> None:
@@ -188,6 +213,18 @@ class DynamoDatasetStore:
             ),
             self._table.new(pk, time_sk, document=document),
         )
+
+    def _inspection_marks(self, version: DatasetVersion) -> list[Write]:
+        """What names the version while its inspection is not over."""
+        if version.inspection is None:
+            return []
+        mark = self._inspection_mark(version, version.inspection)
+        return [Delete(mark) if version.inspection.status.is_over else Put(mark)]
+
+    def _inspection_mark(self, version: DatasetVersion, inspection: InspectionSummary) -> Record:
+        name = digest(f"{version.owner}#{version.dataset_id}#{version.version_id}")
+        sk = f"{stamp(inspection.asked_at)}#{name}"
+        return self._table.new(_INSPECTING, sk, document=version.model_dump_json())
 
     def _usage(self, version: DatasetVersion) -> Record:
         return self._table.new(_usage_pk(version.owner), _USAGE)

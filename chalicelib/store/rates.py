@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain.access_ports import RateVerdict
+from chalicelib.errors import Unavailable
 from chalicelib.store.faults import ConditionFailedError
 from chalicelib.store.records import Record, digest, ttl_seconds
 from chalicelib.store.table import Table
+
+logger = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -31,7 +35,7 @@ class DynamoRateStore:
         reset = max(1, -(-left // _SECOND))
         if limit <= 0:
             return RateVerdict(allowed=False, limit=limit, remaining=0, reset_seconds=reset)
-        counter = self._table.new(f"rate#{digest(subject)}", f"{window // _SECOND}#{number}")
+        counter = self._counter(subject, window, number)
         # A window longer than it ends: a clock that is a little behind must not find the counter gone.
         kept = ttl_seconds(now + left + window)
         try:
@@ -50,3 +54,15 @@ class DynamoRateStore:
             reset_seconds=reset,
             granted=min(amount, limit - (used - amount)),
         )
+
+    def give_back(self, subject: str, *, window: timedelta, taken_at: datetime) -> None:
+        counter = self._counter(subject, window, (taken_at - _EPOCH) // window)
+        try:
+            self._table.update(counter, [Record.used.add(-1)], Record.used > 0)
+        except ConditionFailedError:
+            return
+        except Unavailable:
+            logger.warning("what was counted could not be given back")
+
+    def _counter(self, subject: str, window: timedelta, number: int) -> Record:
+        return self._table.new(f"rate#{digest(subject)}", f"{window // _SECOND}#{number}")

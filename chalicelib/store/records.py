@@ -17,6 +17,7 @@ attributes and document fields it does not know, so a newer release may add some
     versions#<owner>#<dataset>     id#<version>           a dataset version
     versions#<owner>#<dataset>     at#<time>#<version>    the same, in order of creation
     unfinished                     <time>#<hash>          a dataset version that is not ready, in order of creation
+    inspecting                     <time>#<hash>          a dataset version whose inspection is not over, oldest first
     archives#<owner>#<dataset>     <archive>              an archive that was uploaded to be unpacked
     unsettled-archives             <time>#<hash>          the same while it is not settled, in order of creation
     retention                      <time>#<hash>          a dataset whose old versions end, by when to look for such

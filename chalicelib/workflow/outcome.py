@@ -14,6 +14,7 @@ class Next(StrEnum):
     AWAIT_MEDIUM = "await_medium"
     AWAIT_LONG = "await_long"
     AWAIT_WEBHOOK = "await_webhook"
+    AWAIT_INSPECTION = "await_inspection"
     OBSERVE = "observe"
     DELIVER = "deliver"
     VERIFY = "verify"
@@ -21,12 +22,15 @@ class Next(StrEnum):
     DONE = "done"
 
 
-#: Seconds the state machine waits in each await state before it looks again.
+#: Seconds the state machine waits in each await state before it looks again: at the provider, or from AWAIT_INSPECTION
+#: at the datasets (Prepare).
 WAITS = {
     Next.AWAIT_SHORT: 30,
     Next.AWAIT_MEDIUM: 60,
     Next.AWAIT_LONG: 300,
     Next.AWAIT_WEBHOOK: 12 * 3600,
+    # The end of an inspection wakes the job; this is for an end that nobody told of.
+    Next.AWAIT_INSPECTION: 20,
 }
 
 

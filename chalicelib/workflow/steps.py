@@ -4,36 +4,44 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chalicelib.domain.datasets import VersionStatus
-from chalicelib.domain.failures import Failure, FaultKind
+from chalicelib.domain.failures import Failure
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, JobGoneError, Note, change, mutate
 from chalicelib.domain.ports import Ports
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.observation import ObservationService
+from chalicelib.workflow.gate import judge, waiting_note
 from chalicelib.workflow.outcome import WAITS, Next, Outcome
 from chalicelib.workflow.routing import route
 
 
 def prepare(job_id: str, ports: Ports) -> Outcome:
-    """Checks what may have changed since submit: that every dataset version is still there and ready. Of a job that was
-    launched by an earlier attempt there is nothing to check."""
+    """Checks what may have changed since submit: that every dataset version is still there, ready, and not found broken
+    by its inspection, which is waited for. There is nothing to check of a job that an earlier attempt launched."""
     job = _get(ports, job_id)
     now = ports.clock.now()
     if job.is_terminal or job.prediction_id is not None or job.launch is not None:
         return Outcome(_resumed(job, now), job.wakes)
-    for reference in job.datasets:
-        version = ports.datasets.get_version(job.owner, reference.dataset_id, reference.version_id)
-        if version is None or version.status is not VersionStatus.READY:
-            failure = Failure(
-                code="dataset_gone",
-                kind=FaultKind.USER,
-                message=f"Version {reference.version_id} of dataset '{reference.dataset_id}' was deleted.",
-                advice=f"Push it again (stcloud datasets push … --id {reference.dataset_id}) and submit again.",
-            )
-            job = mutate(ports.jobs, job_id, lambda j: record_failure(j, failure, ports))  # noqa: B023 - runs now
-            break
+    # Counted before the look: a hint that comes after it must not be slept over.
+    seen = job.wakes
+    verdict = judge(job, ports, now)
+    if verdict.failure is not None:
+        failure = verdict.failure
+        job = mutate(ports.jobs, job_id, lambda j: record_failure(j, failure, ports))
+    elif verdict.waiting and job.cancel_requested_at is None:
+        if job.task_token is None:
+            # The first look of this attempt; those after it have nothing new to tell.
+            job = mutate(ports.jobs, job_id, lambda j: noted(j, now, waiting_note(verdict.waiting)))
+        if not job.is_terminal and job.cancel_requested_at is None:
+            return Outcome(Next.AWAIT_INSPECTION, seen)
+    elif verdict.notes:
+        job = mutate(ports.jobs, job_id, lambda j: noted(j, now, *verdict.notes))
     return Outcome(route(job, now), job.wakes)
+
+
+def noted(job: Job, now: datetime, *notes: Note) -> Change | None:
+    """The job with these events, unless it is over."""
+    return None if job.is_terminal else change(job.moved(now=now), now, *notes)
 
 
 def _resumed(job: Job, now: datetime) -> Next:

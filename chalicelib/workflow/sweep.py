@@ -19,6 +19,7 @@ from chalicelib.domain.ports import ExecutionState, Ports, Provider
 from chalicelib.domain.predictions import Prediction
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.dataset_retention import remove_expired
+from chalicelib.services.inspection import tend_inspections
 from chalicelib.services.leftovers import remove_leftovers
 from chalicelib.services.observation import ObservationService
 from chalicelib.workflow.launch import is_surely_over, look_for_lost, never_launched
@@ -48,6 +49,7 @@ class SweepReport:
     orphans_found: int = 0
     orphans_cancelled: int = 0
     leftovers_removed: int = 0
+    inspections_restarted: int = 0
     versions_expired: int = 0
     provider_errors: int = 0
     failed: int = 0
@@ -62,7 +64,7 @@ def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepRep
 
     First what needs no provider, for every active job; then the orphans, in half of the budget; then the provider is
     asked about the jobs that were not asked about for longest, so a slow provider delays looks and starves none. Last
-    what is left of uploads and deletions that died, and dataset versions whose time is over.
+    inspections that died, what is left of uploads and deletions that did, and dataset versions whose time is over.
     """
     report = SweepReport()
     started = ports.clock.now()
@@ -78,6 +80,10 @@ def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepRep
             break
         with _alone(job.job_id, report):
             _look(job, ports, report)
+    tended = tend_inspections(ports, stop_at)
+    report.inspections_restarted = tended.restarted
+    report.failed += tended.failed
+    report.unfinished |= tended.unfinished
     left = remove_leftovers(ports, stop_at)
     report.leftovers_removed = left.uploads_removed + left.deletions_finished + left.jobs_forgotten
     report.failed += left.failed

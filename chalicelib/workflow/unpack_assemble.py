@@ -18,8 +18,6 @@ from chalicelib.domain.archives import (
 from chalicelib.domain.datasets import (
     Dataset,
     DatasetVersion,
-    InspectionStatus,
-    InspectionSummary,
     ManifestFile,
     VersionStatus,
     merkle_root,
@@ -31,6 +29,7 @@ from chalicelib.errors import Conflict
 from chalicelib.services.archive_ending import GAVE_UP, clear, fail_archive, finish_archive, write_report
 from chalicelib.services.dataset_completion import announce_ready
 from chalicelib.services.dataset_records import change_dataset
+from chalicelib.services.inspection import asked
 from chalicelib.services.manifests import encode
 from chalicelib.workflow.unpack import (
     SUMMARY,
@@ -170,7 +169,7 @@ def _version(ports: Ports, archive: ArchiveRecord, files: list[ManifestFile]) ->
             checked=proposed.files,
             completed_at=now,
             touched_at=now,
-            inspection=InspectionSummary(status=InspectionStatus.PENDING, asked_at=now),
+            inspection=asked(now),
         )
         try:
             ports.datasets.update_version(ready)

@@ -118,6 +118,11 @@ class AccessApi:
     def set_active(self, user_id: str, *, active: bool) -> dict[str, Any]:
         return self._client.call("POST", f"/users/{_quoted(user_id)}/{'activate' if active else 'deactivate'}")
 
+    def reset_password(self, user_id: str) -> dict[str, Any]:
+        """Not repeated: each try would make another password."""
+        path = f"/users/{_quoted(user_id)}/reset-password"
+        return self._client.call("POST", path, attempts=1, needs=("temporary_password",))
+
     def delete_user(self, user_id: str) -> dict[str, Any]:
         return self._client.call("DELETE", f"/users/{_quoted(user_id)}")
 

@@ -7,6 +7,7 @@ that say ``attempts=1`` (a second API key would be one too many).
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -23,6 +24,7 @@ from stcloud.retry import TRANSIENT, Retry, parse_retry_after
 API_TIMEOUT = httpx.Timeout(35.0, connect=5.0)
 STORAGE_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_API_PATH = re.compile(r"/api(/(cloud|auth)(/.*)?)?$")
 _NOT_SENT_AGAIN = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 #: Statuses that our server, its gateway and what stands before them give with a reason, always.
 _NOT_OURS = frozenset({400, 404, 405, 406, 422, 501})
@@ -35,7 +37,7 @@ _ADVICE = {
 
 
 def normalize_url(url: str) -> str:
-    """The server's origin (and path, if it lives below one) without a trailing slash or ``/api``.
+    """The server's origin (and path, if it lives below one) without a trailing slash, ``/api`` or ``/api/cloud``.
 
     Raises UsageError when it is no http(s) URL or holds credentials.
     """
@@ -44,8 +46,8 @@ def normalize_url(url: str) -> str:
         raise UsageError(f"'{url}' is not a URL of a server.", advice="It looks like http://localhost:8001.")
     if parts.username or parts.password:
         raise UsageError("The URL must not hold a user or password.", advice="Put the token into STCLOUD_TOKEN.")
-    path = parts.path.rstrip("/")
-    path = path.removesuffix("/api").rstrip("/")
+    # An address as documents of the API have it leads to the server as well.
+    path = _API_PATH.sub("", parts.path.rstrip("/")).rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 

@@ -30,7 +30,6 @@ from stcloud.session import (
     ProfileOption,
     QuietOption,
     Session,
-    TokenOption,
     UrlOption,
     command,
     runtime_of,
@@ -76,7 +75,6 @@ def _show_version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     url: UrlOption = None,
-    token: TokenOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     profile: ProfileOption = None,
@@ -85,7 +83,7 @@ def root(
     ] = False,
 ) -> None:
     # No docstring: it would replace the help text above.
-    runtime_of(ctx).options.merge(url, token, as_json, quiet, profile)
+    runtime_of(ctx).options.merge(url, as_json, quiet, profile)
 
 
 @command(app, "status")

@@ -54,6 +54,7 @@ class JobProgress(TypedDict):
 
 
 class Job(TypedDict):
+    user_id: str | None
     job_id: str
     status: str
     phase: str

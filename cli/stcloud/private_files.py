@@ -15,10 +15,11 @@ MAX_BYTES = 256_000
 _POSIX = os.name == "posix"
 
 
-def read_text(path: Path, *, secret: bool = False) -> str | None:
+def read_text(path: Path, *, secret: bool = False, exposed: bool = False) -> str | None:
     """The file's text; None when there is none.
 
-    ``secret``: a file that others may read or that is a link is refused, as ssh refuses such keys. Raises LocalError.
+    ``secret``: a file that others may read or that is a link is refused, as ssh refuses such keys.
+    ``exposed``: what others may read is read all the same. Raises LocalError.
     """
     flags = os.O_RDONLY | (getattr(os, "O_NOFOLLOW", 0) if secret else 0)
     try:
@@ -29,7 +30,7 @@ def read_text(path: Path, *, secret: bool = False) -> str | None:
         raise LocalError(f"'{path}' can't be read: {error.strerror}.") from error
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
-        if secret and _POSIX and (stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid != os.geteuid()):
+        if secret and not exposed and _POSIX and (stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid != os.geteuid()):
             raise LocalError(
                 f"'{path}' holds a token and others may read it; it is not used.",
                 advice=f"chmod 600 '{path}', or sign in again: stcloud login",

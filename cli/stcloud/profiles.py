@@ -59,7 +59,7 @@ class Profiles:
 
     def having(self, profile: Profile, *, current: bool = False) -> Profiles:
         return Profiles(
-            profile.name if current or self.current is None else self.current, {**self.by_name, profile.name: profile}
+            profile.name if current or not self.by_name else self.current, {**self.by_name, profile.name: profile}
         )
 
     def without(self, name: str) -> Profiles:

@@ -278,7 +278,8 @@ class TransferBar:
             self._progress.update(self._task, files=text)
 
 
-def job_rows(jobs: Iterable[Job]) -> Iterator[list[object]]:
+def job_rows(jobs: Iterable[Job], owners: Mapping[str, str] | None = None) -> Iterator[list[object]]:
+    """Rows of ``JOB_COLUMNS``; with ``owners`` (names by id) one column more."""
     for job in jobs:
         step, total = job["progress"]["step"], job["progress"]["total_steps"]
         yield [
@@ -291,6 +292,7 @@ def job_rows(jobs: Iterable[Job]) -> Iterator[list[object]]:
             duration_text(job["duration_seconds"]),
             money_text(job["cost_usd"]),
             time_text(job["created_at"]),
+            *([] if owners is None else [owners.get(job.get("user_id") or "", "")]),
         ]
 
 

@@ -32,12 +32,13 @@ from stcloud.retry import Retry
 from stcloud.target import DEFAULT_URL, Target, resolve
 from stcloud.vault import Keyring, Vault, system_keyring
 
+#: Tries to give an answer of the right form; longest line that can be one.
+MAX_ASKED, MAX_LINE = 3, 10_000
+PIPED = "--password-stdin"
+PasswordStdin = Annotated[bool, typer.Option(PIPED, help="Read what would be typed unseen from stdin, a line each.")]
+
 UrlOption = Annotated[
     str | None, typer.Option("--url", help=f"The server. [env: STCLOUD_URL, default: {DEFAULT_URL}]", metavar="URL")
-]
-TokenOption = Annotated[
-    str | None,
-    typer.Option("--token", help="An API key; better put it into STCLOUD_TOKEN.", metavar="TOKEN"),
 ]
 ProfileOption = Annotated[
     str | None, typer.Option("--profile", help="A server by its profile. [env: STCLOUD_PROFILE]", metavar="NAME")
@@ -51,17 +52,13 @@ class Options:
     """The common options, from wherever on the command line they stood; the later one wins."""
 
     url: str | None = None
-    token: str | None = None
     json_mode: bool = False
     quiet: bool = False
     profile: str | None = None
 
-    def merge(
-        self, url: str | None, token: str | None, json_mode: bool, quiet: bool, profile: str | None = None
-    ) -> None:
+    def merge(self, url: str | None, json_mode: bool, quiet: bool, profile: str | None = None) -> None:
         self.url = url or self.url
         self.profile = profile or self.profile
-        self.token = token or self.token
         self.json_mode = json_mode or self.json_mode
         self.quiet = quiet or self.quiet
 
@@ -125,6 +122,8 @@ class Session:
         self.runtime = runtime
         self.output = Output(json_mode=options.json_mode, quiet=options.quiet)
         self._client: Client | None = None
+        #: Hidden answers come from stdin, a line each, and nobody is asked.
+        self.answers_piped = False
 
     @cached_property
     def target(self) -> Target:
@@ -137,7 +136,6 @@ class Session:
             runtime.profile_file.read(),
             runtime.environ,
             url=options.url,
-            token=options.token,
             profile=options.profile,
             may_be_new=may_be_new,
         )
@@ -197,14 +195,46 @@ class Session:
         if self._client is not None:
             self._client.close()
 
-    def ask(self, question: str, *, hidden: bool = False, twice: bool = False) -> str:
-        """What the user types. Raises UsageError where there is nobody to ask."""
+    def ask(
+        self,
+        question: str,
+        *,
+        instead: str,
+        hidden: bool = False,
+        twice: bool = False,
+        check: Callable[[str], str | None] = lambda _: None,
+    ) -> str:
+        """What the user types, or with ``answers_piped`` the next line of stdin where it is ``hidden``.
+
+        ``instead`` is the option that saves the question. ``check`` says what is wrong with an answer; then it is asked
+        again. Raises UsageError where there is nobody to ask, and for a line that is wrong.
+        """
+        if hidden and self.answers_piped:
+            return self._piped(question, check)
         if not self.runtime.is_interactive():
             raise UsageError(
-                f"There is nobody to ask for: {question.lower()}.",
-                advice="Run it in a terminal. Machines use an API key: in STCLOUD_TOKEN, or stcloud login --with-key.",
+                f"There is nobody to ask for: {question.lower()}.", advice=f"Run it in a terminal, or use {instead}."
             )
-        answer: str = typer.prompt(question, hide_input=hidden, confirmation_prompt=twice, err=True)
+        for _ in range(MAX_ASKED):
+            answer: str = typer.prompt(question, hide_input=hidden, confirmation_prompt=twice, err=True)
+            wrong = check(answer)
+            if wrong is None:
+                return answer
+            self.output.warn(wrong)
+        raise UsageError(str(wrong))
+
+    @staticmethod
+    def _piped(question: str, check: Callable[[str], str | None]) -> str:
+        line = sys.stdin.readline(MAX_LINE)
+        answer = line.rstrip("\r\n")
+        if not answer:
+            raise UsageError(
+                f"Stdin ended before: {question.lower()}.",
+                advice="--password-stdin reads one line for each thing that a terminal would ask unseen.",
+            )
+        wrong = check(answer)
+        if wrong is not None:
+            raise UsageError(wrong)
         return answer
 
     def confirm(self, question: str, *, yes: bool, needs_yes: bool) -> None:
@@ -237,13 +267,12 @@ def command(
         @functools.wraps(function)
         def run(ctx: typer.Context, **values: Any) -> None:
             runtime = runtime_of(ctx)
-            runtime.options.merge(*(values.pop(n) for n in ("url", "token", "as_json", "quiet", "profile")))
+            runtime.options.merge(*(values.pop(n) for n in ("url", "as_json", "quiet", "profile")))
             raise typer.Exit(execute(Session(runtime), lambda session: function(session, **values)))
 
         keyword = inspect.Parameter.KEYWORD_ONLY
         common = [
             inspect.Parameter("url", keyword, default=None, annotation=UrlOption),
-            inspect.Parameter("token", keyword, default=None, annotation=TokenOption),
             inspect.Parameter("as_json", keyword, default=False, annotation=JsonOption),
             inspect.Parameter("quiet", keyword, default=False, annotation=QuietOption),
             inspect.Parameter("profile", keyword, default=None, annotation=ProfileOption),

@@ -1,8 +1,9 @@
 """Which server a command talks to and as whom: from options, environment and profiles.
 
 The server: ``--url``, the profile of ``--profile``, STCLOUD_URL, the profile of STCLOUD_PROFILE, the current profile,
-the default; the first there is. The token: ``--token``, STCLOUD_TOKEN, what the profile of that very server was signed
-in with. A token is never sent to a server it is not meant for: rather the command ends.
+the default; the first there is. The token: STCLOUD_TOKEN, which is meant for STCLOUD_URL or the default; else what the
+profile of that very server was signed in with. A token is never sent to a server it is not meant for: rather the
+command ends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ DEFAULT_URL = "http://localhost:8001"
 
 @dataclass(frozen=True)
 class Target:
-    """``token`` is one that was given for this call; without it the credential of ``profile``, if any, is used."""
+    """``token`` is the environment's; without it the credential of ``profile``, if any, is used."""
 
     url: str
     token: str | None = field(repr=False)
@@ -33,11 +34,11 @@ def resolve(
     environ: Mapping[str, str],
     *,
     url: str | None,
-    token: str | None,
     profile: str | None,
     may_be_new: bool = False,
 ) -> Target:
-    """``url``, ``token`` and ``profile`` are the options. ``may_be_new``: a name without a profile is fine.
+    """``url`` and ``profile`` are the options. ``may_be_new``: a name without a profile is fine, and a token that is
+    meant for another server is left out, since whoever signs in brings what is needed.
 
     Raises UsageError.
     """
@@ -53,14 +54,16 @@ def resolve(
             f"The profile '{named.name}' is for {named.url}, not for {found}.",
             advice="Leave out --url or --profile.",
         )
-    given = (token or "").strip()
-    if not given:
-        given = (environ.get("STCLOUD_TOKEN") or "").strip()
-        if given and env_url is not None and not same_server(normalize_url(env_url), found):
+    given = (environ.get("STCLOUD_TOKEN") or "").strip()
+    meant = normalize_url(env_url or DEFAULT_URL)
+    if given and not same_server(meant, found):
+        if not may_be_new:
+            which = f"STCLOUD_URL, {env_url}" if env_url else f"{DEFAULT_URL}, since STCLOUD_URL is not set"
             raise UsageError(
-                f"STCLOUD_TOKEN is meant for STCLOUD_URL, {env_url}; it is not sent to {found}.",
-                advice="Unset STCLOUD_TOKEN, or give the other server's token with --token.",
+                f"STCLOUD_TOKEN is meant for {which}; it is not sent to {found}.",
+                advice=f"Set STCLOUD_URL={found} if it is that server's token, else unset STCLOUD_TOKEN.",
             )
+        given = ""
     if named is not None and same_server(named.url, found):
         fitting: Profile | None = named
     elif may_be_new and name is not None:

@@ -167,10 +167,10 @@ class Vault:
     def path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
-    def load(self, profile: Profile) -> Credential | None:
+    def load(self, profile: Profile, *, to_end: bool = False) -> Credential | None:
         """What the profile was signed in with; None for another server's, and when there is nothing.
 
-        Raises LocalError when it can't be read.
+        ``to_end``: also from a file that others may read. Raises LocalError when it can't be read or is damaged.
         """
         text = None
         if profile.place is Place.KEYRING:
@@ -184,10 +184,19 @@ class Vault:
                     code="keyring_unavailable",
                 ) from error
         elif profile.place is Place.FILE:
-            text = read_text(self.path(profile.name), secret=True)
-        credential = None if text is None else Credential.from_json(text)
+            text = read_text(self.path(profile.name), secret=True, exposed=to_end)
+        if text is None:
+            return None
+        credential = Credential.from_json(text)
+        if credential is None:
+            where = f"'{self.path(profile.name)}'" if profile.place is Place.FILE else "The keyring's entry"
+            raise LocalError(
+                f"{where} is damaged: it is not what stcloud keeps there.",
+                advice=f"Sign in again: stcloud login --profile {profile.name}",
+                code="credential_damaged",
+            )
         # A profile whose address was edited must not take the old server's token along.
-        return credential if credential is not None and credential.server == server_of(profile.url) else None
+        return credential if credential.server == server_of(profile.url) else None
 
     def save(self, name: str, credential: Credential) -> tuple[Place, str | None]:
         """Keeps it; returns where, and why not in the keyring. Raises LocalError."""
@@ -196,6 +205,9 @@ class Vault:
             self._keyring.set(name, credential.to_json())
         except KeyringUnavailableError as error:
             reason = str(error)
+            # An older entry would outlive the file, and nobody would look for it there.
+            with contextlib.suppress(KeyringUnavailableError):
+                self._keyring.delete(name)
         else:
             remove(self.path(name))
             return Place.KEYRING, None
@@ -215,10 +227,11 @@ class Vault:
     def forget(self, profile: Profile) -> None:
         """Raises LocalError when it may still be there."""
         remove(self.path(profile.name))
-        if profile.place is Place.KEYRING:
-            try:
-                self._keyring.delete(profile.name)
-            except KeyringUnavailableError as error:
+        try:
+            # Also for one that lies in a file: an older entry may be left from a time when the keyring answered.
+            self._keyring.delete(profile.name)
+        except KeyringUnavailableError as error:
+            if profile.place is Place.KEYRING:
                 raise LocalError(
                     f"The token of '{profile.name}' may still be in the keyring: {error}.",
                     advice=f"Remove the entry '{SERVICE}' of '{profile.name}' there.",

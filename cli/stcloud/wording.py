@@ -17,7 +17,7 @@ OPTIONS = {
     "Idempotency-Key": "--idempotency-key",
     "description": "--description",
 }
-_LIMIT = re.compile(r"(greater|less) than or equal to (\d{1,9})$")
+_LIMIT = re.compile(r"must be (\d{1,9}) or (more|less)$")
 
 
 def in_options(text: str) -> str:
@@ -34,9 +34,14 @@ def headline(error: StcloudError) -> tuple[str, list[str]]:
         return error.message, []
     lines = [_field_text(problem) for problem in error.errors]
     first = error.errors[0]
-    if not error.message.startswith(f"{first.field}: {first.message}"):
+    told = f"{first.field}: {first.message}"
+    if not error.message.startswith(told):
         return error.message, lines
-    return (lines[0], []) if len(lines) == 1 else ("these fields are wrong.", lines)
+    rest = error.message.removeprefix(told)
+    if len(lines) == 1:
+        return lines[0] + rest, []
+    # What follows as a sentence of its own is said nowhere else.
+    return "these fields are wrong" + (rest if rest.startswith(". ") else "."), lines
 
 
 def _field_text(problem: FieldProblem) -> str:
@@ -47,9 +52,9 @@ def _limit_text(problem: FieldProblem) -> str:
     limit = _LIMIT.search(problem.message)
     if problem.field not in OPTIONS or limit is None:
         return problem.message
-    number = int(limit.group(2))
+    number = int(limit.group(1))
     shown = _duration(number) if problem.field == "max_run_seconds" else str(number)
-    return f"at {'least' if limit.group(1) == 'greater' else 'most'} {shown}"
+    return f"at {'least' if limit.group(2) == 'more' else 'most'} {shown}"
 
 
 def _duration(seconds: int) -> str:

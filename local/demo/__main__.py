@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from local.demo.errors import DemoError
+from local.demo.errors import DemoError, DemoSkippedError
 from local.demo.pictures import photographs
 from local.demo.run import run_demo, summary
 from local.demo.shell import StcloudShell
@@ -42,8 +42,18 @@ def main(argv: list[str] | None = None) -> int:
         images = args.images.absolute() if args.images else photographs(cache, say=say)
         shell = StcloudShell(args.url, say=say)
         report = run_demo(
-            shell, images, cache / "config", steps=args.steps, pay=args.pay, say=say, downloads=cache / "models"
+            shell,
+            images,
+            cache / "config",
+            url=args.url,
+            steps=args.steps,
+            pay=args.pay,
+            say=say,
+            downloads=cache / "models",
         )
+    except DemoSkippedError as skipped:
+        say(f"The demo is left out. {skipped}")
+        return 0
     except DemoError as error:
         print(f"The demo stopped: {error}", file=sys.stderr)
         return error.code

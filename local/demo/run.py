@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.demo.errors import DemoError
+from local.demo.errors import DemoError, DemoSkippedError
 from local.demo.model import Weights, read_weights
 from local.demo.shell import Shell, json_of
 
@@ -66,10 +66,19 @@ def dataloader(images: Path) -> list[dict[str, Any]]:
 
 
 def run_demo(
-    shell: Shell, images: Path, work: Path, *, steps: int, pay: bool, say: Callable[[str], None], downloads: Path
+    shell: Shell,
+    images: Path,
+    work: Path,
+    *,
+    url: str,
+    steps: int,
+    pay: bool,
+    say: Callable[[str], None],
+    downloads: Path,
 ) -> Report:
-    """Runs the whole job through ``shell`` and checks what came back. Raises DemoError."""
+    """Runs the whole job through ``shell`` and checks what came back. Raises DemoError, DemoSkippedError."""
     _check_stack(shell, pay=pay, say=say)
+    _check_caller(shell, url, say=say)
     work.mkdir(parents=True, exist_ok=True)
     config_file, dataloader_file = work / "config.json", work / "multidatabackend.json"
     config_file.write_text(json.dumps(config(steps), indent=2) + "\n", encoding="utf-8")
@@ -107,6 +116,14 @@ def _check_stack(shell: Shell, *, pay: bool, say: Callable[[str], None]) -> None
         say("This stack rents real GPUs. The demo's training will be billed.")
     else:
         raise DemoError("This stack rents real GPUs, and the demo would be billed. Add --pay if that is wanted.", 2)
+
+
+def _check_caller(shell: Shell, url: str, *, say: Callable[[str], None]) -> None:
+    who = shell.who(seconds=OTHER_SECONDS)
+    if who is None:
+        raise DemoSkippedError(f"This stack has people now; sign in: stcloud login --url {url}")
+    if who["kind"] != "local":
+        say(f"As {who['username']} ({who['role']}).")
 
 
 def _checked(pulled: dict[str, Any], job_id: str) -> list[Weights]:

@@ -30,6 +30,10 @@ class Shell(Protocol):
         type it (without ``--json``, whose output nobody sees here). Raises DemoError."""
         ...
 
+    def who(self, *, seconds: float) -> dict[str, Any] | None:
+        """Who the command line is at the stack, as ``stcloud whoami`` says; None: nobody. Raises DemoError."""
+        ...
+
 
 class StcloudShell:
     """Runs the ``stcloud`` beside this interpreter (or on the path) as a child. Its stderr is the user's."""
@@ -60,6 +64,37 @@ class StcloudShell:
             meaning = _MEANINGS.get(code, "It could not do its work, see above.")
             raise DemoError(f"`{line}` ended with {done.returncode}. {meaning}", code)
         return done.stdout
+
+    def who(self, *, seconds: float) -> dict[str, Any] | None:
+        try:
+            # Its stderr says what a demo has no use for: how to sign in.
+            done = subprocess.run(
+                [*self._program, "whoami", "--json", "--quiet"],
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"`stcloud whoami` took longer than {seconds:.0f} seconds and was stopped.") from None
+        return who_of(done.returncode, done.stdout)
+
+
+def who_of(code: int, text: str) -> dict[str, Any] | None:
+    """Who the command line is, by what ``stcloud whoami --json`` ended with and printed; None: nobody.
+
+    Raises DemoError for every other refusal.
+    """
+    answer = json_of(text) if text.strip() else {}
+    if code == 0:
+        return dict(answer)
+    error = answer.get("error", {})
+    if error.get("status") == 401:
+        return None
+    raise DemoError(f"{error.get('message', 'stcloud whoami did not work.')} {_MEANINGS.get(code, '')}".strip(), code)
 
 
 def json_of(text: str) -> Any:

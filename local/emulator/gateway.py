@@ -63,26 +63,26 @@ def refusal(method: str, path: str, query: str, headers: dict[str, str]) -> str 
     """
     name = _host_name(headers.get("host", ""))
     if not (name in LOOPBACK_NAMES or name.endswith((".localhost", ".cloudfront.net"))):
-        return "This emulator answers on loopback names only."
+        return "This address answers on loopback names only."
     origin = headers.get("origin")
     if origin is not None:
         parts = urlsplit(origin)
         if _host_name(parts.netloc) not in LOOPBACK_NAMES:
-            return "This emulator doesn't answer pages of other sites."
+            return "This address doesn't answer pages of other sites."
     sent = parse_qsl(query, keep_blank_values=True)
     names = {key.lower(): value for key, value in sent}
     # A deployed API has parameters of its own: `action`, but not AWS's `Action`.
     of_an_api = name.endswith(".cloudfront.net") or path.startswith(_API_PATH)
     if "action" in names and not (of_an_api and "Action" not in dict(sent)):
         # SDKs send an action in the body of a POST; in an address anybody could put it into a link.
-        return "This emulator takes actions in the body of a POST only."
+        return "Actions are taken in the body of a POST only."
     # A distribution's name is no name of this computer for a browser: such a request comes through the front door,
     # which has looked at it.
     site = headers.get("sec-fetch-site", "none").strip().lower()
     if site not in _OWN_SITE and not name.endswith(".cloudfront.net") and not _is_presigned(method, path, names):
-        return "This emulator answers pages for presigned S3 objects only."
+        return "Pages get presigned S3 objects only from this address."
     if path.startswith(("/_ministack/", "/_localstack/")) and path not in _OPEN_ADMIN_PATHS:
-        return "The emulator's administration is closed; use `make reset`."
+        return "Its administration is closed; use `make reset`."
     return None
 
 
@@ -118,7 +118,18 @@ def guarded(app: Asgi) -> Asgi:
 
 
 async def _forbid(send: Send, reason: str) -> None:
-    body = json.dumps({"message": reason}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    document = {
+        "type": "urn:problem-type:simpletuner-cloud:not_served_here",
+        "title": "Forbidden",
+        "status": 403,
+        "detail": reason,
+        "code": "not_served_here",
+        "request_id": "local",
+        "errors": [],
+        "error": "not_served_here",
+        "message": reason,
+    }
+    body = json.dumps(document).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -7,9 +7,9 @@ from local.stack.layout import DEFAULT_PORT, Ports
 STCLOUD = ".local/venv/bin/stcloud"
 
 
-def announcement(ports: Ports, *, detached: bool, elsewhere: bool = False) -> str:
+def announcement(ports: Ports, *, detached: bool, elsewhere: bool = False, people: bool = False) -> str:
     """Shown when the stack is up: in the background (``detached``), or in a terminal, which may be another one than
-    this (``elsewhere``)."""
+    this (``elsewhere``). ``people``: it has an admin, so whoever asks has to sign in."""
     url = ports.public_url
     lines = [
         "",
@@ -21,7 +21,7 @@ def announcement(ports: Ports, *, detached: bool, elsewhere: bool = False) -> st
         f"  Sandbox       {ports.sandbox_url}      stands for Replicate; nothing is billed",
         "",
         "Try next:",
-        f"  curl {url}/api/cloud/jobs",
+        f"  {STCLOUD} login --url {url}" if people else f"  curl {url}/api/cloud/jobs",
         *([] if ports.front_door == DEFAULT_PORT else [f"  export STCLOUD_URL={url}"]),
         f"  {STCLOUD} status",
         f"  {STCLOUD} jobs list",

@@ -10,6 +10,7 @@ from local.stack import record
 from local.stack.announce import announcement
 from local.stack.down import STOP_SECONDS, UNFINISHED, finish_reset, is_unfinished
 from local.stack.errors import StackError, Stopped
+from local.stack.health import has_people
 from local.stack.layout import Layout, Ports
 from local.stack.ports import check_same_port
 from local.stack.processes import stop
@@ -37,7 +38,7 @@ def run(layout: Layout, ports: Ports, console: Console, *, demo: bool = True) ->
             supervisor.bring_up()
             if demo:
                 code = _demo_beside(layout, ports, console, supervisor, interrupts)
-            console.say(announcement(ports, detached=False))
+            console.say(announcement(ports, people=has_people(ports.public_url), detached=False))
             _watch(supervisor)
         except Stopped:
             console.say("\nStopping (your jobs are kept; Ctrl-C again ends it at once)")
@@ -79,7 +80,7 @@ def up(layout: Layout, ports: Ports, console: Console) -> int:
     if record.is_held(layout.lock):
         found = _wait_ready(layout, console)
         check_same_port(found.port, ports)
-        console.say(announcement(ports, detached=found.detached, elsewhere=True))
+        console.say(announcement(ports, people=has_people(ports.public_url), detached=found.detached, elsewhere=True))
         return 0
     if is_unfinished(layout):
         console.say(f"{UNFINISHED} The start finishes it")
@@ -101,7 +102,7 @@ def up(layout: Layout, ports: Ports, console: Console) -> int:
         console.say("\nStopping")
         stop(process, STOP_SECONDS)
         raise
-    console.say(announcement(ports, detached=True))
+    console.say(announcement(ports, people=has_people(ports.public_url), detached=True))
     return 0
 
 
@@ -144,7 +145,7 @@ def _attach(layout: Layout, ports: Ports, console: Console, *, demo: bool) -> in
         console.say("\nRunning the demo job")
         done = subprocess.run(_demo_command(layout, ports), cwd=layout.root, check=False)
         code = _report_demo(done.returncode, console)
-    console.say(announcement(ports, detached=found.detached, elsewhere=True))
+    console.say(announcement(ports, people=has_people(ports.public_url), detached=found.detached, elsewhere=True))
     return code
 
 

@@ -20,7 +20,16 @@ DEPLOY_SECONDS = 600.0
 def fingerprint(root: Path, ports: Ports) -> str:
     """SHA-256 over all that decides what a deployment makes. Raises OSError."""
     inputs = [
-        root / name for name in ("app.py", "chalicelib", "infra", ".chalice/config.json", "requirements.txt", "webui")
+        root / name
+        for name in (
+            "app.py",
+            "chalicelib",
+            "infra",
+            ".chalice/config.json",
+            "requirements.txt",
+            "requirements-inspect.txt",
+            "webui",
+        )
     ]
     return digest(root, inputs, STAGE, str(ports.front_door), platform.python_version())
 

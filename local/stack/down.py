@@ -83,9 +83,13 @@ def is_unfinished(layout: Layout) -> bool:
 def _confirmed(console: Console, ask: Callable[[str], str] | None) -> bool:
     if ask is None:
         if not sys.stdin.isatty():
-            raise StackError("`make reset` removes every local job, dataset and model. Confirm with: make reset YES=1")
+            raise StackError(
+                "`make reset` removes every local job, dataset, model, person and key. Confirm with: make reset YES=1"
+            )
         ask = input
-    console.say("This removes every local job, dataset and model of this folder. There is no way back.")
+    console.say(
+        "This removes every local job, dataset, model, person and API key of this folder. There is no way back."
+    )
     try:
         return ask("Type reset to go on: ").strip() == "reset"
     except EOFError:
@@ -97,7 +101,7 @@ def _remove(layout: Layout, console: Console) -> None:
     with suppress(OSError):  # a full disk must not keep anybody from making room
         layout.reset_mark.touch()
     try:
-        with console.step("Removing jobs, datasets and models"):
+        with console.step("Removing jobs, datasets, models, people and keys"):
             for folder in (layout.state, layout.demo_models):
                 if folder.exists():
                     shutil.rmtree(folder)

@@ -30,6 +30,7 @@ from tests.fakes.stores import (
     InMemoryWebhookLog,
 )
 from tests.support.emulator import Emulator, running_emulator
+from tests.support.pools import CognitoStage, MemoryStage, Stage
 from tests.support.tables import create_audit_table, create_jobs_table, create_keys_table
 
 MEMORY, DYNAMODB = "memory", "dynamodb"
@@ -141,3 +142,23 @@ def sleeps() -> tuple[list[float], Callable[[float], None]]:
     """Pauses that were asked for, and the sleeper that writes them down instead of sleeping."""
     asked: list[float] = []
     return asked, asked.append
+
+
+@pytest.fixture(scope="module")
+def cognito(emulator: Emulator) -> Iterator[CognitoStage]:
+    stage = CognitoStage(emulator)
+    yield stage
+    stage.clients.close()
+
+
+@pytest.fixture(params=["memory", "cognito"])
+def stage(request: pytest.FixtureRequest) -> Stage:
+    if request.param == "memory":
+        return MemoryStage()
+    stage: Stage = request.getfixturevalue("cognito")
+    return stage
+
+
+@pytest.fixture
+def name() -> str:
+    return f"u{uuid.uuid4().hex[:10]}"

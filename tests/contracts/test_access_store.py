@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.access_ports import AccessStore, LastAdminError, SetupDoneError
+from chalicelib.domain.access_ports import AccessStore, LastAdminError, PersonGoneError, SetupDoneError
 from chalicelib.domain.people import Person, handle_of
 from chalicelib.domain.permissions import Role
 from chalicelib.domain.ports import InvalidCursorError, StaleRecordError
@@ -76,7 +76,7 @@ def test_setup_stays_done_when_the_first_admin_leaves(access_store: AccessStore)
     access_store.delete_person("sub-ada")
     assert access_store.setup_done()
     with pytest.raises(SetupDoneError):
-        access_store.create_first_admin(ADA)
+        access_store.create_first_admin(a_person("sub-ada2", role=Role.ADMIN))
 
 
 # --- people -------------------------------------------------------------------------------------------------------
@@ -179,6 +179,40 @@ def test_a_time_of_sign_in_can_be_given(access_store: AccessStore) -> None:
     seen = BOB.model_copy(update={"last_login_at": NOW})
     access_store.put_person(seen)
     assert access_store.get_person("sub-bob") == seen
+
+
+def test_who_was_deleted_never_comes_back_under_the_same_id(access_store: AccessStore) -> None:
+    access_store.put_person(BOB)
+    assert not access_store.is_gone("sub-bob")
+    access_store.create_key(an_api_key(1, user_id="sub-bob"), limit=ROOM)
+    access_store.delete_person("sub-bob")
+    assert access_store.is_gone("sub-bob")
+    for again in (BOB, BOB.model_copy(update={"role": Role.ADMIN})):
+        with pytest.raises(PersonGoneError):
+            access_store.put_person(again)
+    with pytest.raises(PersonGoneError):
+        access_store.create_first_admin(BOB.model_copy(update={"role": Role.ADMIN}))
+    with pytest.raises(StaleRecordError):
+        access_store.put_person(BOB, replaces=BOB)
+    with pytest.raises(StaleRecordError):
+        access_store.create_key(an_api_key(2, user_id="sub-bob"), limit=ROOM)
+    assert access_store.get_person("sub-bob") is None
+    assert list(access_store.keys_of("sub-bob")) == []
+    assert not access_store.setup_done()
+    access_store.put_person(a_person("sub-bob2", username="bob"))
+    assert not access_store.is_gone("sub-bob2")
+
+
+@pytest.mark.parametrize("odd", ["", "x" * 5000, "\ud800"])
+def test_who_never_was_is_not_gone(access_store: AccessStore, odd: str) -> None:
+    access_store.delete_person(odd)
+    assert not access_store.is_gone(odd)
+
+
+def test_the_mark_of_setup_says_who(access_store: AccessStore) -> None:
+    assert access_store.first_admin() is None
+    access_store.create_first_admin(ADA)
+    assert access_store.first_admin() == "sub-ada"
 
 
 # --- the last admin -----------------------------------------------------------------------------------------------

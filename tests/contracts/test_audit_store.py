@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from pynamodb.exceptions import PynamoDBException
 
 from chalicelib.domain.access_ports import AuditFilter, AuditStore
 from chalicelib.domain.audit import AuditAction, AuditResult, Seal, next_seal, record_id
 from chalicelib.domain.ports import InvalidCursorError, StaleRecordError
 from chalicelib.errors import Unavailable
 from chalicelib.store import DynamoAuditStore
+from chalicelib.store.cursors import Position, encode, list_kind
 from tests.support.doors import a_record
 from tests.support.emulator import Emulator
 from tests.support.jobs import NOW, together
@@ -110,6 +112,19 @@ def test_a_cursor_belongs_to_its_list(audit_store: AuditStore) -> None:
     for wrong in ("", "made up", cursor[:-4], cursor + "AAAA"):
         with pytest.raises(InvalidCursorError):
             audit_store.list(AuditFilter(actor="ada"), limit=1, cursor=wrong)
+
+
+@pytest.mark.parametrize(
+    "sort", ["0" * 17 + "-\x00", "0" * 17 + "-", "0" * 17, "9" * 17 + "-a", "x-a", "0" * 17 + "-a\n"]
+)
+def test_a_cursor_that_was_made_up_with_care_is_refused(audit_table: str, sort: str) -> None:
+    kind = list_kind("audit", *(str(value) for value in vars(EVERYTHING).values()))
+    made_up = encode(kind, Position(sort))
+    if sort == "9" * 17 + "-a":  # a time to come, and so before all records
+        assert DynamoAuditStore(audit_table).list(EVERYTHING, limit=1, cursor=made_up) == ([], None)
+        return
+    with pytest.raises(InvalidCursorError):
+        DynamoAuditStore(audit_table).list(EVERYTHING, limit=1, cursor=made_up)
 
 
 def test_what_is_added_meanwhile_does_not_shift_the_pages(audit_store: AuditStore) -> None:
@@ -213,67 +228,125 @@ def test_a_record_whose_answer_is_lost_is_written_once_and_one_write_is_all_it_t
     store.append(a_record(NOW))
     proxy.calls.clear()
     store.append(a_record(NOW + SECOND))
-    assert proxy.calls == ["PutItem"]
-    proxy.plan.append(LoseAnswer("PutItem"))
+    assert proxy.calls == ["ExecuteStatement"]
+    proxy.plan.append(LoseAnswer("ExecuteStatement"))
     store.append(a_record(NOW + 2 * SECOND))
     assert not proxy.plan
     assert len(store.list(EVERYTHING, limit=10)[0]) == 3
-    proxy.plan += [Fail("PutItem", "InternalServerError", 500) for _ in range(3)]
+    proxy.plan += [Fail("ExecuteStatement", "InternalServerError", 500) for _ in range(3)]
     with pytest.raises(Unavailable):
         store.append(a_record(NOW + 3 * SECOND))
 
 
-def test_the_role_of_the_audit_can_add_and_read_and_nothing_else(
-    emulator: Emulator, audit_table: str, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def as_user(emulator: Emulator, audit_table: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Makes this process somebody with these statements and no more; gives a client of theirs."""
+    iam, clients = emulator.client("iam"), []
+
+    def become(*statements: dict[str, Any]) -> Any:
+        name, arn = (
+            f"audit-{uuid.uuid4().hex[:8]}",
+            f"arn:aws:dynamodb:us-east-1:{emulator.account}:table/{audit_table}",
+        )
+        policy = {"Version": "2012-10-17", "Statement": [{"Resource": arn} | statement for statement in statements]}
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="audit", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        credentials = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
+        for variable, value in credentials.items():
+            monkeypatch.setenv(variable.upper(), value)
+        clients.append(emulator.client("dynamodb", **credentials))
+        return clients[-1]
+
+    yield become
+    for client in clients:
+        client.close()
+
+
+APPEND = {"Effect": "Allow", "Action": ["dynamodb:PartiQLInsert", "dynamodb:Query"]}
+NO_SEALS = {
+    "Effect": "Deny",
+    "Action": "dynamodb:PartiQLInsert",
+    "Condition": {"ForAnyValue:StringEquals": {"dynamodb:LeadingKeys": ["seals"]}},
+}
+
+
+def test_whoever_may_append_can_neither_replace_nor_change_nor_remove(
+    as_user: Callable[..., Any], audit_table: str
 ) -> None:
-    iam, name = emulator.client("iam"), f"audit-{uuid.uuid4().hex[:8]}"
-    arn = f"arn:aws:dynamodb:us-east-1:{emulator.account}:table/{audit_table}"
-    denied = ["UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete"]
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Action": ["dynamodb:PutItem", "dynamodb:Query"], "Resource": arn},
-            {"Effect": "Deny", "Action": [f"dynamodb:{action}" for action in denied], "Resource": arn},
-        ],
-    }
-    iam.create_user(UserName=name)
-    iam.put_user_policy(UserName=name, PolicyName="audit", PolicyDocument=json.dumps(policy))
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-    store = DynamoAuditStore(audit_table)
+    """By IAM alone: nothing here is denied but what was not allowed."""
+    client, store = as_user(APPEND), DynamoAuditStore(audit_table)
     store.append(a_record())
     with pytest.raises(StaleRecordError):
         store.append(a_record(target="job:another"))
     store.add_seal(next_seal(None, [a_record()], NOW))
     assert store.last_seal() is not None
     assert store.list(EVERYTHING, limit=10) == ([a_record()], None)
-    client = emulator.client(
-        "dynamodb", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
-    )
     at = {"pk": {"S": "audit#2026-11"}, "sk": {"S": a_record().record_id}}
-    attempts: list[tuple[str, dict[str, Any]]] = [
-        ("delete_item", {"TableName": audit_table, "Key": at}),
-        (
-            "update_item",
-            {
-                "TableName": audit_table,
-                "Key": at,
-                "UpdateExpression": "SET document = :d",
-                "ExpressionAttributeValues": {":d": {"S": "{}"}},
-            },
+    item = at | {"document": {"S": "{}"}}
+    insert = {"Statement": f"INSERT INTO \"{audit_table}\" VALUE {{'pk': ?, 'sk': ?}}", "Parameters": list(at.values())}
+    where = f"WHERE pk = '{at['pk']['S']}' AND sk = '{at['sk']['S']}'"
+    statements = {
+        "update": f"UPDATE \"{audit_table}\" SET document = '{{}}' {where}",
+        "delete": f'DELETE FROM "{audit_table}" {where}',
+        "select": f'SELECT * FROM "{audit_table}" {where}',
+    }
+    attempts: dict[str, Callable[[], Any]] = {
+        "put": lambda: client.put_item(TableName=audit_table, Item=item),
+        "delete": lambda: client.delete_item(TableName=audit_table, Key=at),
+        "update": lambda: client.update_item(
+            TableName=audit_table,
+            Key=at,
+            UpdateExpression="SET document = :d",
+            ExpressionAttributeValues={":d": {"S": "{}"}},
         ),
-        ("batch_write_item", {"RequestItems": {audit_table: [{"DeleteRequest": {"Key": at}}]}}),
-        ("transact_write_items", {"TransactItems": [{"Delete": {"TableName": audit_table, "Key": at}}]}),
-        ("get_item", {"TableName": audit_table, "Key": at}),
-        ("scan", {"TableName": audit_table}),
-        ("delete_table", {"TableName": audit_table}),
-    ]
-    try:
-        for operation, arguments in attempts:
-            with pytest.raises(ClientError) as refused:
-                getattr(client, operation)(**arguments)
-            assert refused.value.response["Error"]["Code"] == "AccessDeniedException", operation
-    finally:
-        client.close()
+        "batch put": lambda: client.batch_write_item(RequestItems={audit_table: [{"PutRequest": {"Item": item}}]}),
+        "batch delete": lambda: client.batch_write_item(RequestItems={audit_table: [{"DeleteRequest": {"Key": at}}]}),
+        "put in a transaction": lambda: client.transact_write_items(
+            TransactItems=[{"Put": {"TableName": audit_table, "Item": item}}]
+        ),
+        "get": lambda: client.get_item(TableName=audit_table, Key=at),
+        "scan": lambda: client.scan(TableName=audit_table),
+        "delete the table": lambda: client.delete_table(TableName=audit_table),
+        **{
+            f"{name} by statement": lambda text=text: client.execute_statement(Statement=text)
+            for name, text in statements.items()
+        },
+        **{
+            f"{name} in a batch of statements": lambda text=text: client.batch_execute_statement(
+                Statements=[insert, {"Statement": text}]
+            )
+            for name, text in statements.items()
+        },
+        "delete in a transaction of statements": lambda: client.execute_transaction(
+            TransactStatements=[{"Statement": statements["delete"]}]
+        ),
+    }
+    codes = {name: code_of(attempt) for name, attempt in attempts.items()}
+    assert codes == dict.fromkeys(attempts, "AccessDeniedException")
+    assert code_of(lambda: client.execute_statement(**insert)) == "DuplicateItemException"
+    answered = client.batch_execute_statement(Statements=[insert])["Responses"]
+    assert [answer["Error"]["Code"] for answer in answered] == ["DuplicateItem"]
+    assert code_of(lambda: client.execute_transaction(TransactStatements=[insert])) == "TransactionCanceledException"
     assert store.list(EVERYTHING, limit=10) == ([a_record()], None)
+
+
+def test_a_role_can_be_kept_from_the_seals(as_user: Callable[..., Any], audit_table: str) -> None:
+    client, store = as_user(APPEND, NO_SEALS), DynamoAuditStore(audit_table)
+    store.append(a_record())
+    with pytest.raises(PynamoDBException, match="AccessDenied"):
+        store.add_seal(next_seal(None, [a_record()], NOW))
+    hidden = f"INSERT INTO \"{audit_table}\" VALUE {{'sk': '1', 'pk': 'seals'}}"
+    assert code_of(lambda: client.execute_statement(Statement=hidden)) == "AccessDeniedException"
+    both = [{"Statement": hidden.replace("'seals'", "'audit#1'")}, {"Statement": hidden}]
+    assert code_of(lambda: client.execute_transaction(TransactStatements=both)) == "AccessDeniedException"
+    assert store.last_seal() is None
+
+
+def code_of(attempt: Callable[[], Any]) -> str:
+    """The code of the error that an attempt ends with, "" for one that works."""
+    try:
+        attempt()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return ""

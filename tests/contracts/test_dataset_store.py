@@ -352,3 +352,35 @@ def test_datasets_with_retention_are_found_when_they_are_due(dataset_store: Data
     assert [d.latest_version for d in dataset_store.list_retained(due_before=NOW + timedelta(hours=6))] == ["v-1"]
     dataset_store.delete_dataset(changed(later))
     assert retained(timedelta(hours=6)) == []
+
+
+# --- another owner ---
+def test_a_ready_version_moves_to_another_owner_whole(dataset_store: DatasetStore) -> None:
+    made = dataset_store.create_version(a_version(counted_bytes=100), quota_bytes=150)
+    ready = made.changed(status=VersionStatus.READY)
+    dataset_store.update_version(ready)
+    dataset_store.move_version(ready, "sub-ada")
+    moved = ready.model_copy(update={"owner": "sub-ada", "revision": 1})
+    assert dataset_store.get_version("sub-ada", ready.dataset_id, ready.version_id) == moved
+    assert dataset_store.list_versions("sub-ada", ready.dataset_id) == [moved]
+    assert dataset_store.get_version(ready.owner, ready.dataset_id, ready.version_id) is None
+    assert dataset_store.list_versions(ready.owner, ready.dataset_id) == []
+    assert dataset_store.usage(ready.owner) == DatasetUsage()
+    assert dataset_store.usage("sub-ada") == DatasetUsage(bytes=100, versions=1)
+    assert dataset_store.list_unfinished(created_before=NOW + timedelta(days=1)) == []
+    with pytest.raises(StaleRecordError):
+        dataset_store.move_version(ready, "sub-bob")
+    dataset_store.update_version(moved.changed(status=VersionStatus.DELETING))
+
+
+def test_a_version_that_they_have_already_stays_where_it_is(dataset_store: DatasetStore) -> None:
+    ready = a_version().changed(status=VersionStatus.READY)
+    dataset_store.create_version(a_version())
+    dataset_store.update_version(ready)
+    theirs = dataset_store.create_version(a_version(owner="sub-ada"))
+    with pytest.raises(StaleRecordError):
+        dataset_store.move_version(ready, "sub-ada")
+    with pytest.raises(StaleRecordError):
+        dataset_store.move_version(a_version(), "sub-bob")
+    assert dataset_store.get_version("sub-ada", ready.dataset_id, ready.version_id) == theirs
+    assert dataset_store.get_version(ready.owner, ready.dataset_id, ready.version_id) == ready

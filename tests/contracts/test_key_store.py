@@ -60,9 +60,12 @@ def test_a_key_is_found_with_its_owner(store: AccessStore) -> None:
 
 def test_a_key_without_its_owner_is_no_key(access_store: AccessStore) -> None:
     key = an_api_key()
-    access_store.create_key(key, limit=ROOM)
-    assert access_store.find_key(HANDLE, key.key_id) is None
+    with pytest.raises(StaleRecordError):
+        access_store.create_key(key, limit=ROOM)
     access_store.put_person(ADA)
+    assert access_store.find_key(HANDLE, key.key_id) is None
+    assert list(access_store.keys_of("sub-ada")) == []
+    access_store.create_key(key, limit=ROOM)
     assert access_store.find_key(HANDLE, key.key_id) == (key, ADA)
 
 
@@ -74,7 +77,6 @@ def test_what_the_owner_loses_is_seen_with_the_key(store: AccessStore) -> None:
     assert store.find_key(HANDLE, key.key_id) == (key, viewer)
     store.delete_person("sub-ada")
     assert store.find_key(HANDLE, key.key_id) is None
-    store.put_person(ADA)
     assert list(store.keys_of("sub-ada")) == []
 
 
@@ -86,6 +88,8 @@ def test_an_id_is_taken_once(store: AccessStore) -> None:
 
 
 def test_a_person_has_a_limited_number_of_live_keys(store: AccessStore) -> None:
+    store.put_person(a_person("sub-bob"))
+    store.put_person(a_person("sub-eve"))
     for number in (1, 2):
         store.create_key(an_api_key(number), limit=2)
     with pytest.raises(SlotsFullError):
@@ -162,17 +166,17 @@ def test_a_use_is_noted_now_and_then_and_undoes_nothing(store: AccessStore) -> N
 def test_a_rotation_is_one_write_and_needs_no_room(store: AccessStore) -> None:
     old, new = an_api_key(1), an_api_key(2)
     store.create_key(old, limit=1)
-    store.replace_key(changed(old, revoked_at=LATER), new)
+    store.replace_key(changed(old, revoked_at=LATER), new, limit=ROOM)
     assert find(store, old) == changed(old, revoked_at=LATER)
     assert find(store, new) == new
     with pytest.raises(SlotsFullError):
         store.create_key(an_api_key(3), limit=1)
     with pytest.raises(StaleRecordError):
-        store.replace_key(changed(old, revoked_at=LATER), an_api_key(3))
+        store.replace_key(changed(old, revoked_at=LATER), an_api_key(3), limit=ROOM)
     with pytest.raises(StaleRecordError):
-        store.replace_key(changed(new, revoked_at=LATER), old)
+        store.replace_key(changed(new, revoked_at=LATER), old, limit=ROOM)
     with pytest.raises(StaleRecordError):
-        store.replace_key(an_api_key(8, revoked_at=LATER), an_api_key(9))
+        store.replace_key(an_api_key(8, revoked_at=LATER), an_api_key(9), limit=ROOM)
     assert find(store, an_api_key(3)) is None
     assert find(store, an_api_key(9)) is None
     assert find(store, new) == new
@@ -182,17 +186,46 @@ def test_a_rotation_may_leave_the_old_key_some_time(store: AccessStore) -> None:
     old, new = an_api_key(1), an_api_key(2)
     store.create_key(old, limit=1)
     ending = changed(old, expires_at=LATER)
-    store.replace_key(ending, new)
+    store.replace_key(ending, new, limit=ROOM)
     assert [find(store, old), find(store, new)] == [ending, new]
     with pytest.raises(SlotsFullError):
         store.create_key(an_api_key(3), limit=2)
     store.create_key(an_api_key(3, created_at=LATER), limit=2)
 
 
+def test_a_key_is_replaced_once_also_while_it_still_lives(store: AccessStore) -> None:
+    old, new = an_api_key(1), an_api_key(2)
+    store.create_key(old, limit=ROOM)
+    ending = changed(old, expires_at=LATER, replaced_by=new.key_id)
+    store.replace_key(ending, new, limit=ROOM)
+    for again in (ending, changed(ending, revoked_at=NOW)):
+        with pytest.raises(StaleRecordError):
+            store.replace_key(again, an_api_key(3), limit=ROOM)
+    assert [find(store, old), find(store, an_api_key(3))] == [ending, None]
+    store.put_key(changed(ending, revoked_at=NOW))
+    assert find(store, old) == changed(ending, revoked_at=NOW), "it can be revoked all the same"
+
+
+def test_rotations_that_leave_the_old_key_need_room(store: AccessStore) -> None:
+    old, new = an_api_key(1), an_api_key(2)
+    store.create_key(old, limit=1)
+    ending = changed(old, expires_at=LATER, replaced_by=new.key_id)
+    with pytest.raises(SlotsFullError):
+        store.replace_key(ending, new, limit=1)
+    assert [find(store, old), find(store, new)] == [old, None]
+    store.replace_key(ending, new, limit=2)
+    third = an_api_key(3)
+    with pytest.raises(SlotsFullError):
+        store.replace_key(changed(new, expires_at=LATER, replaced_by=third.key_id), third, limit=2)
+    third = an_api_key(3, created_at=LATER)
+    store.replace_key(changed(new, expires_at=LATER + timedelta(days=1), replaced_by=third.key_id), third, limit=2)
+    assert find(store, third) == third, "the first one has expired, and its place is free"
+
+
 def test_of_parallel_rotations_one_wins(store: AccessStore) -> None:
     old = an_api_key(0)
     store.create_key(old, limit=ROOM)
-    results = together(6, lambda i: store.replace_key(changed(old, revoked_at=LATER), an_api_key(i + 1)))
+    results = together(6, lambda i: store.replace_key(changed(old, revoked_at=LATER), an_api_key(i + 1), limit=ROOM))
     assert results.count(None) == 1
     assert sum(isinstance(r, StaleRecordError) for r in results) == 5
     assert len(store.keys_of("sub-ada")) == 2
@@ -279,6 +312,7 @@ def test_dead_keys_vanish_and_live_ones_do_not(emulator: Emulator, keys_table: s
 def test_a_key_that_lies_with_somebody_else_is_no_key(emulator: Emulator, keys_table: str) -> None:
     client, store = emulator.client("dynamodb"), DynamoAccessStore(keys_table)
     store.put_person(ADA)
+    store.put_person(a_person("sub-bob"))
     store.create_key(an_api_key(user_id="sub-bob"), limit=ROOM)
     (item,) = (i for i in client.scan(TableName=keys_table)["Items"] if i["sk"]["S"].startswith("key#"))
     client.put_item(TableName=keys_table, Item=item | {"pk": {"S": f"user#{HANDLE}"}})
@@ -287,6 +321,7 @@ def test_a_key_that_lies_with_somebody_else_is_no_key(emulator: Emulator, keys_t
 
 def test_the_secret_is_not_in_the_table(emulator: Emulator, keys_table: str) -> None:
     store = DynamoAccessStore(keys_table)
+    store.put_person(ADA)
     store.create_key(an_api_key(), limit=ROOM)
     assert "s" * 32 not in str(emulator.client("dynamodb").scan(TableName=keys_table)["Items"])
 
@@ -307,7 +342,7 @@ def test_the_store_needs_no_more_than_its_rights(
     emulator: Emulator, keys_table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     iam, name = emulator.client("iam"), f"access-{uuid.uuid4().hex[:8]}"
-    actions = ["GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"]
+    actions = ["GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"]
     policy = {
         "Version": "2012-10-17",
         "Statement": [
@@ -330,7 +365,7 @@ def test_the_store_needs_no_more_than_its_rights(
     store.put_person(ADA, replaces=ADA)
     store.touch_person(ADA, NOW)
     store.create_key(an_api_key(1), limit=1)
-    store.replace_key(an_api_key(1, revoked_at=NOW), an_api_key(2))
+    store.replace_key(an_api_key(1, revoked_at=NOW), an_api_key(2), limit=ROOM)
     store.touch_key(an_api_key(2), NOW)
     store.put_key(an_api_key(2, revoked_at=NOW))
     assert len(store.keys_of("sub-ada")) == 2

@@ -58,3 +58,30 @@ def test_counters_expire_and_name_nobody(emulator: Emulator, keys_table: str) ->
     (item,) = emulator.client("dynamodb").scan(TableName=keys_table)["Items"]
     assert item["expires_at"] == {"N": str(int(NOW.timestamp()) + 120)}
     assert "ada" not in str(item)
+
+
+def test_what_is_given_back_may_be_taken_again(rate_store: RateStore) -> None:
+    def take() -> bool:
+        return rate_store.take("key1", limit=2, window=MINUTE, now=NOW).allowed
+
+    assert [take() for _ in range(3)] == [True, True, False]
+    rate_store.give_back("key1", window=MINUTE, taken_at=NOW)
+    assert [take() for _ in range(2)] == [True, False]
+    # In its own window, of its own subject, and never below nothing.
+    rate_store.give_back("key1", window=MINUTE, taken_at=NOW + MINUTE)
+    rate_store.give_back("key2", window=MINUTE, taken_at=NOW)
+    rate_store.give_back("key1", window=2 * MINUTE, taken_at=NOW)
+    assert not take()
+    for _ in range(5):
+        rate_store.give_back("key1", window=MINUTE, taken_at=NOW)
+    assert [take() for _ in range(3)] == [True, True, False]
+
+
+def test_parallel_tries_of_which_all_are_right_leave_the_whole_limit(rate_store: RateStore) -> None:
+    def right(_: int) -> bool:
+        taken = rate_store.take("key1", limit=30, window=MINUTE, now=NOW).allowed
+        rate_store.give_back("key1", window=MINUTE, taken_at=NOW)
+        return taken
+
+    assert together(12, right) == [True] * 12
+    assert rate_store.take("key1", limit=30, window=MINUTE, now=NOW).remaining == 29

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
@@ -15,59 +13,18 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.cognito import CognitoUserPool
 from chalicelib.aws.jwks import pool_verifier
 from chalicelib.domain.access_ports import (
-    ChallengeError,
     InvalidSessionError,
     PasswordRefusedError,
     SignInError,
-    Tokens,
     UnknownUserError,
     UserExistsError,
 )
-from chalicelib.domain.people import Session
 from chalicelib.domain.permissions import Role
 from tests.support.emulator import Emulator
-from tests.support.pools import CognitoStage, MemoryStage, Stage
+from tests.support.pools import PASSWORD, CognitoStage, Stage, add, asked, mail, session_of
 
-PASSWORD, OTHER, WEAK = "Correct-Horse-1", "Battery-Staple-2", "short"
+OTHER, WEAK = "Battery-Staple-2", "short"
 NEW, TOTP = "NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA"
-
-
-@pytest.fixture(scope="module")
-def cognito(emulator: Emulator) -> Iterator[CognitoStage]:
-    stage = CognitoStage(emulator)
-    yield stage
-    stage.clients.close()
-
-
-@pytest.fixture(params=["memory", "cognito"])
-def stage(request: pytest.FixtureRequest) -> Stage:
-    if request.param == "memory":
-        return MemoryStage()
-    stage: Stage = request.getfixturevalue("cognito")
-    return stage
-
-
-@pytest.fixture
-def name() -> str:
-    return f"u{uuid.uuid4().hex[:10]}"
-
-
-def mail(name: str) -> str:
-    return f"{name}@example.com"
-
-
-def add(stage: Stage, name: str, role: Role = Role.RESEARCHER) -> str:
-    return stage.pool.create(name, mail(name), password=PASSWORD, role=role)
-
-
-def session_of(stage: Stage, tokens: Tokens) -> Session:
-    return stage.verifier.verify(tokens.access, stage.now())
-
-
-def asked(stage: Stage, name: str, password: str) -> ChallengeError:
-    with pytest.raises(ChallengeError) as caught:
-        stage.pool.sign_in(name, password)
-    return caught.value
 
 
 def test_a_new_user_signs_in_with_the_role_it_was_made_with(stage: Stage, name: str) -> None:
@@ -164,17 +121,14 @@ def test_a_challenge_is_answered_by_who_was_asked_alone(stage: Stage, name: str)
         stage.pool.sign_in(name, OTHER)
 
 
-def test_an_authenticator_is_asked_for_its_code(stage: Stage, name: str) -> None:
-    add(stage, name)
-    stage.add_authenticator(name, PASSWORD)
-    question = asked(stage, name, PASSWORD)
-    assert question.name == TOTP
+def test_only_the_user_that_is_meant_is_deleted(stage: Stage, name: str) -> None:
+    sub = add(stage, name)
+    stage.pool.delete(name, only="another-sub")
+    assert stage.pool.sign_in(name, PASSWORD).access
+    stage.pool.delete(name, only=sub)
+    stage.pool.delete(name, only=sub)
     with pytest.raises(SignInError):
-        stage.pool.answer_challenge(name, TOTP, question.session, "no code")
-    with pytest.raises(SignInError):
-        stage.pool.answer_challenge(name, TOTP, "A" * 40, stage.code(name))
-    tokens = stage.pool.answer_challenge(name, TOTP, question.session, stage.code(name))
-    assert session_of(stage, tokens).username == name
+        stage.pool.sign_in(name, PASSWORD)
 
 
 def test_a_refreshed_session_is_the_same_person_with_the_role_of_now(stage: Stage, name: str) -> None:
@@ -346,3 +300,38 @@ def test_the_rights_are_for_one_pool(cognito: CognitoStage, emulator: Emulator, 
     with pytest.raises(ClientError, match="AccessDenied"):
         elsewhere.create(name, mail(name), password=PASSWORD, role=Role.ADMIN)
     assert not cognito.has(name)
+
+
+def test_a_temporary_password_lets_in_to_choose_another(stage: Stage, name: str) -> None:
+    stage.pool.create(name, mail(name), password=PASSWORD, role=Role.RESEARCHER, temporary=True)
+    challenge = asked(stage, name, PASSWORD)
+    assert challenge.name == NEW
+    assert stage.pool.answer_challenge(name, NEW, challenge.session, OTHER).refresh
+    assert stage.pool.sign_in(name, OTHER).access
+
+
+def test_a_reset_ends_the_old_password_and_the_sessions(stage: Stage, name: str) -> None:
+    add(stage, name)
+    before = stage.pool.sign_in(name, PASSWORD)
+    stage.pool.reset_password(name, OTHER)
+    for refused in (lambda: stage.pool.sign_in(name, PASSWORD), lambda: stage.pool.refresh(before.refresh or "")):
+        with pytest.raises(SignInError):
+            refused()
+    assert asked(stage, name, OTHER).name == NEW
+
+
+def test_a_reset_by_mail_leaves_no_password_that_was_known(stage: Stage, name: str) -> None:
+    add(stage, name)
+    stage.pool.reset_password(name, None)
+    with pytest.raises(SignInError):
+        stage.pool.sign_in(name, PASSWORD)
+    assert asked(stage, name, stage.invitation(name)).name == NEW
+
+
+def test_a_reset_holds_to_the_policy_and_to_who_is_there(stage: Stage, name: str) -> None:
+    with pytest.raises(UnknownUserError):
+        stage.pool.reset_password(name, OTHER)
+    add(stage, name)
+    with pytest.raises(PasswordRefusedError):
+        stage.pool.reset_password(name, WEAK)
+    assert stage.pool.sign_in(name, PASSWORD).access

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from chalicelib.domain.access_ports import (
     AuditFilter,
     LastAdminError,
+    PersonGoneError,
     RateVerdict,
     SetupDoneError,
 )
@@ -29,15 +30,23 @@ class InMemoryAccessStore:
         self._people: dict[str, Person] = {}
         self._keys: dict[tuple[str, str], ApiKey] = {}
         self._first_admin: str | None = None
+        self._gone: set[str] = set()
         self.calls: list[str] = []
 
     def create_first_admin(self, person: Person) -> None:
         with self._lock:
             self.calls.append("create_first_admin")
+            if person.user_id in self._gone:
+                raise PersonGoneError(person.user_id)
             if self._first_admin is not None:
                 raise SetupDoneError
             self._first_admin = person.user_id
             self._people[person.user_id] = person
+
+    def first_admin(self) -> str | None:
+        with self._lock:
+            self.calls.append("first_admin")
+            return self._first_admin
 
     def setup_done(self) -> bool:
         with self._lock:
@@ -59,6 +68,8 @@ class InMemoryAccessStore:
                 stored is None or (stored.role, stored.active) != (replaces.role, replaces.active)
             ):
                 raise StaleRecordError(person.user_id)
+            if replaces is None and person.user_id in self._gone:
+                raise PersonGoneError(person.user_id)
             if not _is_admin(person):
                 self._keep_an_admin(person.user_id)
             if person.last_login_at is None and stored is not None:
@@ -93,7 +104,13 @@ class InMemoryAccessStore:
             self._keep_an_admin(user_id)
             for key in [k for k in self._keys.values() if k.user_id == user_id]:
                 del self._keys[handle_of(user_id), key.key_id]
-            self._people.pop(user_id, None)
+            if self._people.pop(user_id, None) is not None:
+                self._gone.add(user_id)
+
+    def is_gone(self, user_id: str) -> bool:
+        with self._lock:
+            self.calls.append("is_gone")
+            return user_id in self._gone
 
     def find_key(self, handle: str, key_id: str) -> tuple[ApiKey, Person] | None:
         with self._lock:
@@ -105,9 +122,9 @@ class InMemoryAccessStore:
     def create_key(self, key: ApiKey, *, limit: int) -> None:
         with self._lock:
             self.calls.append("create_key")
-            if _address(key) in self._keys:
+            if _address(key) in self._keys or key.user_id not in self._people:
                 raise StaleRecordError(key.key_id)
-            if sum(k.user_id == key.user_id and k.is_live(key.created_at) for k in self._keys.values()) >= limit:
+            if self._live_keys(key.user_id, key.created_at) >= limit:
                 raise SlotsFullError(key.user_id)
             self._keys[_address(key)] = key
 
@@ -120,12 +137,14 @@ class InMemoryAccessStore:
             if stored.revoked_at is None:
                 self._keys[_address(key)] = _merged(key, stored)
 
-    def replace_key(self, old: ApiKey, new: ApiKey) -> None:
+    def replace_key(self, old: ApiKey, new: ApiKey, *, limit: int) -> None:
         with self._lock:
             self.calls.append("replace_key")
             stored = self._keys.get(_address(old))
-            if stored is None or stored.revoked_at is not None or _address(new) in self._keys:
+            if stored is None or stored.revoked_at or stored.replaced_by or _address(new) in self._keys:
                 raise StaleRecordError(old.key_id)
+            if old.revoked_at is None and self._live_keys(new.user_id, new.created_at) >= limit:
+                raise SlotsFullError(new.user_id)
             self._keys[_address(old)] = _merged(old, stored)
             self._keys[_address(new)] = new
 
@@ -144,6 +163,9 @@ class InMemoryAccessStore:
             stored = self._keys.get(_address(key))
             if stored is not None and (stored.last_used_at is None or stored.last_used_at < now):
                 self._keys[_address(key)] = stored.model_copy(update={"last_used_at": now})
+
+    def _live_keys(self, user_id: str, now: datetime) -> int:
+        return sum(k.user_id == user_id and k.is_live(now) for k in self._keys.values())
 
     def _keep_an_admin(self, user_id: str) -> None:
         stored = self._people.get(user_id)
@@ -261,3 +283,9 @@ class InMemoryRateStore:
                 reset_seconds=reset,
                 granted=min(amount, limit - used),
             )
+
+    def give_back(self, subject: str, *, window: timedelta, taken_at: datetime) -> None:
+        place = (subject, window, (taken_at - _EPOCH) // window)
+        with self._lock:
+            if self._counts.get(place, 0) > 0:
+                self._counts[place] -= 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.ports import ExecutionState
+from chalicelib.errors import Unavailable
 
 Inspection = tuple[str, str, str, str, int]
 Unpack = tuple[str, str, str, int]
@@ -13,16 +15,23 @@ Unpack = tuple[str, str, str, int]
 
 @dataclass
 class FakeDatasetRunner:
-    """``inspections`` and ``unpacks`` map what was started to its state, in order of start. ``start_fails`` counts the
-    next starts that raise."""
+    """``when_inspecting`` is called with what was started: a test's own inspection. ``inspections`` and
+    ``unpacks`` map what was started to its state, in order of start. ``start_fails`` counts the next starts that raise.
+    """
 
     inspections: dict[Inspection, ExecutionState] = field(default_factory=dict)
     unpacks: dict[Unpack, ExecutionState] = field(default_factory=dict)
     start_fails: int = 0
+    when_inspecting: Callable[[DatasetVersion, int], None] | None = None
 
     def start_inspection(self, version: DatasetVersion, attempt: int) -> None:
         self._may_fail()
-        self.inspections.setdefault(_inspection(version, attempt), ExecutionState.RUNNING)
+        if _inspection(version, attempt) in self.inspections:
+            return
+        self.inspections[_inspection(version, attempt)] = ExecutionState.RUNNING
+        if self.when_inspecting is not None:
+            self.when_inspecting(version, attempt)
+            self.end_inspection(version, attempt)
 
     def inspection_state(self, version: DatasetVersion, attempt: int) -> ExecutionState:
         return self.inspections.get(_inspection(version, attempt), ExecutionState.UNKNOWN)
@@ -45,7 +54,7 @@ class FakeDatasetRunner:
     def _may_fail(self) -> None:
         if self.start_fails > 0:
             self.start_fails -= 1
-            raise ConnectionError("the workflow engine did not answer")
+            raise Unavailable("The workflow engine did not answer.")
 
 
 def _inspection(version: DatasetVersion, attempt: int) -> Inspection:

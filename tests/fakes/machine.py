@@ -45,6 +45,7 @@ class Execution:
     due: datetime | None = None
     token: str | None = None
     tries: int = 0
+    resumes: str = Next.OBSERVE
     status: str = "RUNNING"
     transitions: int = 0
 
@@ -80,7 +81,7 @@ class VirtualMachine:
     def wake(self, task_token: str) -> bool:
         for execution in self.executions.values():
             if execution.token == task_token and execution.status == "RUNNING":
-                execution.token, execution.state, execution.due = None, Next.OBSERVE, self._clock.now()
+                execution.token, execution.state, execution.due = None, execution.resumes, self._clock.now()
                 return True
         return False
 
@@ -106,7 +107,7 @@ class VirtualMachine:
     def _step(self, execution: Execution) -> None:
         assert self.ports is not None
         if execution.token is not None:  # its time is up
-            execution.token, execution.state = None, Next.OBSERVE
+            execution.token, execution.state = None, execution.resumes
         execution.transitions += 1
         try:
             outcome = STEPS[execution.state](execution.job_id, self.ports)
@@ -132,9 +133,11 @@ class VirtualMachine:
         self._tokens += 1
         execution.transitions += 1
         execution.token = f"token-{self._tokens}"
+        execution.resumes = "prepare" if outcome.next is Next.AWAIT_INSPECTION else Next.OBSERVE
         execution.due = self._clock.now() + timedelta(seconds=WAITS[outcome.next])
         try:
             steps.await_change(execution.job_id, execution.token, outcome.next, outcome.wakes_seen, self.ports)
         except Exception:  # noqa: BLE001
             # With waitForTaskToken an error of the Lambda fails the state at once; it is caught and leads to Observe.
-            execution.token, execution.state, execution.due = None, Next.OBSERVE, self._clock.now() + RETRY_AFTER
+            execution.token, execution.state = None, execution.resumes
+            execution.due = self._clock.now() + RETRY_AFTER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 import uuid
@@ -11,11 +12,13 @@ from datetime import datetime, timedelta
 from chalicelib.domain.access_ports import (
     ChallengeError,
     InvalidSessionError,
+    NoFactorsError,
     PasswordRefusedError,
     SignInError,
     Tokens,
     UnknownUserError,
     UserExistsError,
+    WrongCodeError,
 )
 from chalicelib.domain.people import Session
 from chalicelib.domain.permissions import Role
@@ -23,7 +26,9 @@ from chalicelib.domain.ports import Clock
 
 ACCESS_LIFE, REFRESH_LIFE = timedelta(minutes=15), timedelta(days=30)
 MIN_PASSWORD = 12
-NEW_PASSWORD, TOTP = "NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA"
+NEW_PASSWORD, TOTP, SETUP = "NEW_PASSWORD_REQUIRED", "SOFTWARE_TOKEN_MFA", "MFA_SETUP"
+#: What every authenticator app shows that was told a secret of this pool.
+CODE = "246810"
 
 
 @dataclass
@@ -36,6 +41,7 @@ class _User:
     temporary: bool = False
     enabled: bool = True
     totp: str | None = None
+    told: bool = False
 
 
 @dataclass
@@ -50,7 +56,8 @@ class _Grant:
 
 class FakeUserPool:
     """``invitations`` holds the temporary password that the mail to an invited user would carry, by username;
-    ``broken`` makes every call fail. ``require_totp`` gives a user a second factor with a fixed code."""
+    ``broken`` makes every call fail. ``require_totp`` gives a user a second factor with a fixed code; ``mfa`` is the
+    deployment's ``--mfa``."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -62,6 +69,7 @@ class FakeUserPool:
         self._count = 0
         self.invitations: dict[str, str] = {}
         self.broken: Exception | None = None
+        self.mfa = "optional"
         self.calls: list[str] = []
 
     # --- the port -------------------------------------------------------------------------------------------------
@@ -82,8 +90,10 @@ class FakeUserPool:
                 user.password, user.temporary = answer, False
                 del self._challenges[session]
                 return self._go_on(user)
-            if answer != user.totp:
+            if answer != (CODE if challenge == SETUP else user.totp):
                 raise SignInError
+            if challenge == SETUP:
+                user.totp = answer
             del self._challenges[session]
             return self._issue(user)
 
@@ -109,19 +119,33 @@ class FakeUserPool:
         with self._called("sign_out_everywhere"):
             self._end_sessions(username)
 
+    def new_authenticator(self, access_token: str) -> str:
+        with self._called("new_authenticator"):
+            self._of_session(access_token).told = True
+            return self._secret()
+
+    def enable_authenticator(self, access_token: str, code: str) -> None:
+        with self._called("enable_authenticator"):
+            user = self._of_session(access_token)
+            if not user.told or code != CODE:
+                raise WrongCodeError
+            if self.mfa == "off":
+                raise NoFactorsError
+            user.totp, user.told = code, False
+
+    def disable_authenticator(self, access_token: str) -> None:
+        with self._called("disable_authenticator"):
+            self._of_session(access_token).totp = None
+
     def change_password(self, access_token: str, old: str, new: str) -> None:
         with self._called("change_password"):
-            session = self._sessions.get(access_token)
-            user = self._by_sub(session.user_id) if session is not None else None
-            revoked = any(g.revoked for g in self._grants.values() if access_token in g.access)
-            if session is None or user is None or revoked or self._clock.now() >= session.expires_at:
-                raise SignInError
+            user = self._of_session(access_token)
             if user.password != old:
                 raise SignInError
             _check_policy(new)
             user.password = new
 
-    def create(self, username: str, email: str, *, password: str | None, role: Role) -> str:
+    def create(self, username: str, email: str, *, password: str | None, role: Role, temporary: bool = False) -> str:
         with self._called("create"):
             name = username.lower()
             if name in self._users or any(u.email.lower() == email.lower() for u in self._users.values()):
@@ -136,10 +160,21 @@ class FakeUserPool:
                 email=email,
                 password=password if password is not None else self.invitations[username],
                 role=role,
-                temporary=password is None,
+                temporary=temporary or password is None,
             )
             self._users[name] = user
             return user.sub
+
+    def reset_password(self, username: str, password: str | None) -> None:
+        with self._called("reset_password"):
+            user = self._known(username)
+            if password is not None:
+                _check_policy(password)
+            else:
+                self.invitations[user.username] = f"Temp-{self._next():04d}-word"
+            user.password = password if password is not None else self.invitations[user.username]
+            user.temporary = True
+            self._end_sessions(username)
 
     def set_role(self, username: str, role: Role) -> None:
         with self._called("set_role"):
@@ -151,8 +186,11 @@ class FakeUserPool:
             if not enabled:
                 self._end_sessions(username)
 
-    def delete(self, username: str) -> None:
+    def delete(self, username: str, *, only: str | None = None) -> None:
         with self._called("delete"):
+            user = self._users.get(username.lower())
+            if user is None or only not in (None, user.sub):
+                return
             self._end_sessions(username)
             self._users.pop(username.lower(), None)
 
@@ -190,6 +228,15 @@ class FakeUserPool:
             raise UnknownUserError(username)
         return user
 
+    def _of_session(self, access_token: str) -> _User:
+        """Cognito asks whether the session was signed out; our verifier does not."""
+        session = self._sessions.get(access_token)
+        user = self._by_sub(session.user_id) if session is not None else None
+        revoked = any(g.revoked for g in self._grants.values() if access_token in g.access)
+        if session is None or user is None or revoked or self._clock.now() >= session.expires_at:
+            raise SignInError
+        return user
+
     def _by_sub(self, sub: str) -> _User | None:
         return next((u for u in self._users.values() if u.sub == sub), None)
 
@@ -199,12 +246,17 @@ class FakeUserPool:
             raise self._challenge(user, NEW_PASSWORD)
         if user.totp is not None:
             raise self._challenge(user, TOTP)
+        if self.mfa == "on":
+            raise self._challenge(user, SETUP, self._secret())
         return self._issue(user)
 
-    def _challenge(self, user: _User, name: str) -> ChallengeError:
+    def _secret(self) -> str:
+        return base64.b32encode(f"fake secret no {self._next():05d}".encode()).decode().rstrip("=")
+
+    def _challenge(self, user: _User, name: str, secret: str | None = None) -> ChallengeError:
         session = f"challenge-session-{self._next()}"
         self._challenges[session] = (user.sub, name)
-        return ChallengeError(name, session)
+        return ChallengeError(name, session, secret)
 
     def _issue(self, user: _User) -> Tokens:
         access, refresh = self._access(user), f"fake-refresh-token-{self._next()}"

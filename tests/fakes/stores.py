@@ -269,6 +269,14 @@ class InMemoryDatasetStore:
                 raise StaleRecordError(version.version_id)
             self._versions[key] = version
 
+    def move_version(self, version: DatasetVersion, owner: str) -> None:
+        old, new = ((o, version.dataset_id, version.version_id) for o in (version.owner, owner))
+        with self.lock:
+            current = self._versions.get(old)
+            if current is None or current.revision != version.revision or new in self._versions:
+                raise StaleRecordError(version.version_id)
+            self._versions[new] = self._versions.pop(old).model_copy(update={"owner": owner, "revision": 1})
+
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
         versions = list(self._versions.values())
         found = [v for v in versions if (v.owner, v.dataset_id) == (owner, dataset_id)]
@@ -285,6 +293,14 @@ class InMemoryDatasetStore:
         versions = list(self._versions.values())
         found = [v for v in versions if v.status is not VersionStatus.READY and v.created_at < created_before]
         return sorted(found, key=lambda v: v.created_at)[:limit]
+
+    def list_inspecting(self, *, asked_before: datetime, limit: int = 100) -> list[DatasetVersion]:
+        waiting = [
+            (v.inspection.asked_at, v)
+            for v in self._versions.values()
+            if v.inspection is not None and not v.inspection.status.is_over and v.inspection.asked_at < asked_before
+        ]
+        return [version for _, version in sorted(waiting, key=lambda pair: pair[0])][:limit]
 
 
 def _follows(current: Dataset | DatasetVersion | None, new: Dataset | DatasetVersion) -> bool:

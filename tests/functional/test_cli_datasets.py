@@ -206,7 +206,8 @@ def test_urls_really_expire_in_the_storage(server: CliServer, cli: Cli, tmp_path
 
 
 def test_the_token_goes_to_the_server_and_never_to_the_storage(server: CliServer, cli: Cli, tmp_path: Path) -> None:
-    pushed = cli.run("datasets", "push", str(picture_folder(tmp_path)), "--yes", "--token", "tok-canary-1")
+    cli.environ["STCLOUD_TOKEN"] = "tok-canary-1"
+    pushed = cli.run("datasets", "push", str(picture_folder(tmp_path)), "--yes")
     assert pushed.code == 0
     assert "tok-canary-1" not in pushed.out + pushed.err
     for line, headers in zip(server.requests, server.request_headers, strict=True):

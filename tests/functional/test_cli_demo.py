@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from chalicelib.settings import AuthMode
 from tests.fakes.world import World
 from tests.functional.cli_server import CliServer, cli_server
 from tests.unit.demo.test_run import weights_file
@@ -85,3 +86,13 @@ def test_nobody_at_home(server: CliServer, tmp_path: Path, images: Path) -> None
     ran = demo(server, tmp_path, images)
     assert ran.returncode == 5
     assert "make run" in ran.stderr
+
+
+def test_on_a_stack_with_people_it_is_left_out_and_fails_nothing(tmp_path: Path, images: Path) -> None:
+    world = World()
+    world.services = replace(world.services, settings=world.services.settings.model_copy(update={"sandbox": True}))
+    with cli_server(world, mode=AuthMode.TOKEN) as running:
+        ran = demo(running, tmp_path, images)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert f"sign in: stcloud login --url {running.url}" in ran.stdout
+        assert not [line for line in running.requests if "/cloud/jobs" in line]

@@ -15,7 +15,9 @@ from tests.functional.cli_tools import Cli, config_files, picture_folder
 
 @pytest.fixture
 def server() -> Iterator[CliServer]:
+    """A server whose inspections are still under way."""
     with cli_server() as running:
+        running.world.dataset_runner.when_inspecting = None
         yield running
 
 

@@ -154,7 +154,8 @@ def test_a_url_takes_its_file_only_and_for_its_time(stack: Stack) -> None:
 
 def test_a_manifest_too_large_for_a_request_is_uploaded(stack: Stack) -> None:
     dataset = name("many")
-    lines = [{"path": f"{i:06d}.txt", "size": 0, "sha256": sha256(b"")} for i in range(20_001)]
+    content = b"what no other test ever sent, so that nothing can be copied"
+    lines = [{"path": f"{i:06d}.txt", "size": len(content), "sha256": sha256(content)} for i in range(20_001)]
     inline = stack.api("POST", "/cloud/datasets", json={"dataset_id": dataset, "files": lines})
     assert (inline.status, inline.json["code"]) == (422, "validation_failed")
     data = "".join(json.dumps(each) + "\n" for each in lines).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,9 @@ def test_the_gateway_has_the_limits_of_each_class_of_routes(deployed: Deployed) 
     assert {path.replace("~1", "/").lstrip("/"): rate for path, rate in limits.items() if path != "*/*"} == {
         "auth/login/POST": 20,
         "auth/login/challenge/POST": 20,
+        "auth/login/pool-token/POST": 20,
+        "auth/mfa/authenticator/verify/POST": 5,
+        "auth/mfa/authenticator/remove/POST": 5,
         "auth/refresh/POST": 20,
         "auth/change-password/POST": 5,
         "auth/setup/first-admin/POST": 2,
@@ -75,61 +78,71 @@ def role_client(deployed: Deployed, function: str) -> Any:
     )
 
 
+def statement(table: str, partition: str, sort: str) -> dict[str, Any]:
+    item = f"{{'pk': '{partition}', 'sk': '{sort}', 'document': 'first'}}"
+    return {"Statement": f'INSERT INTO "{table}" VALUE {item}'}
+
+
 @pytest.mark.parametrize("function", ["api-handler", "sweep", "finish"])
-def test_the_audit_is_append_only_for_every_function(deployed: Deployed, function: str) -> None:
+def test_what_is_in_the_audit_stays_as_it_is_whatever_a_function_tries(deployed: Deployed, function: str) -> None:
+    """On a record and a seal that are there, with the function's own rights."""
+    root, table = deployed.emulator.client("dynamodb"), deployed.outputs.audit_table
+    keys = {kind: {"pk": {"S": kind}, "sk": {"S": function}} for kind in ("audit#2020-01", "seals")}
+    for partition in keys:
+        root.execute_statement(**statement(table, partition, function))
     user, dynamodb = role_client(deployed, function)
-    table, key = deployed.outputs.audit_table, {"pk": {"S": "audit#2026-01"}, "sk": {"S": function}}
-    writes = function != "finish"
-    gone = {"RequestItems": {table: [{"DeleteRequest": {"Key": key}}]}}
-    attempts = {
-        "put": (lambda: dynamodb.put_item(TableName=table, Item=key | {"document": {"S": "{}"}}), writes),
-        "query": (
-            lambda: dynamodb.query(
-                TableName=table, KeyConditionExpression="pk = :p", ExpressionAttributeValues={":p": key["pk"]}
-            ),
-            writes,
-        ),
-        "update": (
-            lambda: dynamodb.update_item(
-                TableName=table,
-                Key=key,
-                UpdateExpression="SET document = :d",
-                ExpressionAttributeValues={":d": {"S": "x"}},
-            ),
-            False,
-        ),
-        "delete": (lambda: dynamodb.delete_item(TableName=table, Key=key), False),
-        "batch": (lambda: dynamodb.batch_write_item(**gone), False),
-        "transaction": (
-            lambda: dynamodb.transact_write_items(TransactItems=[{"Delete": {"TableName": table, "Key": key}}]),
-            False,
-        ),
-        "partiql": (
-            lambda: dynamodb.execute_statement(
-                Statement=f"DELETE FROM \"{table}\" WHERE pk='audit#2026-01' AND sk='{function}'"
-            ),
-            False,
-        ),
-        "table": (lambda: dynamodb.delete_table(TableName=table), False),
-        "expiry": (
-            lambda: dynamodb.update_time_to_live(
-                TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "at"}
-            ),
-            False,
-        ),
-    }
-    outcome = {}
+    outcome: dict[str, str] = {}
+
+    def attempt(name: str, call: Callable[..., Any], **arguments: Any) -> None:
+        try:
+            call(**arguments)
+            outcome[name] = "done"
+        except ClientError as error:
+            outcome[name] = error.response["Error"]["Code"]
+
     try:
-        for name, (attempt, _) in attempts.items():
-            try:
-                attempt()
-                outcome[name] = True
-            except ClientError as error:
-                outcome[name] = "AccessDenied" not in str(error)
+        for partition, key in keys.items():
+            changed = key | {"document": {"S": "second"}}
+            where = f"WHERE pk='{partition}' AND sk='{function}'"
+            on = {"TableName": table, "Key": key}
+            attempt(f"{partition} insert", dynamodb.execute_statement, **statement(table, partition, function))
+            attempt(f"{partition} put", dynamodb.put_item, TableName=table, Item=changed)
+            attempt(
+                f"{partition} update",
+                dynamodb.update_item,
+                **on,
+                UpdateExpression="SET document = :d",
+                ExpressionAttributeValues={":d": {"S": "second"}},
+            )
+            attempt(f"{partition} delete", dynamodb.delete_item, **on)
+            for request in ({"PutRequest": {"Item": changed}}, {"DeleteRequest": {"Key": key}}):
+                attempt(f"{partition} batch {[*request]}", dynamodb.batch_write_item, RequestItems={table: [request]})
+            for part in ({"Put": {"TableName": table, "Item": changed}}, {"Delete": on}):
+                attempt(f"{partition} transaction {[*part]}", dynamodb.transact_write_items, TransactItems=[part])
+            for text in (f"UPDATE \"{table}\" SET document='second' {where}", f'DELETE FROM "{table}" {where}'):
+                attempt(f"{partition} {text[:6]}", dynamodb.execute_statement, Statement=text)
+                attempt(
+                    f"{partition} {text[:6]} transaction",
+                    dynamodb.execute_transaction,
+                    TransactStatements=[{"Statement": text}],
+                )
+        attempt("table", dynamodb.delete_table, TableName=table)
+        attempt(
+            "expiry",
+            dynamodb.update_time_to_live,
+            TableName=table,
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": "at"},
+        )
     finally:
         dynamodb.close()
         remove_user(deployed, user)
-    assert outcome == {name: allowed for name, (_, allowed) in attempts.items()}
+    for key in keys.values():
+        assert root.get_item(TableName=table, Key=key)["Item"]["document"] == {"S": "first"}
+    own = {"api-handler": "audit#2020-01 insert", "sweep": "seals insert"}.get(function)
+    expected = dict.fromkeys(outcome, "AccessDeniedException") | ({own: "DuplicateItemException"} if own else {})
+    assert outcome == expected
+    for key in keys.values():
+        root.delete_item(TableName=table, Key=key)
 
 
 def remove_user(deployed: Deployed, user: str) -> None:
@@ -145,6 +158,15 @@ def hash_of(deployed: Deployed, name: str) -> str | None:
     ssm = deployed.emulator.client("ssm")
     found = ssm.get_parameters(Names=[f"/stcloud/local/{name}"])["Parameters"]
     return str(found[0]["Value"]) if found else None
+
+
+def test_what_the_deployment_gave_power_to_is_in_the_audit(deployed: Deployed) -> None:
+    status, found = deployed.api("/audit?actor=arn:aws:iam::123456789012:root", token=deployed.outputs.deploy_token)
+    assert status == 200, found
+    made = {"trainer_key.make", "provider_token.put", "deploy_token.make", "setup_code.make"}
+    assert {entry["event_type"] for entry in found["entries"]} == made
+    assert all(entry["details"] == {"replaces": False} for entry in found["entries"])
+    assert {entry["actor_kind"] for entry in found["entries"]} == {"operator"}
 
 
 def test_the_first_admin_needs_the_printed_code_and_ends_it_and_the_deploy_token(deployed: Deployed) -> None:

@@ -95,6 +95,7 @@ def test_the_routes_that_need_nobody_are_those_that_we_know() -> None:
         "GET /cloud/health/ready",
         "POST /auth/login",
         "POST /auth/login/challenge",
+        "POST /auth/login/pool-token",
         "POST /auth/logout",
         "POST /auth/refresh",
         "POST /auth/setup/first-admin",

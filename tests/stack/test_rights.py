@@ -18,6 +18,8 @@ from tests.support.stack import Stack
 
 FUNCTIONS = (
     "api-handler", "prepare", "launch", "await-change", "observe", "deliver", "verify", "finish", "sweep",
+    "inspect-plan", "inspect-batch", "inspect-report",
+    "archive-plan", "archive-unpack", "archive-assemble",
 )  # fmt: skip
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 Call = Callable[["Probe"], Any]
@@ -86,13 +88,21 @@ def query(index: str) -> Call:
     )
 
 
+def insert(probe: Probe, partition: str) -> Any:
+    """Asks for more than an item may have, so that nothing is stored that nobody could remove again."""
+    statement = f"INSERT INTO \"{probe.audit}\" VALUE {{'pk': '{partition}', 'sk': 'probe', 'document': ?}}"
+    return probe.dynamodb.execute_statement(Statement=statement, Parameters=[{"S": "x" * 420_000}])
+
+
 CALLS: dict[str, Call] = {
     "read a record": lambda p: p.dynamodb.get_item(TableName=p.jobs, Key=NOBODYS_JOB),
     "delete a record": lambda p: p.dynamodb.delete_item(TableName=p.jobs, Key=NOBODYS_JOB),
     "scan the records": lambda p: p.dynamodb.scan(TableName=p.jobs, Limit=1),
     "read the keys": lambda p: p.dynamodb.get_item(TableName=p.keys, Key=NOBODYS_JOB),
     "revoke a key": lambda p: p.dynamodb.delete_item(TableName=p.keys, Key=NOBODYS_JOB),
-    "write an audit record": lambda p: p.dynamodb.put_item(TableName=p.audit, Item=NOBODYS_JOB),
+    "add an audit record": lambda p: insert(p, "audit#2026-01"),
+    "add a seal": lambda p: insert(p, "seals"),
+    "put an audit record": lambda p: p.dynamodb.put_item(TableName=p.audit, Item=NOBODYS_JOB),
     "remove an audit record": lambda p: p.dynamodb.delete_item(TableName=p.audit, Key=NOBODYS_JOB),
     "look at a person": lambda p: getattr(p, "cognito-idp").admin_get_user(UserPoolId=p.pool, Username="nobody"),
     "open the user pool": lambda p: getattr(p, "cognito-idp").update_user_pool(UserPoolId=p.pool),
@@ -102,18 +112,34 @@ CALLS: dict[str, Call] = {
     "the trainer's key": parameter("trainer-key"),
     "the deploy token's hash": parameter("deploy-token-sha256"),
     "the setup code's hash": parameter("setup-code-sha256"),
+    "the key of names": parameter("name-key"),
     "the public address": parameter("public-url"),
     "read a dataset": get("datasets", "local/probe/v/a"),
     "overwrite a dataset": put("datasets", "local/probe/v/a"),
     "delete from a dataset": delete("datasets", "local/probe/v/a"),
     "prepare scratch space": put("datasets", "_scratch/local/probe/a"),
     "remove scratch space": delete("datasets", "_scratch/local/probe/a"),
+    "read a report": get("datasets", "_reports/local/probe/v/1/report.json"),
+    "write a report": put("datasets", "_reports/local/probe/v/1/report.json"),
+    "remove a report": delete("datasets", "_reports/local/probe/v/1/report.json"),
+    "read an archive": get("datasets", "_archives/local/probe/archive"),
+    "remove an archive": delete("datasets", "_archives/local/probe/archive"),
+    "write an unpacked file": put("datasets", "local/probe/a-probe/x.jpg"),
+    "remove an unpacked file": delete("datasets", "local/probe/a-probe/x.jpg"),
+    "write what came of an archive": put("datasets", "_reports/local/probe/a-probe/unpacked.json"),
+    "write a manifest": put("datasets", "_manifests/local/probe/v-probe.json"),
     "read a model": get("outputs", "local/probe/artifacts/a"),
     "write a model": put("outputs", "local/probe/artifacts/a"),
     "delete a model": delete("outputs", "local/probe/artifacts/a"),
     "replace a log": delete("outputs", "local/probe/logs/a"),
     "change the console": put("web", "index.html.probe"),
     "start a job": lambda p: p.stepfunctions.start_execution(stateMachineArn=p.machine, name="a", input="no JSON"),
+    "start an inspection": lambda p: p.stepfunctions.start_execution(
+        stateMachineArn=p.machine.replace("-job", "-inspection"), name="a", input="no JSON"
+    ),
+    "start unpacking": lambda p: p.stepfunctions.start_execution(
+        stateMachineArn=p.machine.replace("-job", "-unpack"), name="a", input="no JSON"
+    ),
     "stop a job": lambda p: p.stepfunctions.stop_execution(executionArn=f"{p.machine}:none"),
     "wake a job": lambda p: p.stepfunctions.send_task_success(taskToken="none", output="{}"),
     "call a function": lambda p: getattr(p, "lambda").get_function(FunctionName="stcloud-local-launch"),
@@ -122,13 +148,19 @@ CALLS: dict[str, Call] = {
 }
 _OUTPUTS = {"read a model", "write a model"}
 _COMMON = {"read a record"}
+_ARCHIVE = _COMMON | {
+    "delete a record", "read an archive", "remove an archive", "remove an unpacked file",
+    "write what came of an archive",
+}  # fmt: skip
 #: Everything else of CALLS is denied.
 MAY: dict[str, set[str]] = {
     "api-handler": _COMMON | _OUTPUTS | {
         "delete a record", "list by owner", "the provider's token", "the deploy token's hash", "the public address",
         "read a dataset", "overwrite a dataset", "delete from a dataset", "prepare scratch space",
         "remove scratch space", "delete a model", "replace a log", "start a job", "wake a job", "read the keys",
-        "revoke a key", "write an audit record", "look at a person", "the setup code's hash",
+        "revoke a key", "add an audit record", "look at a person", "the setup code's hash", "the key of names",
+        "read a report", "write a report", "remove a report", "start an inspection",
+        "start unpacking", "write an unpacked file", "write a manifest", *_ARCHIVE,
     },
     "prepare": _COMMON,
     "launch": _COMMON | {"the provider's token", "the trainer's key", "the public address", "prepare scratch space"},
@@ -140,8 +172,15 @@ MAY: dict[str, set[str]] = {
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
-        "write an audit record",
+        "add a seal", "remove a report", "start an inspection", "remove an archive", "remove an unpacked file",
+        "write a report", "write what came of an archive", "start unpacking",
     },
+    "inspect-plan": _COMMON | {"delete a record", "read a report", "write a report"},
+    "inspect-batch": _COMMON | {"read a dataset", "read a report", "write a report"},
+    "inspect-report": _COMMON | {"delete a record", "read a report", "write a report", "remove a report", "wake a job"},
+    "archive-plan": _ARCHIVE | {"write a report"},
+    "archive-unpack": _ARCHIVE | {"write a report", "write an unpacked file"},
+    "archive-assemble": _ARCHIVE | {"write a report", "write a manifest"},
 }  # fmt: skip
 
 
@@ -259,7 +298,7 @@ def test_the_trainer_reads_its_dataset_and_writes_its_outputs(training: tuple[st
         ("make credentials for others", lambda p: p.sts.get_federation_token(Name="another", DurationSeconds=900)),
         ("look at users", CALLS["look at users"]),
         ("read the keys", CALLS["read the keys"]),
-        ("write an audit record", CALLS["write an audit record"]),
+        ("add an audit record", CALLS["add an audit record"]),
         ("look at a person", CALLS["look at a person"]),
     ],
 )

@@ -33,7 +33,7 @@ def test_cfn_lint_finds_nothing_in_the_template_for_aws(build_dir: Path, tmp_pat
     template = tmp_path / "template.json"
     # The wheels do not matter here, so those of this computer do.
     built = package("prod", on_emulator=True, build_dir=build_dir, say=print)
-    template.write_text(json.dumps(built.located("bucket", "code.zip")))
+    template.write_text(json.dumps(built.located("bucket")))
     command = [sys.executable, "-c", "from cfnlint.runner import main; main()", "--regions", "us-east-1"]
     done = subprocess.run([*command, "--template", str(template)], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "")
@@ -83,7 +83,7 @@ def test_deploying_again_changes_nothing(deployed: Deployed) -> None:
     ssm = deployed.emulator.client("ssm")
 
     def secrets() -> list[tuple[str, int]]:
-        names = ["replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256"]
+        names = ["replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256", "name-key"]
         found = ssm.get_parameters(Names=[f"/stcloud/local/{n}" for n in names], WithDecryption=True)["Parameters"]
         return sorted((p["Name"], p["Version"]) for p in found)
 
@@ -91,7 +91,7 @@ def test_deploying_again_changes_nothing(deployed: Deployed) -> None:
     again = deploy(deployed.options, lambda _: None)
     assert again == replace(deployed.outputs, changed=False, deploy_token=None, setup_code=None)
     assert secrets() == before
-    assert len(before) == 4
+    assert len(before) == 5
 
 
 def test_local_programs_find_the_stack_in_the_file(deployed: Deployed) -> None:

@@ -12,18 +12,21 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.clients import AccessKey, Clients
 from chalicelib.aws.cognito import CognitoUserPool
 from chalicelib.aws.jwks import JwksVerifier, pool_verifier
-from chalicelib.domain.access_ports import SessionVerifier, UserPool
+from chalicelib.domain.access_ports import ChallengeError, SessionVerifier, Tokens, UserPool
+from chalicelib.domain.people import Session
 from chalicelib.domain.permissions import Role
 from infra.template_parts import load_template
 from tests.fakes.clock import FakeClock
-from tests.fakes.pool import FakeUserPool, FakeVerifier
+from tests.fakes.pool import CODE, FakeUserPool, FakeVerifier
 from tests.support.emulator import Emulator
 
+PASSWORD = "Correct-Horse-1"
 RESOURCES: dict[str, Any] = load_template()["Resources"]
 
 
@@ -43,11 +46,15 @@ class Stage(Protocol):
     def code(self, username: str) -> str:
         """What the authenticator app shows now."""
 
+    def shows(self, secret: str) -> str:
+        """What an app shows now that was told this secret."""
+
 
 class MemoryStage:
-    def __init__(self) -> None:
+    def __init__(self, mfa: str = "optional") -> None:
         self._clock = FakeClock()
         self.pool = FakeUserPool(self._clock)
+        self.pool.mfa = mfa
         self.verifier = FakeVerifier(self.pool)
 
     def now(self) -> datetime:
@@ -57,16 +64,19 @@ class MemoryStage:
         return self.pool.invitations[username]
 
     def add_authenticator(self, username: str, password: str) -> None:
-        self.pool.require_totp(username, "246810")
+        self.pool.require_totp(username, CODE)
 
     def code(self, username: str) -> str:
-        return "246810"
+        return CODE
+
+    def shows(self, secret: str) -> str:
+        return CODE
 
 
 class CognitoStage:
     """A pool and client with the template's settings; the adapter signs as a user with the API role's rights."""
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator: Emulator, mfa: str = "optional") -> None:
         name = f"test-{uuid.uuid4().hex[:12]}"
         self._root = emulator.client("cognito-idp")
         wanted = RESOURCES["UserPool"]["Properties"]
@@ -77,7 +87,7 @@ class CognitoStage:
             **{key: wanted[key] for key in ("AliasAttributes", "UsernameConfiguration", "AutoVerifiedAttributes")},
         )["UserPool"]["Id"]
         self._root.set_user_pool_mfa_config(
-            UserPoolId=self.pool_id, SoftwareTokenMfaConfiguration={"Enabled": True}, MfaConfiguration="OPTIONAL"
+            UserPoolId=self.pool_id, SoftwareTokenMfaConfiguration={"Enabled": True}, MfaConfiguration=mfa.upper()
         )
         app = RESOURCES["UserPoolClient"]["Properties"]
         same = ("ExplicitAuthFlows", "PreventUserExistenceErrors", "EnableTokenRevocation", "GenerateSecret")
@@ -122,8 +132,11 @@ class CognitoStage:
         self._root.verify_software_token(AccessToken=access, UserCode=self.code(username))
 
     def code(self, username: str) -> str:
+        return self.shows(self._secrets[username])
+
+    def shows(self, secret: str) -> str:
         counter = struct.pack(">Q", int(time.time()) // 30)
-        digest = hmac.new(base64.b32decode(self._secrets[username]), counter, hashlib.sha1).digest()
+        digest = hmac.new(base64.b32decode(secret), counter, hashlib.sha1).digest()
         offset = digest[-1] & 15
         return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 10**6:06d}"
 
@@ -137,3 +150,21 @@ class CognitoStage:
         except ClientError:
             return False
         return True
+
+
+def mail(name: str) -> str:
+    return f"{name}@example.com"
+
+
+def add(stage: Stage, name: str, role: Role = Role.RESEARCHER) -> str:
+    return stage.pool.create(name, mail(name), password=PASSWORD, role=role)
+
+
+def session_of(stage: Stage, tokens: Tokens) -> Session:
+    return stage.verifier.verify(tokens.access, stage.now())
+
+
+def asked(stage: Stage, name: str, password: str) -> ChallengeError:
+    with pytest.raises(ChallengeError) as caught:
+        stage.pool.sign_in(name, password)
+    return caught.value

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, SessionVerifier, UserPool
+from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.ports import (
     ArchiveStore,
     Clock,
     ConfigStore,
     CredentialsBroker,
+    DatasetRunner,
     DatasetStore,
     IdSource,
     JobStore,
@@ -28,8 +30,10 @@ from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemory
 from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, SequentialIds
+from tests.fakes.dataset_runner import FakeDatasetRunner
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
+from tests.fakes.probe import FakeProbe
 from tests.fakes.provider import FakeProvider
 from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
 
@@ -108,6 +112,8 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
     webhooks: WebhookLog = InMemoryWebhookLog()
     objects: ObjectStore = InMemoryObjectStore()
     runner: WorkflowRunner = VirtualMachine(clock)
+    dataset_runner: DatasetRunner = FakeDatasetRunner()
+    probe: ImageProbe = FakeProbe()
     broker: CredentialsBroker = FakeBroker()
     provider: Provider = FakeProvider(clock)
     ids: IdSource = SequentialIds()
@@ -127,6 +133,8 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
         (WebhookLog, webhooks),
         (ObjectStore, objects),
         (WorkflowRunner, runner),
+        (DatasetRunner, dataset_runner),
+        (ImageProbe, probe),
         (CredentialsBroker, broker),
         (Provider, provider),
         (IdSource, ids),

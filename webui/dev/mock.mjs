@@ -2,13 +2,15 @@
 // Serves dist/ and the routes the UI reads, under the platform's Content-Security-Policy, with a second origin for
 // "S3". POST /__mock {"scenario": name} starts over with what that scenario shows:
 //   busy (one job of every kind), many (140 more), empty, sick (a part of the stack does not answer), partial (outputs,
-//   events and logs fail), silent (the provider confirms nothing), down, locked (a token is needed), broken (bad data).
+//   events and logs fail), silent (the provider confirms nothing), down, broken (bad data), locked (people have to sign
+//   in, see mock-doors.mjs), setup (there is nobody yet).
 
 import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { DATASETS } from "./mock-datasets.mjs";
+import { Doors } from "./mock-doors.mjs";
 import { createJobs } from "./mock-jobs.mjs";
 import * as parts from "./mock-parts.mjs";
 import { samplePng } from "./png.mjs";
@@ -27,6 +29,7 @@ const MAX_BODY = 65_536;
 let scenario = "busy";
 let datasets = DATASETS;
 const jobs = createJobs();
+const doors = new Doors();
 
 const s3 = createServer((request, response) => {
   const image = request.url.includes(".png");
@@ -59,14 +62,19 @@ async function route(request, response, url) {
   if (url.pathname === "/__mock" && request.method === "POST") {
     scenario = JSON.parse(await body(request)).scenario;
     jobs.reset(scenario === "many" ? 140 : 0);
+    doors.reset(scenario);
     datasets = scenario === "empty" ? [] : DATASETS;
     return json(response, { scenario });
   }
   if (!url.pathname.startsWith("/api/")) return file(response, url.pathname);
   if (scenario === "down") return problem(response, 503, "unavailable", "The stack is restarting.");
   const open = ["/api/cloud/health", "/api/openapi.json"].includes(url.pathname);
-  if (scenario === "locked" && !open && request.headers.authorization !== "Bearer letmein") {
-    return problem(response, 401, "unauthenticated", "A token is needed.");
+  if (url.pathname.startsWith("/api/auth/")) {
+    const text = request.method === "POST" ? await body(request) : "";
+    return doors.answer(request, response, url.pathname, text ? JSON.parse(text) : {}, { json, problem });
+  }
+  if (!open && !doors.admits(request)) {
+    return problem(response, 401, "unauthenticated", "Sign in, or send an API key.");
   }
   return api(request, response, url);
 }
@@ -200,7 +208,7 @@ function json(response, value, status = 200) {
   response.end(JSON.stringify(value));
 }
 
-function problem(response, status, code, detail) {
+function problem(response, status, code, detail, headers = {}) {
   const document = {
     type: "about:blank",
     title: code,
@@ -210,7 +218,7 @@ function problem(response, status, code, detail) {
     request_id: "mock-1",
     errors: [],
   };
-  response.writeHead(status, { "Content-Type": "application/problem+json" });
+  response.writeHead(status, { "Content-Type": "application/problem+json", ...headers });
   response.end(JSON.stringify(document));
 }
 

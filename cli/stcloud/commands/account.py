@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from stcloud.errors import AuthenticationError, Conflict, NetworkError, StcloudError, UsageError
+from stcloud.errors import AuthenticationError, Conflict, StcloudError, UsageError
 from stcloud.profiles import server_of
-from stcloud.session import Session, command
-from stcloud.signin import credential_of, read_key, remember, sign_in, with_new_password
+from stcloud.session import PIPED, PasswordStdin, Session, command
+from stcloud.signin import credential_of, end_session, kept_by, read_key, remember, sign_in, with_new_password
 from stcloud.target import Target
 from stcloud.vault import Credential
 
 app = typer.Typer()
+
+_BY_MACHINES = f"{PIPED}. Machines use an API key: in STCLOUD_TOKEN, or stcloud login --with-key"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,63}")
+_MAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 
 
 @command(app, "login")
@@ -24,6 +29,7 @@ def login(
         str | None, typer.Option("--username", metavar="NAME", help="Your name. [default: asked for]")
     ] = None,
     with_key: Annotated[bool, typer.Option("--with-key", help="Read an API key from stdin instead.")] = False,
+    password_stdin: PasswordStdin = False,
 ) -> None:
     """Sign in to a server, in any terminal: name, password, and a code if you have a second factor.
 
@@ -36,16 +42,17 @@ def login(
             raise UsageError("--username and --with-key don't go together: a key knows its owner.")
         _login_with_key(session, target)
         return
+    session.answers_piped = password_stdin
     session.output.note(f"Signing in to {target.url}")
     with session.stranger(target.url) as access:
+        if access.setup_status()["needs_setup"]:
+            raise _nobody_yet(target.url)
         known = target.profile.username if target.profile else ""
         name = username or _asked_name(session, known)
         try:
-            answer = sign_in(session, access, name, session.ask("Password", hidden=True))
+            answer = sign_in(session, access, name, session.ask("Password", hidden=True, instead=_BY_MACHINES))
         except AuthenticationError as refused:
-            if access.setup_status()["needs_setup"]:
-                raise _nobody_yet(refused) from refused
-            refused.advice = "Look at the name and the password. An admin can invite you: stcloud users invite"
+            refused.advice = "Look at the name and the password. An admin can invite you, or reset your password."
             raise
     _kept(session, target, credential_of(target, answer), answer["user"])
 
@@ -54,16 +61,16 @@ def _asked_name(session: Session, known: str) -> str:
     if known:
         session.output.note(f"As {known} (someone else: --username NAME)")
         return known
-    return session.ask("User name")
+    return session.ask("User name", instead="--username NAME")
 
 
-def _nobody_yet(refused: AuthenticationError) -> StcloudError:
+def _nobody_yet(url: str) -> StcloudError:
     return Conflict(
-        refused.status,
-        refused.title,
-        "There is nobody yet on this server.",
+        409,
+        "Nobody yet",
+        f"There is nobody yet on {url}.",
         code="needs_setup",
-        advice="Make the first admin: stcloud setup",
+        advice=f"Make the first admin: stcloud setup --url {url}",
     )
 
 
@@ -91,14 +98,14 @@ def logout(
     target = session.target
     profile = target.profile
     if target.token is not None:
-        session.output.warn("The token that you gave (--token or STCLOUD_TOKEN) is not kept here, and stays good.")
+        session.output.warn("The token in STCLOUD_TOKEN is not kept here, and stays good.")
     if profile is None or profile.place is None:
         session.output.result({"signed_out": False}, f"Nobody is signed in to {target.url}.")
         return
     try:
-        credential = session.runtime.vault.load(profile)
+        credential = kept_by(session, profile)
         if credential is not None and credential.refresh is not None:
-            _end(session, credential.refresh, everywhere=everywhere)
+            end_session(session, profile.url, credential.refresh, everywhere=everywhere)
         elif credential is not None:
             session.output.warn("The API key itself stays good. Revoke it: stcloud keys revoke ID")
     finally:
@@ -108,13 +115,18 @@ def logout(
     session.output.result({"signed_out": True, "profile": profile.name}, f"Signed out of {profile.url}.")
 
 
-def _end(session: Session, refresh_token: str, *, everywhere: bool) -> None:
-    try:
-        session.access.sign_out(refresh_token, everywhere=everywhere)
-    except NetworkError as error:
-        if everywhere:
-            raise
-        session.output.warn(f"{error.message} It is forgotten here; the session ends there within 30 days.")
+def _wrong_name(name: str) -> str | None:
+    if _NAME.fullmatch(name.strip()):
+        return None
+    return "A user name has 2 to 64 letters, digits, dots, dashes and underscores, and begins with a letter or digit."
+
+
+def _wrong_mail(mail: str) -> str | None:
+    return None if _MAIL.fullmatch(mail.strip()) else f"'{mail}' is no mail address."
+
+
+def _wrong_code(code: str) -> str | None:
+    return None if code.strip() else "The deployment printed the setup code: it begins with setup_."
 
 
 @command(app, "whoami")
@@ -149,24 +161,29 @@ def setup(
     email: Annotated[
         str | None, typer.Option("--email", metavar="MAIL", help="The admin's mail. [default: asked for]")
     ] = None,
+    password_stdin: PasswordStdin = False,
 ) -> None:
     """Make the first admin of a server, and sign in.
 
     A hosted server wants the one-time code that the deployment printed. From then on everybody has to sign in, also on
     this computer's own stack.
     """
+    session.answers_piped = password_stdin
     target = session.find_target(may_be_new=True)
+    for wrong in (username and _wrong_name(username), email and _wrong_mail(email)):
+        if wrong:
+            raise UsageError(wrong)
     with session.stranger(target.url, target.token) as access:
         status = access.setup_status()
         if not status["needs_setup"]:
             raise UsageError(f"{target.url} has an admin already.", advice="Sign in: stcloud login")
         session.output.note(f"The first admin of {target.url}")
         body: dict[str, Any] = {
-            "username": username or session.ask("User name"),
-            "email": email or session.ask("Mail address"),
+            "username": username or session.ask("User name", instead="--username NAME", check=_wrong_name),
+            "email": email or session.ask("Mail address", instead="--email MAIL", check=_wrong_mail),
         }
         if status["setup_code_required"] and target.token is None:
-            body["setup_code"] = session.ask("Setup code", hidden=True).strip()
+            body["setup_code"] = session.ask("Setup code", hidden=True, instead=PIPED, check=_wrong_code).strip()
         chosen: list[str] = []
 
         def use(password: str) -> dict[str, Any]:
@@ -181,13 +198,14 @@ def setup(
 
 
 @command(app, "password")
-def password(session: Session) -> None:
-    """Change your password. It ends all your sessions; this computer gets a new one."""
+def password(session: Session, password_stdin: PasswordStdin = False) -> None:
+    """Change your password. It ends all your sessions within 15 minutes; this computer gets a new one."""
+    session.answers_piped = password_stdin
     target = session.target
     if target.token is not None or target.profile is None or target.profile.place is None:
         raise UsageError("Only who is signed in can change their password.", advice="Sign in first: stcloud login")
     me = session.access.me()
-    current = session.ask("Present password", hidden=True)
+    current = session.ask("Present password", hidden=True, instead=PIPED)
     chosen: list[str] = []
 
     def use(new: str) -> dict[str, Any]:
@@ -198,5 +216,5 @@ def password(session: Session) -> None:
     with session.stranger(target.url) as nobody:
         answer = sign_in(session, nobody, me["username"], chosen[0])
     remember(session, target, credential_of(target, answer), me["username"])
-    ended = "all other sessions have ended"
+    ended = "all other sessions end within 15 minutes"
     session.output.result({"success": True, "username": me["username"]}, f"The password is changed; {ended}.")

@@ -19,6 +19,7 @@ app = typer.Typer(cls=Group, no_args_is_help=True, help="Who did what, for admin
 
 class Result(StrEnum):
     ALLOWED = "allowed"
+    CHALLENGED = "challenged"
     DENIED = "denied"
     FAILED = "failed"
 
@@ -74,6 +75,11 @@ def verify(session: Session) -> int:
     checked = f"{count_text(report['entries_checked'], 'record')} under {count_text(report['seals'], 'seal')}"
     for link in report["broken_links"]:
         session.output.warn(link["reason"])
+    if report["valid"] and not report["seals"]:
+        text = f"Nothing is sealed yet, so there is nothing to check: {report['unsealed_entries']} not sealed yet."
+        session.output.note("Records are sealed every minute or two, once they are a minute old.")
+        session.output.result(report, text)
+        return ExitCode.OK
     if report["valid"]:
         session.output.note(f"Keep this elsewhere to tell later that nothing before was rewritten: {report['digest']}")
         session.output.result(report, f"Whole: {checked}, {report['unsealed_entries']} not sealed yet.")

@@ -14,6 +14,7 @@ from stcloud.errors import ExitCode, Interrupted, NetworkError, StcloudError, Us
 from stcloud.files import absolute_folders, max_run_seconds, read_config, read_dataloader
 from stcloud.helptext import Group
 from stcloud.models import JOB_STATUSES, Job
+from stcloud.people import owner_names
 from stcloud.preflight import accepted_lines, preflight_text
 from stcloud.render import (
     JOB_COLUMNS,
@@ -151,7 +152,9 @@ def list_jobs(
         raise UsageError(f"'{status}' is no status of a job.", advice=f"Use one of: {', '.join(JOB_STATUSES)}.")
     found = list(session.api.jobs(status=status, sync=sync, limit=limit))
     empty = "No jobs match." if status else "No jobs yet. Submit one: stcloud jobs submit config.json"
-    session.output.table(JOB_COLUMNS, job_rows(found), data={"jobs": found}, empty=empty)
+    owners = owner_names(session, {str(job["user_id"]) for job in found if job.get("user_id")})
+    columns = JOB_COLUMNS if owners is None else (*JOB_COLUMNS, "OWNER")
+    session.output.table(columns, job_rows(found, owners), data={"jobs": found}, empty=empty)
 
 
 @command(app, "get")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from stcloud.errors import NetworkError, UsageError
+from stcloud.errors import NetworkError, UsageError, ValidationFailed
 from stcloud.files import parse_duration
 from stcloud.helptext import Group
-from stcloud.people import find_user
+from stcloud.people import find_key, find_user
 from stcloud.render import money_text, time_text
 from stcloud.session import Session, command
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="API keys, for machines.")
 
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="A key's id.")]
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="A key's id, or its name if one key of yours has it.")]
 ONCE = "This is shown once. Keep it like a password: whoever has it can do what it may do."
 MAX_DAYS = 365
+_PERMISSION = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 
 
 @command(app, "create")
@@ -60,6 +64,10 @@ def create(
         raise NetworkError(
             error.message, advice="It may have been made. Look, and revoke it: stcloud keys list"
         ) from None
+    except ValidationFailed as refused:
+        if refused.code == "invalid_scopes":
+            refused.advice = _meant(body.get("scoped_permissions", []), refused.message) or refused.advice
+        raise
     _shown_once(session, made)
 
 
@@ -93,7 +101,7 @@ def list_keys(
 @command(app, "get")
 def get(session: Session, key: KeyId) -> None:
     """Show one key, with what is used of its budget."""
-    found = session.access.key(key)
+    found = session.access.key(find_key(session.access, key))
     budget = found["budget_usd"]
     lines = [
         ("key", found["id"]),
@@ -122,8 +130,9 @@ def rotate(
 ) -> None:
     """Replace a key of yours by a new one with the same rights."""
     seconds = parse_duration(overlap)
+    key_id = find_key(session.access, key)
     try:
-        made = session.access.rotate_key(key, seconds)
+        made = session.access.rotate_key(key_id, seconds)
     except NetworkError as error:
         raise NetworkError(error.message, advice="It may have been replaced. Look: stcloud keys list") from None
     session.output.note("The old key has ended." if seconds == 0 else f"The old key ends in {overlap}.")
@@ -137,8 +146,9 @@ def revoke(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
     """End a key. It is refused everywhere within five seconds."""
+    key_id = find_key(session.access, key)
     session.confirm(f"Revoke {key}? Whatever uses it stops working.", yes=yes, needs_yes=True)
-    done = session.access.revoke_key(key)
+    done = session.access.revoke_key(key_id)
     session.output.result(done or {"success": True}, f"Revoked {key}.")
 
 
@@ -147,6 +157,13 @@ def _shown_once(session: Session, made: dict[str, Any]) -> None:
     session.output.warn(ONCE)
     session.output.note(f"{info['name']}, id {info['id']}, ends {time_text(info['expires_at'])}")
     session.output.result(made, str(made["key"]))
+
+
+def _meant(scopes: Sequence[str], list_of_good_ones: str) -> str | None:
+    """What was meant by scopes that the server's text does not offer."""
+    good = _PERMISSION.findall(list_of_good_ones.rpartition("may have:")[2])
+    close = [m[0] for s in scopes if s not in good and (m := difflib.get_close_matches(s, good, n=1))]
+    return f"Did you mean {', '.join(dict.fromkeys(close))}?" if close else None
 
 
 def _usd(text: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from stcloud.errors import UsageError
 from stcloud.helptext import Group
 from stcloud.session import Session, command
+from stcloud.target import DEFAULT_URL
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="The servers that this computer knows.")
 
@@ -63,5 +64,11 @@ def remove(session: Session, name: Name) -> None:
     profile = profiles.get(name)
     if profile.place is not None:
         raise UsageError(f"You are signed in to '{name}'.", advice=f"First: stcloud logout --profile {name}")
-    profile_file.write(profiles.without(name))
-    session.output.result({"removed": name}, f"Removed {name}.")
+    left = profiles.without(name)
+    profile_file.write(left)
+    text = f"Removed {name}."
+    if profiles.current == name:
+        names = ", ".join(sorted(left.by_name))
+        others = f" Choose another: stcloud profiles use NAME ({names})" if names else ""
+        text += f" Commands go to {DEFAULT_URL} now, unless STCLOUD_URL or --url says otherwise.{others}"
+    session.output.result({"removed": name, "current": left.current}, text)

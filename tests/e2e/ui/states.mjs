@@ -1,4 +1,5 @@
 // The states that only the stand-in server shows on request, and walks that change something.
+import { DOORS } from "./doors.mjs";
 import { settled, walkJob } from "./walks.mjs";
 
 /** One after the other; each starts over with a scenario of its own. */
@@ -14,7 +15,7 @@ export async function walkStates(tools, steps) {
 }
 
 /** What a page can look like. */
-export const STATES = [everyJob, empty, trouble, partial, silent, offline, locked, broken];
+export const STATES = [everyJob, empty, trouble, partial, silent, offline, ...DOORS, broken];
 /** What a reader does: the same in every language and at every size. */
 export const ACTIONS = [paging, deletion, cancel, cancelledElsewhere, longLog, keyboard];
 
@@ -116,25 +117,6 @@ async function offline({ page, watch, base, scene }) {
   await page.context().setOffline(false);
   await page.locator(".toolbar .notice-warning").waitFor({ state: "detached" });
   watch.expected.delete("ERR_INTERNET_DISCONNECTED");
-}
-
-async function locked({ page, watch, base, scene }) {
-  watch.expected.add("401");
-  await scene("locked");
-  await page.goto(`${base}/`);
-  const field = page.locator(".access input");
-  await field.waitFor();
-  await watch.check("locked");
-  await field.fill("wrong");
-  await page.keyboard.press("Enter");
-  await page.locator(".access .field-error").waitFor();
-  await watch.check("locked wrong");
-  await field.fill("letmein");
-  await page.keyboard.press("Enter");
-  await page.locator("main table").waitFor();
-  const stored = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href]));
-  watch.expect(!stored.includes("letmein"), "the token is in storage, a cookie or the address");
-  watch.expected.delete("401");
 }
 
 async function broken({ page, watch, base, scene }) {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from chalicelib.domain.permissions import Role
-from chalicelib.wiring import Services
+from chalicelib.services.sessions import Wait
+from chalicelib.wiring import Services, build_services
 from tests.fakes.world import CONFIG, FILES, World
 from tests.unit.api.client import Answer, ApiClient, local_services
 
@@ -31,6 +33,13 @@ class Team:
             invited = self.session("ada").post("/api/users", body)
             assert invited.status == 201, invited.body
             self.ids[name] = invited.json()["id"]
+
+    def with_doors(self, **doors: Any) -> None:
+        """From now on its requests meet these ports: another process of the same stack."""
+        now, slept = self.services, self.world.slept
+        wait = Wait(monotonic=lambda: self.world.clock.now().timestamp(), sleep=slept.append)
+        self.services = build_services(now.ports, replace(self.world.doors, **doors), now.settings, wait)
+        self.anonymous = ApiClient(self.services)
 
     def sign_in(self, name: str, password: str = PASSWORD, **body: Any) -> Answer:
         return self.anonymous.post("/api/auth/login", {"username": name, "password": password, **body})

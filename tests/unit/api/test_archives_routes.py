@@ -188,9 +188,12 @@ def test_an_archive_belongs_to_its_owner_and_is_in_the_audit(api: ApiClient, wor
     api.act_as("viewer", Permission.DATASET_VIEW)
     assert api.post(ARCHIVES, {"filename": "a.zip", "size": 9}).status == 403
     noted = [(r.action, r.target, r.result) for r in world.audit.records]
+    target = f"dataset:packed/archives/{route.rpartition('/')[2]}"
     created = (AuditAction.ARCHIVE_CREATE, "dataset:packed")
     assert noted == [
         (*created, AuditResult.ALLOWED),
-        (AuditAction.ARCHIVE_DELETE, f"dataset:packed/archives/{route.rpartition('/')[2]}", AuditResult.FAILED),
+        (AuditAction.ARCHIVE_COMPLETE, target, AuditResult.ALLOWED),
+        (AuditAction.ARCHIVE_DELETE, target, AuditResult.FAILED),
+        (AuditAction.ARCHIVE_COMPLETE, target, AuditResult.FAILED),
         (*created, AuditResult.DENIED),
     ]

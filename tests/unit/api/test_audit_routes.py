@@ -32,6 +32,7 @@ def test_every_action_of_a_days_work(team: Team) -> None:
     assert done == [
         ("sign.in", f"user:{team.ids['rita']}"),
         ("dataset.create", f"dataset:photos/{version}"),
+        ("dataset.complete", f"dataset:photos/{version}"),
         ("config.save", "config:c"),
         ("config.save", "config:d"),
         ("config.delete", "config:c"),
@@ -62,16 +63,62 @@ def test_refusals_and_failures_are_there_with_their_code(team: Team) -> None:
     ]
 
 
-def test_strangers_leave_no_line_so_that_they_can_not_fill_it(team: Team) -> None:
+def test_strangers_leave_few_lines_so_that_they_can_not_fill_it(team: Team) -> None:
     before = len(team.world.audit.records)
     for _ in range(20):
         team.submit(team.anonymous)
         team.submit(team.anonymous.bearing("stk_x"))
         team.anonymous.post("/api/auth/logout", {"refresh_token": "x"})
-        team.anonymous.post("/api/auth/refresh", {"refresh_token": "x"})
         team.anonymous.post("/api/auth/setup/first-admin", ADMIN)
         team.anonymous.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": "x"})
     assert len(team.world.audit.records) == before
+    for _ in range(20):
+        team.anonymous.post("/api/auth/refresh", {"refresh_token": "x"})
+        team.sign_in("rita", "Wrong-Horse-7-Battery")
+    added = [(str(r.action), r.result.value, r.details["refusals"]) for r in team.world.audit.records[before:]]
+    # Ten sign-ins of one name, then it has to wait.
+    assert [entry for entry in added if entry[0] == "sign.in"] == [("sign.in", "denied", n) for n in (1, 2, 4, 8)]
+    assert [entry[2] for entry in added if entry[0] == "session.refresh"] == [1, 2, 4, 8, 16]
+
+
+def test_who_may_not_look_is_noted_and_who_may_is_not(team: Team) -> None:
+    paths = (AUDIT, f"{AUDIT}/verify", "/api/users", f"/api/users/{team.ids['ada']}")
+    before = len(team.world.audit.records)
+    rita, ada, key = team.session("rita"), team.session("ada"), team.key("rita")
+    for path in paths:
+        assert (rita.get(path).status, key.get(path).status, ada.get(path).status) == (403, 403, 200)
+        assert team.anonymous.get(path).status == 401
+    assert ada.get(f"{AUDIT}?cursor=x").status == 400
+    assert ada.get("/api/users/nobody").status == 404
+    reads = [r for r in team.world.audit.records[before:] if str(r.action).endswith(".read")]
+    targets = ("stack:audit", "stack:audit", "stack:users", f"user:{team.ids['ada']}")
+    assert [(r.target, r.actor_name, r.code) for r in reads] == [
+        (target, "rita", "permission_denied") for target in targets for _ in range(2)
+    ]
+    assert [r.key_id is None for r in reads] == [True, False] * 4
+
+
+def test_another_display_name_is_noted_without_the_name(team: Team) -> None:
+    path = f"/api/users/{team.ids['rita']}"
+    for _ in range(2):
+        assert team.session("ada").request("PATCH", path, {"display_name": "Rita the Second"}).status == 200
+    (record,) = (r for r in team.world.audit.records if r.action == "user.change")
+    assert (record.target, record.details) == (
+        f"user:{team.ids['rita']}",
+        {"username": "rita", "changed": "display_name"},
+    )
+
+
+def test_a_dataset_is_noted_when_it_is_whole_and_not_before(team: Team) -> None:
+    rita = team.session("rita")
+    manifest = [{"path": "a.jpg", "size": 3, "sha256": "0" * 64}]
+    made = rita.post("/api/cloud/datasets", {"dataset_id": "photos", "files": manifest}).json()
+    path = f"/api/cloud/datasets/photos/versions/{made['version_id']}/complete"
+    refused = rita.post(path)
+    assert refused.status == 409, refused.body
+    assert [(r.result.value, r.code) for r in team.world.audit.records if r.action == "dataset.complete"] == [
+        ("failed", refused.json()["code"])
+    ]
 
 
 def test_a_key_is_named_beside_its_owner(team: Team) -> None:

@@ -33,6 +33,7 @@ def test_deny_takes_no_data(api: ApiClient, world: World) -> None:
     for path, body in (
         ("/api/cloud/datasets", {"dataset_id": "more", "files": MANIFEST}),
         ("/api/cloud/datasets/more/manifests", {"size": 5, "sha256": "0" * 64}),
+        ("/api/cloud/datasets/more/archives", {"filename": "a.zip", "size": 500}),
         (f"/api/cloud/datasets/half/versions/{begun}/uploads", {}),
     ):
         answer = api.post(path, body)

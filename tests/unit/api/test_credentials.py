@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from dataclasses import replace
 
 import pytest
 
+from chalicelib.domain.api_keys import SECRET_LENGTH, compose
+from chalicelib.services.rates import REFUSED
 from chalicelib.wiring import build_services
 from tests.fakes.world import World
 from tests.unit.api.client import ApiClient, hosted_services, local_services
@@ -71,6 +75,73 @@ def test_the_audit_knows_the_gateways_peer_and_no_header(team: Team) -> None:
     client.headers["X-Forwarded-For"] = "6.6.6.6"
     client.put("/api/configs/c", {"config": {}})
     assert {r.source_ip for r in team.world.audit.records} == {"127.0.0.1"}
+
+
+def test_the_distribution_says_who_the_viewer_is_and_nobody_else_can(team: Team) -> None:
+    digest = hashlib.sha256(b"only-cloudfront-knows").hexdigest()
+    settings = team.services.settings.model_copy(update={"origin_secret_sha256": digest})
+    client = ApiClient(replace(team.services, settings=settings), {"Authorization": f"Bearer {team.token('rita')}"})
+    for secret, viewer, seen in (
+        ("only-cloudfront-knows", "203.0.113.9", "203.0.113.9"),
+        ("only-cloudfront-knows", "2001:DB8::1", "2001:db8::1"),
+        ("only-cloudfront-knows", "no address", "127.0.0.1"),
+        ("only-cloudfront-knew", "203.0.113.9", "127.0.0.1"),
+        ("", "203.0.113.9", "127.0.0.1"),
+        (None, "203.0.113.9", "127.0.0.1"),
+        ("only-cloudfront-knows", None, "127.0.0.1"),
+    ):
+        sent = {"X-Stcloud-Origin": secret, "X-Stcloud-Viewer": viewer, "X-Forwarded-For": "6.6.6.6"}
+        before = {r.record_id for r in team.world.audit.records}
+        client.put("/api/configs/c", {"config": {}}, headers={k: v for k, v in sent.items() if v is not None})
+        assert {r.source_ip for r in team.world.audit.records if r.record_id not in before} == {seen}
+
+
+def test_with_one_door_whatever_did_not_come_through_it_is_refused_before_anything_is_looked_at(team: Team) -> None:
+    digest = hashlib.sha256(b"only-cloudfront-knows").hexdigest()
+    one_door = {"only_through_distribution": True, "origin_secret_sha256": digest}
+    settings = team.services.settings.model_copy(update=one_door)
+    client = ApiClient(replace(team.services, settings=settings), {"Authorization": f"Bearer {team.token('rita')}"})
+    through = {"X-Stcloud-Origin": "only-cloudfront-knows", "X-Stcloud-Viewer": "203.0.113.9"}
+    before, counted = len(team.world.audit.records), len(team.world.rates.calls)
+    for headers in ({}, {**through, "X-Stcloud-Origin": "guessed"}, {"X-Stcloud-Viewer": "203.0.113.9"}):
+        for answer in (
+            client.get(JOBS, headers=headers),
+            client.get("/api/cloud/health/live", headers=headers),
+            client.post("/api/webhooks/replicate", b"{}", headers=headers),
+            client.post("/api/auth/login", {"username": "rita", "password": PASSWORD}, headers=headers),
+            client.post("/api/auth/setup/first-admin", ADMIN, headers=headers),
+        ):
+            assert (answer.status, answer.json()["code"]) == (403, "wrong_door")
+    assert (len(team.world.audit.records), len(team.world.rates.calls)) == (before, counted)
+    assert client.get(JOBS, headers=through).status == 200
+    assert client.get("/api/cloud/health/live", headers=through).status == 200
+    # A secret that nobody knows is no reason to let everybody in.
+    nobody = settings.model_copy(update={"origin_secret_sha256": ""})
+    shut = ApiClient(replace(team.services, settings=nobody), client.headers)
+    assert shut.get(JOBS, headers={"X-Stcloud-Origin": ""}).json()["code"] == "wrong_door"
+
+
+def test_a_stack_without_a_distribution_believes_no_header(team: Team) -> None:
+    client = team.session("rita")
+    client.headers |= {"X-Stcloud-Origin": "", "X-Stcloud-Viewer": "203.0.113.9"}
+    client.put("/api/configs/c", {"config": {}})
+    assert {r.source_ip for r in team.world.audit.records} == {"127.0.0.1"}
+
+
+def test_guessing_credentials_costs_us_less_and_less(team: Team) -> None:
+    """A thousand keys that are none, with right checksums, then no more reads; others of that address wait too."""
+    guesses = (compose(team.ids["rita"], f"{n:010}", "x" * SECRET_LENGTH) for n in range(REFUSED.limit + 50))
+    answers = [team.anonymous.bearing(guess).get(ME) for guess in guesses]
+    assert [a.status for a in answers] == [401] * REFUSED.limit + [429] * 50
+    assert answers[-1].json()["code"] == "rate_limited"
+    assert int(answers[-1].headers["Retry-After"]) <= REFUSED.window.total_seconds()
+    token = team.token("rita")
+    calls = len(team.world.access.calls)
+    assert team.anonymous.bearing(compose(team.ids["rita"], "a" * 10, "y" * SECRET_LENGTH)).get(ME).status == 429
+    assert len(team.world.access.calls) == calls
+    assert team.anonymous.get(ME).status == 401, "who shows nothing is not counted"
+    team.world.clock.advance(REFUSED.window.total_seconds())
+    assert team.anonymous.bearing(token).get(ME).status == 200
 
 
 # --- local mode and the deploy token --------------------------------------------------------------------------
@@ -163,9 +234,10 @@ def test_a_hosted_stack_wants_the_setup_code(world: World) -> None:
     wrong = api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": "wrong-code"})
     assert (wrong.status, wrong.json()["code"]) == (401, "invalid_setup_code")
     assert api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": " right-code\n"}).status == 200
-    assert [(r.actor_kind, r.result, r.code) for r in world.audit.records] == [
-        ("setup_code", "denied", "invalid_setup_code"),
-        ("setup_code", "allowed", None),
+    assert [(r.actor_kind, str(r.action), r.result, r.code) for r in world.audit.records] == [
+        ("setup_code", "setup.first_admin", "denied", "invalid_setup_code"),
+        ("setup_code", "setup.first_admin", "allowed", None),
+        ("session", "setup.handover", "allowed", None),
     ]
     again = api.post("/api/auth/setup/first-admin", {**ADMIN, "username": "eve", "setup_code": "right-code"})
     assert again.json()["code"] == "setup_done"
@@ -177,13 +249,34 @@ def test_a_stack_without_a_setup_code_takes_none(world: World) -> None:
     assert api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": "x"}).status == 401
 
 
-def test_guesses_of_the_setup_code_are_limited(world: World) -> None:
+def test_guesses_of_the_setup_code_are_limited_and_keep_nobody_out_who_has_it(world: World) -> None:
     api = ApiClient(hosted_services(world, None))
     world.secrets.setup_code = "right-code"
     answers = [api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": f"g{n}"}) for n in range(11)]
     assert [a.status for a in answers] == [401] * 10 + [429]
-    assert int(answers[-1].headers["Retry-After"]) > 0
-    assert api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": "right-code"}).status == 429
+    assert answers[-1].headers["RateLimit-Limit"] == "10"
+    assert answers[-1].headers["RateLimit-Remaining"] == "0"
+    assert answers[-1].headers["Retry-After"] == answers[-1].headers["RateLimit-Reset"]
+    assert api.post("/api/auth/setup/first-admin", {**ADMIN, "setup_code": "right-code"}).status == 200
+
+
+def test_the_moment_there_is_an_admin_every_process_knows(world: World) -> None:
+    one, two = local_services(world), build_services(world.ports, world.doors, local_services(world).settings)
+    other = ApiClient(two)
+    assert other.get("/api/cloud/jobs").status == 200
+    assert ApiClient(one).post("/api/auth/setup/first-admin", ADMIN).status == 200
+    assert other.get("/api/cloud/jobs").status == 401
+    world.access.calls.clear()
+    assert other.get("/api/cloud/jobs").status == 401
+    assert world.access.calls == []
+
+
+def test_the_moment_there_is_an_admin_no_process_takes_the_deploy_token(world: World) -> None:
+    one = hosted_services(world, "stc_token")
+    other = ApiClient(build_services(world.ports, world.doors, one.settings)).bearing("stc_token")
+    assert other.get("/api/cloud/jobs").status == 200
+    assert ApiClient(one).bearing("stc_token").post("/api/auth/setup/first-admin", ADMIN).status == 200
+    assert other.get("/api/cloud/jobs").json()["code"] == "deploy_token_retired"
 
 
 def test_a_weak_password_is_told_what_it_lacks_and_setup_stays_open(api: ApiClient, world: World) -> None:
@@ -191,11 +284,8 @@ def test_a_weak_password_is_told_what_it_lacks_and_setup_stays_open(api: ApiClie
     assert (answer.status, answer.json()["code"]) == (422, "weak_password")
     assert "at least 12 characters" in answer.json()["detail"]
     assert api.post("/api/auth/setup/first-admin", ADMIN).status == 200
-    assert [(r.result, r.code) for r in world.audit.records] == [
-        ("allowed", None),
-        ("failed", "weak_password"),
-        ("allowed", None),
-    ]
+    made = [r for r in world.audit.records if str(r.action) == "setup.first_admin"]
+    assert [(r.result, r.code) for r in made] == [("allowed", None), ("failed", "weak_password"), ("allowed", None)]
 
 
 # --- cookies --------------------------------------------------------------------------------------------------
@@ -262,6 +352,11 @@ def test_the_console_refreshes_and_signs_out_by_cookie(team: Team) -> None:
     assert (refreshed.status, refreshed.json()["access_token"]) == (200, None)
     assert set(refreshed.cookies) == {"__Host-stc_session"}
     assert console.post("/api/auth/logout", {}).json()["code"] == "csrf_failed"
+    # Also when the access token has ended, and the refresh token's cookie alone is sent.
+    rest = {name: value for name, value in cookies.items() if name != "__Host-stc_session"}
+    tired = ApiClient(team.services, {"Cookie": cookie_header(rest)})
+    assert tired.post("/api/auth/logout", {}).json()["code"] == "csrf_failed"
+    assert console.post("/api/auth/refresh", {}, headers=csrf).status == 200
     out = console.post("/api/auth/logout", {}, headers=csrf)
     assert set(out.cookies) == set(cookies)
     assert all("Max-Age=0" in c for c in out.cookies.values())

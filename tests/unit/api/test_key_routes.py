@@ -219,6 +219,43 @@ def test_rotation_with_an_overlap(team: Team) -> None:
     assert team.anonymous.bearing(new).get("/api/auth/me").status == 200
 
 
+def test_a_key_is_rotated_once_and_then_its_successor(team: Team) -> None:
+    made = team.make_key("rita", expires_days=10)["key_info"]
+    path = f"{KEYS}/{made['id']}/rotate"
+    successor = team.session("rita").post(path, {"overlap_seconds": 600}).json()["key_info"]
+    again = team.session("rita").post(path, {"overlap_seconds": 600})
+    assert (again.status, again.json()["code"], again.json()["replaced_by"]) == (409, "key_rotated", successor["id"])
+    next_one = team.session("rita").post(f"{KEYS}/{successor['id']}/rotate", {}).json()["key_info"]
+    assert next_one["expires_at"][:10] == successor["expires_at"][:10]
+    assert team.session("rita").delete(f"{KEYS}/{made['id']}").status == 200
+
+
+def test_rotations_do_not_collect_keys(team: Team) -> None:
+    key = team.make_key("rita")["key_info"]
+    for _ in range(2 * MAX_KEYS_PER_PERSON - 1):
+        key = team.session("rita").post(f"{KEYS}/{key['id']}/rotate", {"overlap_seconds": 600}).json()["key_info"]
+    answer = team.session("rita").post(f"{KEYS}/{key['id']}/rotate", {"overlap_seconds": 600})
+    assert (answer.status, answer.json()["code"]) == (409, "too_many_keys")
+    assert team.session("rita").post(f"{KEYS}/{key['id']}/rotate", {}).status == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"scoped_permission": ["job.view.own"]},
+        {"expires_day": 7},
+        {"expires_days": True},
+        {"expires_days": "7"},
+        {"budget": 5},
+        {"budget_usd": True},
+    ],
+)
+def test_a_misspelt_limit_makes_no_key(team: Team, body: dict[str, object]) -> None:
+    answer = team.session("rita").post(KEYS, {"name": "typo", **body})
+    assert (answer.status, answer.json()["code"]) == (422, "validation_failed")
+    assert team.session("rita").get(KEYS).json() == []
+
+
 def test_an_admin_sees_and_revokes_anybodys_key_and_never_holds_it(team: Team) -> None:
     made = team.make_key("rita")["key_info"]
     ada = team.session("ada")

@@ -10,10 +10,14 @@ from chalicelib.domain.access_ports import SignInError
 from chalicelib.domain.permissions import Role
 from chalicelib.services.people import typed_name
 from chalicelib.services.sessions import REFUSAL_SECONDS
+from tests.fakes.pool import CODE
+from tests.fakes.world import FakeDoorSecrets
 from tests.unit.api.client import ApiClient
 from tests.unit.api.team import PASSWORD, Team
 
 LOGIN = "/api/auth/login"
+#: The stack's key of typed names.
+KEY = FakeDoorSecrets().name_key()
 
 
 def test_a_session_for_a_program(team: Team) -> None:
@@ -63,6 +67,29 @@ def test_tries_at_one_name_are_limited_known_or_not(team: Team) -> None:
     assert team.sign_in("otto").status == 200
 
 
+def test_right_answers_are_no_guesses(team: Team) -> None:
+    assert {team.sign_in("rita").status for _ in range(25)} == {200}
+    team.world.pool.require_totp("otto", "123456")
+    assert {team.sign_in("otto").json()["challenge"]["name"] for _ in range(12)} == {"SOFTWARE_TOKEN_MFA"}
+    assert {team.sign_in("vera", "Wrong-Horse-7-Battery").status for _ in range(9)} == {401}
+    assert team.sign_in("vera").status == 200
+    assert [team.sign_in("vera", "Wrong-Horse-7-Battery").status for _ in range(2)] == [401, 429]
+
+
+def test_too_many_tries_say_what_the_limit_is(team: Team) -> None:
+    answer = [team.sign_in("otto", "Wrong-Horse-7-Battery") for _ in range(11)][-1]
+    told = {name: answer.headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")}
+    assert told == {"Limit": "10", "Remaining": "0", "Reset": answer.headers["Retry-After"]}
+
+
+def test_tries_at_the_present_password_are_limited(team: Team) -> None:
+    client, change = team.session("rita"), {"current_password": "x", "new_password": "Other-Horse-8-Battery"}
+    statuses = [client.post("/api/auth/change-password", change).status for _ in range(11)]
+    assert statuses == [422] * 10 + [429]
+    assert client.post("/api/auth/change-password", {**change, "current_password": PASSWORD}).status == 429
+    assert team.sign_in("rita").status == 429
+
+
 def test_tries_from_one_address_are_limited(team: Team) -> None:
     statuses = [team.sign_in(f"name-{n}", "x").status for n in range(301)]
     assert statuses[-1] == 429
@@ -71,8 +98,9 @@ def test_tries_from_one_address_are_limited(team: Team) -> None:
 
 def test_an_invited_person_chooses_a_password_at_the_first_sign_in(team: Team) -> None:
     ada = team.session("ada")
-    assert ada.post("/api/users", {"username": "nina", "email": "nina@example.com"}).json()["role"] == "researcher"
-    first = team.sign_in("nina", team.world.pool.invitations["nina"]).json()
+    invited = ada.post("/api/users", {"username": "nina", "email": "nina@example.com"}).json()
+    assert invited["role"] == "researcher"
+    first = team.sign_in("nina", invited["temporary_password"]).json()
     assert (first["success"], first["challenge"]["name"]) == (False, "NEW_PASSWORD_REQUIRED")
     step = {
         "username": "nina",
@@ -84,8 +112,8 @@ def test_an_invited_person_chooses_a_password_at_the_first_sign_in(team: Team) -
     done = team.anonymous.post(f"{LOGIN}/challenge", {**step, "answer": PASSWORD})
     assert done.json()["user"]["username"] == "nina"
     assert team.audit("sign.in")[-3:] == [
-        (typed_name("nina"), "denied", typed_name("nina"), "challenge"),
-        (typed_name("nina"), "denied", typed_name("nina"), "weak_password"),
+        (typed_name("nina", KEY), "challenged", typed_name("nina", KEY), "new_password_required"),
+        (typed_name("nina", KEY), "denied", typed_name("nina", KEY), "weak_password"),
         ("nina", "allowed", f"user:{done.json()['user']['id']}", None),
     ]
 
@@ -94,6 +122,7 @@ def test_a_second_factor(team: Team) -> None:
     team.world.pool.require_totp("rita", "123456")
     first = team.sign_in("rita").json()["challenge"]
     assert first["name"] == "SOFTWARE_TOKEN_MFA"
+    assert team.audit("sign.in")[-1][1:] == ("challenged", typed_name("rita", KEY), "software_token_mfa")
     step = {"username": "rita", "challenge": first["name"], "challenge_session": first["session"]}
     wrong = team.anonymous.post(f"{LOGIN}/challenge", {**step, "answer": "000000"})
     assert (wrong.status, wrong.json()["code"]) == (401, "invalid_credentials")
@@ -101,6 +130,74 @@ def test_a_second_factor(team: Team) -> None:
     assert cookie.json()["access_token"] is None
     assert "__Host-stc_session" in cookie.cookies
     assert team.anonymous.post(f"{LOGIN}/challenge", {**step, "challenge": "EMAIL_OTP", "answer": "1"}).status == 422
+
+
+def test_where_a_second_factor_is_a_must_it_is_added_at_sign_in(team: Team) -> None:
+    team.world.pool.mfa = "on"
+    first = team.sign_in("rita").json()["challenge"]
+    assert first["name"] == "MFA_SETUP"
+    assert first["otpauth_url"] == (
+        f"otpauth://totp/SimpleTuner%20Cloud:rita?secret={first['secret']}&issuer=SimpleTuner%20Cloud"
+    )
+    step = {"username": "rita", "challenge": first["name"], "challenge_session": first["session"]}
+    wrong = team.anonymous.post(f"{LOGIN}/challenge", {**step, "answer": "000000"})
+    assert (wrong.status, wrong.json()["code"]) == (401, "invalid_credentials")
+    assert team.anonymous.post(f"{LOGIN}/challenge", {**step, "answer": CODE}).json()["user"]["username"] == "rita"
+    again = team.sign_in("rita").json()["challenge"]
+    assert (again["name"], again["secret"], again["otpauth_url"]) == ("SOFTWARE_TOKEN_MFA", None, None)
+    assert first["secret"] not in str(team.world.audit.records)
+
+
+def test_an_authenticator_is_added_and_removed_by_who_is_signed_in(team: Team) -> None:
+    rita, base = team.session("rita"), "/api/auth/mfa/authenticator"
+    assert rita.post(f"{base}/verify", {"code": CODE}).json()["code"] == "wrong_code"
+    told = rita.post(base).json()
+    assert told["otpauth_url"].endswith(f"secret={told['secret']}&issuer=SimpleTuner%20Cloud")
+    assert team.sign_in("rita").json()["success"]
+    assert rita.post(f"{base}/verify", {"code": "000000"}).status == 422
+    assert rita.post(f"{base}/verify", {"code": f"{CODE[:3]} {CODE[3:]}"}).status == 200
+    assert team.sign_in("rita").json()["challenge"]["name"] == "SOFTWARE_TOKEN_MFA"
+    wrong = rita.post(f"{base}/remove", {"current_password": "Wrong-Horse-7-Battery"})
+    assert (wrong.status, wrong.json()["code"]) == (422, "wrong_password")
+    assert rita.post(f"{base}/remove", {"current_password": PASSWORD}).status == 200
+    assert team.sign_in("rita").json()["success"]
+    assert rita.post(f"{base}/remove", {"current_password": PASSWORD}).status == 200
+    assert [entry[1:] for entry in team.audit("mfa.add")] == [
+        ("failed", "user:me", "wrong_code"),
+        ("failed", "user:me", "wrong_code"),
+        ("allowed", f"user:{team.ids['rita']}", None),
+    ]
+    assert [entry[1] for entry in team.audit("mfa.remove")] == ["failed", "allowed", "allowed"]
+    assert told["secret"] not in str(team.world.audit.records)
+
+
+def test_an_authenticator_needs_a_session_that_was_not_signed_out(team: Team) -> None:
+    rita, base = team.session("rita"), "/api/auth/mfa/authenticator"
+    assert rita.post("/api/auth/logout", {"everywhere": True}).status == 200
+    for path, body in (
+        (base, None),
+        (f"{base}/verify", {"code": CODE}),
+        (f"{base}/remove", {"current_password": PASSWORD}),
+    ):
+        answer = rita.post(path, body)
+        assert (answer.status, answer.json()["code"]) == (401, "invalid_session")
+
+
+def test_tries_at_an_authenticator_are_limited(team: Team) -> None:
+    rita, base = team.session("rita"), "/api/auth/mfa/authenticator"
+    assert [rita.post(f"{base}/verify", {"code": "1"}).status for _ in range(11)] == [422] * 10 + [429]
+    assert rita.post(f"{base}/remove", {"current_password": PASSWORD}).status == 429
+
+
+def test_a_stack_without_second_factors_adds_none(team: Team) -> None:
+    team.world.pool.mfa = "off"
+    rita, base = team.session("rita"), "/api/auth/mfa/authenticator"
+    assert rita.post(base).status == 200
+    assert rita.post(f"{base}/verify", {"code": CODE}).json()["code"] == "mfa_off"
+
+
+def test_whoever_has_no_session_has_no_second_factor(api: ApiClient) -> None:
+    assert api.post("/api/auth/mfa/authenticator").json()["code"] == "no_session"
 
 
 def test_a_session_ends_after_fifteen_minutes_and_is_refreshed(team: Team) -> None:
@@ -170,9 +267,8 @@ def test_a_session_asks_the_database_nothing(team: Team) -> None:
     for _ in range(30):
         assert client.get("/api/cloud/jobs").status == 200
     assert team.world.access.calls == []
-    assert [c for c in team.world.rates.calls if c.startswith("calls#person#")].count(
-        f"calls#person#{team.ids['rita']}"
-    ) == 2
+    counted = team.world.rates.calls.count(f"calls#person#{team.ids['rita']}")
+    assert counted == 5, "one, two, four, eight and sixteen requests at once"
 
 
 def test_requests_of_one_person_are_limited_and_told_so(team: Team) -> None:
@@ -238,7 +334,7 @@ def test_a_refused_sign_in_is_kept_without_the_name_that_was_typed(team: Team) -
     entries = team.session("ada").get("/api/audit?action=sign.in&result=denied").json()["entries"]
     assert [e["actor_username"] for e in entries] == ["rita", ""]
     assert "My-Secret" not in str(team.world.audit.records)
-    assert entries[0]["actor_id"] == typed_name("rita")
+    assert entries[0]["actor_id"] == typed_name("rita", KEY)
 
 
 def test_sign_in_goes_on_when_its_record_is_lost(team: Team, caplog: pytest.LogCaptureFixture) -> None:

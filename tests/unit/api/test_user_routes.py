@@ -9,7 +9,8 @@ import pytest
 from chalicelib.domain.access_ports import UnknownUserError
 from chalicelib.domain.permissions import Role
 from chalicelib.errors import Unavailable
-from tests.unit.api.client import ApiClient
+from tests.fakes.world import World
+from tests.unit.api.client import ApiClient, hosted_services
 from tests.unit.api.team import PASSWORD, Team
 
 USERS = "/api/users"
@@ -31,7 +32,6 @@ def test_an_invitation(team: Team) -> None:
     made = answer.json()
     assert (answer.status, made["email"], made["role"], made["is_active"]) == (201, "nina@example.com", "lead", True)
     assert team.world.pool.role_of("nina") is Role.LEAD
-    assert "nina" in team.world.pool.invitations
     again = team.session("ada").post(USERS, {**body, "email": "other@example.com"})
     assert (again.status, again.json()["code"]) == (409, "user_exists")
     assert [e[1:] for e in team.audit("user.invite")][-3:] == [
@@ -172,3 +172,76 @@ def test_people_come_after_the_first_admin(api: ApiClient) -> None:
     answer = api.post(USERS, body)
     assert (answer.status, answer.json()["code"]) == (409, "setup_needed")
     assert "first admin" in answer.json()["detail"]
+
+
+def test_whoever_left_spends_nothing_with_the_session_they_had(team: Team) -> None:
+    rita, otto, lena = team.session("rita"), team.session("otto"), team.session("lena")
+    ada = team.session("ada")
+    assert ada.post(f"{USERS}/{team.ids['rita']}/deactivate").status == 200
+    assert ada.delete(f"{USERS}/{team.ids['otto']}").status == 200
+    assert ada.request("PATCH", f"{USERS}/{team.ids['lena']}", {"role": "viewer"}).status == 200
+    refused = [team.submit(client) for client in (rita, otto, lena)]
+    assert [(a.status, a.json()["code"]) for a in refused] == [
+        (401, "account_inactive"),
+        (401, "account_inactive"),
+        (403, "permission_denied"),
+    ]
+    assert team.session("ada").get("/api/cloud/jobs").json()["jobs"] == []
+
+
+def first_sign_in(team: Team, name: str, temporary: str) -> str:
+    """Signs in with a temporary password and chooses another; returns the access token."""
+    first = team.sign_in(name, temporary).json()
+    assert (first["success"], first["challenge"]["name"]) == (False, "NEW_PASSWORD_REQUIRED")
+    step = {"username": name, "challenge": "NEW_PASSWORD_REQUIRED", "challenge_session": first["challenge"]["session"]}
+    done = team.anonymous.post("/api/auth/login/challenge", {**step, "answer": PASSWORD}).json()
+    assert done["success"], done
+    return str(done["access_token"])
+
+
+def test_where_nobody_mails_the_answer_holds_the_temporary_password_once(team: Team) -> None:
+    made = team.session("ada").post(USERS, {"username": "nina", "email": "nina@example.com"}).json()
+    temporary = made["temporary_password"]
+    assert len(temporary) >= 20
+    assert team.world.pool.invitations == {}
+    assert team.anonymous.bearing(first_sign_in(team, "nina", temporary)).get("/api/auth/me").json()["id"] == made["id"]
+    assert team.sign_in("nina", temporary).status == 401
+    again = team.session("ada").get(f"{USERS}/{made['id']}").body.decode()
+    assert temporary not in again + str(team.world.audit.records) + str(vars(team.world.access))
+
+
+def test_where_the_pool_mails_no_answer_holds_a_password(world: World) -> None:
+    team = Team(world)
+    team.services = hosted_services(world, None)
+    ada = ApiClient(team.services, {"Authorization": f"Bearer {team.token('ada')}"})
+    made = ada.post(USERS, {"username": "nina", "email": "nina@example.com"}).json()
+    assert made["temporary_password"] is None
+    reset = ada.post(f"{USERS}/{made['id']}/reset-password").json()
+    assert (reset["success"], reset["temporary_password"]) == (True, None)
+    first_sign_in(team, "nina", world.pool.invitations["nina"])
+
+
+def test_a_chosen_password_is_temporary_when_the_admin_says_so(team: Team) -> None:
+    body = {"username": "nina", "email": "nina@example.com", "password": "Handed-Over-9-Word"}
+    made = team.session("ada").post(USERS, {**body, "password_is_temporary": True}).json()
+    assert made["temporary_password"] is None
+    first_sign_in(team, "nina", "Handed-Over-9-Word")
+
+
+def test_a_reset_ends_the_password_and_the_sessions(team: Team) -> None:
+    before = team.sign_in("rita").json()
+    reset = team.session("ada").post(f"{USERS}/{team.ids['rita']}/reset-password")
+    assert (reset.status, reset.headers["Cache-Control"]) == (200, "no-store")
+    assert team.sign_in("rita").status == 401
+    assert team.anonymous.post("/api/auth/refresh", {"refresh_token": before["refresh_token"]}).status == 401
+    first_sign_in(team, "rita", reset.json()["temporary_password"])
+    assert team.audit("user.reset_password") == [("ada", "allowed", f"user:{team.ids['rita']}", None)]
+    assert reset.json()["temporary_password"] not in str(team.world.audit.records)
+
+
+def test_nobody_resets_their_own_password_or_nobodys(team: Team) -> None:
+    ada = team.session("ada")
+    own = ada.post(f"{USERS}/{team.ids['ada']}/reset-password")
+    assert (own.status, own.json()["code"]) == (409, "own_password")
+    assert ada.post(f"{USERS}/none/reset-password").status == 404
+    assert team.session("lena").post(f"{USERS}/{team.ids['rita']}/reset-password").status == 403

@@ -11,11 +11,13 @@ from botocore.exceptions import ClientError, ParamValidationError
 from chalicelib.aws.cognito import CognitoUserPool
 from chalicelib.domain.access_ports import (
     ChallengeError,
+    NoFactorsError,
     PasswordRefusedError,
     SignInError,
     Tokens,
     UnknownUserError,
     UserExistsError,
+    WrongCodeError,
 )
 from chalicelib.domain.permissions import Role
 from chalicelib.errors import TooManyRequests, Unavailable, ValidationFailed
@@ -289,3 +291,96 @@ def test_a_sign_out_that_did_not_happen_is_told() -> None:
     made, _ = pool(revoke_token=[timed_out()])
     with pytest.raises(Unavailable):
         made.sign_out("ref")
+
+
+# --- second factors -----------------------------------------------------------------------------------------------
+SETUP = {"ChallengeName": "MFA_SETUP", "Session": "one", "ChallengeParameters": {"MFAS_CAN_SETUP": "[]"}}
+
+
+def test_who_needs_a_second_factor_is_told_its_secret() -> None:
+    told = {"SecretCode": "ABC", "Session": "two"}
+    made, script = pool(admin_initiate_auth=[SETUP], associate_software_token=[told])
+    with pytest.raises(ChallengeError) as caught:
+        made.sign_in("alice", SECRET)
+    assert (caught.value.name, caught.value.session, caught.value.secret) == ("MFA_SETUP", "two", "ABC")
+    assert script.calls[-1] == ("associate_software_token", {"Session": "one"})
+    assert "ABC" not in str(caught.value)
+
+
+def test_the_first_code_ends_the_sign_in() -> None:
+    verified = {"Status": "SUCCESS", "Session": "three"}
+    made, script = pool(verify_software_token=[verified], admin_respond_to_auth_challenge=[TOKENS])
+    assert made.answer_challenge("Alice", "MFA_SETUP", "two", "123456").access == "acc"
+    (_, verify), (_, respond) = script.calls
+    assert verify == {"Session": "two", "UserCode": "123456"}
+    assert (respond["ChallengeName"], respond["Session"]) == ("MFA_SETUP", "three")
+    assert respond["ChallengeResponses"] == {"USERNAME": "alice"}
+
+
+@pytest.mark.parametrize("code", ["EnableSoftwareTokenMFAException", "CodeMismatchException", "NotAuthorizedException"])
+def test_a_wrong_first_code_lets_nobody_in(code: str) -> None:
+    made, script = pool(verify_software_token=[refused(code)])
+    with pytest.raises(SignInError):
+        made.answer_challenge("alice", "MFA_SETUP", "two", "000000")
+    assert len(script.calls) == 1
+
+
+def test_an_authenticator_counts_with_its_first_code_and_is_asked_for_then() -> None:
+    made, script = pool(
+        associate_software_token=[{"SecretCode": "ABC"}], verify_software_token=[{}], set_user_mfa_preference=[{}, {}]
+    )
+    assert made.new_authenticator("acc") == "ABC"
+    made.enable_authenticator("acc", "123456")
+    made.disable_authenticator("acc")
+    assert [sent for _, sent in script.calls] == [
+        {"AccessToken": "acc"},
+        {"AccessToken": "acc", "UserCode": "123456"},
+        {"AccessToken": "acc", "SoftwareTokenMfaSettings": {"Enabled": True, "PreferredMfa": True}},
+        {"AccessToken": "acc", "SoftwareTokenMfaSettings": {"Enabled": False, "PreferredMfa": False}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused("EnableSoftwareTokenMFAException"),
+        refused("CodeMismatchException"),
+        refused("InvalidParameterException"),
+        ParamValidationError(report="x"),
+    ],
+)
+def test_a_wrong_code_of_a_new_authenticator(error: Exception) -> None:
+    made, _ = pool(verify_software_token=[error])
+    with pytest.raises(WrongCodeError):
+        made.enable_authenticator("acc", "000000")
+
+
+def test_a_session_that_ended_adds_and_removes_nothing() -> None:
+    gone = refused("NotAuthorizedException")
+    made, _ = pool(associate_software_token=[gone], verify_software_token=[gone], set_user_mfa_preference=[gone])
+    for call in (
+        lambda: made.new_authenticator("acc"),
+        lambda: made.enable_authenticator("acc", "123456"),
+        lambda: made.disable_authenticator("acc"),
+    ):
+        with pytest.raises(SignInError):
+            call()
+
+
+def test_a_pool_without_second_factors() -> None:
+    off = refused("SoftwareTokenMFANotFoundException")
+    made, _ = pool(verify_software_token=[{}], set_user_mfa_preference=[off, off])
+    with pytest.raises(NoFactorsError):
+        made.enable_authenticator("acc", "123456")
+    made.disable_authenticator("acc")
+
+
+def test_only_the_user_that_is_meant_is_removed() -> None:
+    user = {"UserAttributes": [{"Name": "sub", "Value": "sub-2"}]}
+    made, script = pool(admin_get_user=[user, user], admin_delete_user=[{}])
+    made.delete("alice", only="sub-1")
+    assert [name for name, _ in script.calls] == ["admin_get_user"]
+    made.delete("alice", only="sub-2")
+    assert script.calls[-1] == ("admin_delete_user", {"UserPoolId": "eu-west-1_Abc", "Username": "alice"})
+    nobody, _ = pool(admin_get_user=[refused("UserNotFoundException")])
+    nobody.delete("alice", only="sub-1")

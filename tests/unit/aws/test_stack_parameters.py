@@ -35,6 +35,13 @@ def test_a_broken_trainer_key_counts_as_none(value: str) -> None:
     assert StackParameters(InMemoryParameters({"trainer-key": value})).trainer_key() is None
 
 
+@pytest.mark.parametrize("value", ["", "ab", "ab" * 31, "zz" * 32, "ab" * 32 + "a", "unset"])
+def test_a_broken_key_of_names_hashes_none(value: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        StackParameters(InMemoryParameters({"name-key": value})).name_key()
+    assert caught.value.code == "not_deployed"
+
+
 def test_a_blank_provider_token_means_not_configured() -> None:
     assert StackParameters(InMemoryParameters({"replicate-token": " \n"})).provider_token("replicate") is None
 

@@ -115,6 +115,7 @@ def job(status: str = "running", **changes: Any) -> dict[str, Any]:
     """A job as the API shows it."""
     return {
         "job_id": "job1",
+        "user_id": "local",
         "status": status,
         "phase": "training" if status == "running" else "finished",
         "provider": "replicate",

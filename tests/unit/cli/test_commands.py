@@ -90,10 +90,12 @@ def test_url_and_token_come_from_options_or_the_environment() -> None:
     health = {"status": "healthy", "version": "1", "stage": "s", "sandbox": False, "components": []}
     script = Script([ok(health)])
     run_cli("status", script=script, environ={"STCLOUD_URL": "https://a.test", "STCLOUD_TOKEN": "canary-a"})
-    run_cli("--url", "https://b.test", "status", "--token", "canary-b", script=script)
-    assert [(r.url.host, r.headers["authorization"]) for r in script.asked] == [
+    run_cli("--url", "https://b.test", "status", script=script, environ={"STCLOUD_URL": "", "STCLOUD_PROFILE": ""})
+    refused = run_cli("--url", "https://b.test", "status", script=script, environ={"STCLOUD_TOKEN": "canary-b"})
+    assert (refused.code, "canary-b" in refused.err) == (2, False)
+    assert [(r.url.host, r.headers.get("authorization")) for r in script.asked] == [
         ("a.test", "Bearer canary-a"),
-        ("b.test", "Bearer canary-b"),
+        ("b.test", None),
     ]
 
 
@@ -104,7 +106,7 @@ def test_no_output_ever_holds_the_token() -> None:
         httpx.Response(500),
     ):
         for extra in ([], ["--json"]):
-            ran = run_cli("status", "--token", "canary-c", *extra, script=Script([answer]))
+            ran = run_cli("status", *extra, script=Script([answer]), environ={"STCLOUD_TOKEN": "canary-c"})
             assert ran.code in {4, 5}
             assert "canary-c" not in ran.out + ran.err
 

@@ -35,39 +35,47 @@ BOTH = Profiles("local", {"local": LOCAL, "prod": PROD})
 def test_the_server_and_its_own_profile(
     options: dict[str, str], environ: dict[str, str], url: str, profile: str | None
 ) -> None:
-    found = resolve(BOTH, environ, **{"url": None, "token": None, "profile": None, **options})  # type: ignore[arg-type]
+    found = resolve(BOTH, environ, **{"url": None, "profile": None, **options})  # type: ignore[arg-type]
     assert (found.url, found.profile.name if found.profile else None) == (url, profile)
     assert found.token is None
 
 
 def test_without_anything_it_is_this_computer() -> None:
-    assert resolve(Profiles(), {}, url=None, token=None, profile=None).url == DEFAULT_URL
+    assert resolve(Profiles(), {}, url=None, profile=None).url == DEFAULT_URL
 
 
 def test_a_profile_and_another_servers_url_are_a_contradiction() -> None:
     with pytest.raises(UsageError, match="is for"):
-        resolve(BOTH, {}, url=LOCAL.url, token=None, profile="prod")
+        resolve(BOTH, {}, url=LOCAL.url, profile="prod")
     with pytest.raises(UsageError, match="no profile"):
-        resolve(BOTH, {}, url=None, token=None, profile="nobody")
+        resolve(BOTH, {}, url=None, profile="nobody")
 
 
 def test_the_environments_token_wins_and_stays_with_the_environments_server() -> None:
     environ = {"STCLOUD_TOKEN": " canary ", "STCLOUD_URL": PROD.url}
-    assert resolve(BOTH, environ, url=None, token=None, profile=None).token == "canary"
-    assert resolve(BOTH, {"STCLOUD_TOKEN": "canary"}, url=None, token=None, profile=None).token == "canary"
-    for options in ({"url": LOCAL.url}, {"profile": "local"}):
+    assert resolve(BOTH, environ, url=None, profile=None).token == "canary"
+    assert resolve(BOTH, {"STCLOUD_TOKEN": "canary"}, url=DEFAULT_URL, profile=None).token == "canary"
+    for env, options in (
+        (environ, {"url": LOCAL.url}),
+        (environ, {"profile": "local"}),
+        ({"STCLOUD_TOKEN": "canary"}, {"url": "https://evil.test"}),
+        ({"STCLOUD_TOKEN": "canary"}, {"profile": "prod"}),
+        ({"STCLOUD_TOKEN": "canary", "STCLOUD_PROFILE": "prod"}, {}),
+    ):
         with pytest.raises(UsageError) as caught:
-            resolve(BOTH, environ, **{"url": None, "token": None, "profile": None, **options})  # type: ignore[arg-type]
+            resolve(BOTH, env, **{"url": None, "profile": None, **options})  # type: ignore[arg-type]
         assert "canary" not in caught.value.message + str(caught.value.advice)
-    assert resolve(BOTH, environ, url=LOCAL.url, token="other", profile=None).token == "other"
+        assert "STCLOUD_URL" in str(caught.value.advice)
+        # Whoever signs in brings what is needed; the token stays here all the same.
+        assert resolve(BOTH, env, **{"url": None, "profile": None, **options}, may_be_new=True).token is None  # type: ignore[arg-type]
 
 
 def test_a_new_name_makes_a_profile_and_the_environments_is_not_turned_into_another_server() -> None:
-    new = resolve(BOTH, {}, url="https://new.test", token=None, profile="mine", may_be_new=True)
+    new = resolve(BOTH, {}, url="https://new.test", profile="mine", may_be_new=True)
     assert (new.profile, new.profile_name) == (None, "mine")
-    moved = resolve(BOTH, {}, url="https://new.test", token=None, profile="prod", may_be_new=True)
+    moved = resolve(BOTH, {}, url="https://new.test", profile="prod", may_be_new=True)
     assert (moved.profile, moved.profile_name) == (None, "prod")
-    env = resolve(BOTH, {"STCLOUD_PROFILE": "prod"}, url="https://new.test", token=None, profile=None, may_be_new=True)
+    env = resolve(BOTH, {"STCLOUD_PROFILE": "prod"}, url="https://new.test", profile=None, may_be_new=True)
     assert (env.profile, env.profile_name) == (None, None)
 
 

@@ -53,11 +53,11 @@ def test_a_message_of_its_own_stays_above_the_fields() -> None:
 @pytest.mark.parametrize(
     ("field", "message", "shown"),
     [
-        ("max_run_seconds", "Input should be greater than or equal to 600", "--max-run: at least 10m"),
-        ("max_run_seconds", "Input should be less than or equal to 90", "--max-run: at most 90s"),
-        ("config_version", "Input should be less than or equal to 1000", "--config-version: at most 1000"),
-        ("tracker_run_name", "String should have at most 200 characters", "--run-name: String should have at most 200"),
-        ("config.lora_rank", "Input should be less than or equal to 5", "config.lora_rank: Input should be less than"),
+        ("max_run_seconds", "must be 600 or more", "--max-run: at least 10m"),
+        ("max_run_seconds", "must be 90 or less", "--max-run: at most 90s"),
+        ("config_version", "must be 1000 or less", "--config-version: at most 1000"),
+        ("tracker_run_name", "may have 200 characters at most", "--run-name: may have 200 characters at most"),
+        ("config.lora_rank", "must be 5 or less", "config.lora_rank: must be 5 or less"),
     ],
 )
 def test_limits_of_the_server_name_our_options(field: str, message: str, shown: str) -> None:

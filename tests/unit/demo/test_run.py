@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from local.demo.__main__ import parse
-from local.demo.errors import DemoError
+from local.demo.errors import DemoError, DemoSkippedError
 from local.demo.model import read_weights
 from local.demo.run import CONFIG_NAME, DATASET_ID, config, run_demo, summary
+from local.demo.shell import who_of
 from tests.fakes.world import safetensors
 
 
@@ -37,8 +38,14 @@ class FakeShell:
     weights: bytes = field(default_factory=lambda: weights_file([0.5, -0.25]))
     named: str | None = None
     health: str = "healthy"
+    caller: dict[str, str] | None = field(
+        default_factory=lambda: {"kind": "local", "username": "local", "role": "admin"}
+    )
     ran: list[tuple[str, ...]] = field(default_factory=list)
     shown: list[tuple[str, ...]] = field(default_factory=list)
+
+    def who(self, *, seconds: float) -> dict[str, Any] | None:
+        return self.caller
 
     def run(self, *arguments: str, seconds: float, echo: bool = True) -> str:
         self.ran.append(arguments)
@@ -77,7 +84,14 @@ class FakeShell:
 def demo(shell: FakeShell, tmp_path: Path, *, pay: bool = False, said: list[str] | None = None) -> list[str]:
     say = (said if said is not None else []).append
     report = run_demo(
-        shell, tmp_path / "images", tmp_path / "work", steps=200, pay=pay, say=say, downloads=tmp_path / "models"
+        shell,
+        tmp_path / "images",
+        tmp_path / "work",
+        url="http://localhost:8002",
+        steps=200,
+        pay=pay,
+        say=say,
+        downloads=tmp_path / "models",
     )
     return summary(report)
 
@@ -165,3 +179,26 @@ def test_wrong_arguments_end_with_two(arguments: list[str], capsys: pytest.Captu
         parse(arguments)
     assert caught.value.code == 2
     assert capsys.readouterr().err
+
+
+def test_a_stack_with_people_is_left_alone_until_somebody_signs_in(tmp_path: Path) -> None:
+    shell = FakeShell(caller=None)
+    with pytest.raises(DemoSkippedError, match="sign in: stcloud login --url http://localhost:8002") as skipped:
+        demo(shell, tmp_path)
+    assert skipped.value.code == 0
+    assert [command[0] for command in shell.ran] == ["status"]
+
+
+def test_who_is_signed_in_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    demo(FakeShell(caller={"kind": "session", "username": "ada", "role": "admin"}), tmp_path, said=said)
+    assert "As ada (admin)." in said
+
+
+def test_what_whoami_means() -> None:
+    assert who_of(0, '{"kind": "local"}') == {"kind": "local"}
+    assert who_of(4, '{"error": {"status": 401, "code": "session_ended"}}') is None
+    for code, text in ((4, '{"error": {"status": 403, "message": "No."}}'), (5, ""), (1, '{"error": {}}')):
+        with pytest.raises(DemoError) as stopped:
+            who_of(code, text)
+        assert stopped.value.code == code

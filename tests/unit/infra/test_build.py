@@ -109,7 +109,17 @@ def test_the_template_points_every_function_at_the_uploaded_code() -> None:
             "B": {"Type": "AWS::S3::Bucket", "Properties": {}},
         }
     }
-    located = Package(Path("x.zip"), "00", template).located("bucket", "code/00.zip")
+    located = Package(Path("x.zip"), "00", template).located("bucket")
     assert located["Resources"]["A"]["Properties"]["CodeUri"] == "s3://bucket/code/00.zip"
     assert located["Resources"]["B"] == template["Resources"]["B"]
     assert template["Resources"]["A"]["Properties"] == {"CodeUri": "./deployment.zip"}
+
+
+def test_one_function_alone_gets_the_archive_with_the_imaging_library() -> None:
+    function = {"Type": "AWS::Serverless::Function", "Properties": {}}
+    template = {"Resources": {"Prepare": function, "InspectBatch": function}}
+    built = Package(Path("x.zip"), "00", template, Path("y.zip"), "11")
+    located = built.located("bucket")["Resources"]
+    assert located["Prepare"]["Properties"]["CodeUri"] == "s3://bucket/code/00.zip"
+    assert located["InspectBatch"]["Properties"]["CodeUri"] == "s3://bucket/code/11.zip"
+    assert built.archives == {"code/00.zip": Path("x.zip"), "code/11.zip": Path("y.zip")}

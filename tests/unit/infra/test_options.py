@@ -24,6 +24,7 @@ from tests.unit.infra.fakes import refused
         ({"endpoint_url": "http://10.0.0.5:4566"}, "not on this computer"),
         ({"endpoint_url": "http://localhost.evil.example:4566"}, "not on this computer"),
         ({"auth_mode": "local"}, "works on the emulator alone"),
+        ({"endpoint_url": "http://127.0.0.1:4566", "only_through_distribution": True}, "is for AWS"),
         ({"public_url": "http://cloud.example"}, "must be https"),
         ({"public_url": "https://cloud.example/"}, "without a slash"),
         ({"provider_base_url": "ftp://x"}, "origin"),
@@ -68,6 +69,17 @@ def test_tables_are_protected_in_production_on_aws_only_unless_told() -> None:
     assert not DeployOptions(stage="prod", endpoint_url="http://127.0.0.1:1").protected
     assert not DeployOptions(stage="prod", deletion_protection=False).protected
     assert DeployOptions(stage="staging", deletion_protection=True).protected
+
+
+def test_on_aws_the_distribution_is_the_one_door_unless_told() -> None:
+    assert DeployOptions(stage="prod").one_door
+    assert DeployOptions(stage="prod", custom_domain="c.example", certificate_arn="arn").one_door
+    assert not DeployOptions(stage="prod", public_url="https://proxy.example").one_door
+    assert DeployOptions(stage="prod", public_url="https://proxy.example", only_through_distribution=True).one_door
+    assert not DeployOptions(stage="prod", only_through_distribution=False).one_door
+    assert not DeployOptions(stage="local", endpoint_url="http://127.0.0.1:1").one_door
+    assert parameters(DeployOptions(stage="prod"), "secret", one_door=True)["OnlyThroughDistribution"] == "true"
+    assert parameters(DeployOptions(stage="prod"), "secret")["OnlyThroughDistribution"] == "false"
 
 
 def test_every_parameter_is_one_of_the_template_and_secrets_are_none_of_them() -> None:

@@ -37,7 +37,13 @@ WAIT_NAMES = [name.value for name in WAITS]
 
 
 def test_every_state_is_a_route_of_the_code_or_known_plumbing() -> None:
-    expected = {camel(name) for name in (*STEP_NAMES, *WAIT_NAMES)} | {"Route", "Done", "Pause", "UnknownRoute"}
+    expected = {camel(name) for name in (*STEP_NAMES, *WAIT_NAMES)} | {
+        "Route",
+        "Done",
+        "Pause",
+        "PauseInspection",
+        "UnknownRoute",
+    }
     assert set(STATES) == expected
 
 
@@ -54,7 +60,9 @@ def test_it_begins_with_prepare_and_every_step_answers_to_the_choice() -> None:
 
 
 @pytest.mark.parametrize("name", WAIT_NAMES)
-def test_a_wait_lasts_as_long_as_the_code_says_and_leads_to_observe(name: str) -> None:
+def test_a_wait_lasts_as_long_as_the_code_says_and_leads_to_another_look(name: str) -> None:
+    # What waits for an inspection has nothing at the provider yet, and must not get past the gate.
+    look, pause = ("Prepare", "PauseInspection") if name == Next.AWAIT_INSPECTION else ("Observe", "Pause")
     state = STATES[camel(name)]
     assert is_wait(state)
     assert state["TimeoutSeconds"] == WAITS[Next(name)]
@@ -66,12 +74,12 @@ def test_a_wait_lasts_as_long_as_the_code_says_and_leads_to_observe(name: str) -
         "task_token.$": "$$.Task.Token",
     }
     assert state["Parameters"]["FunctionName"] == "${AwaitChangeArn}"
-    assert state["Next"] == "Observe"
+    assert state["Next"] == look
     timed_out, failed = state["Catch"]
-    assert (timed_out["ErrorEquals"], timed_out["Next"]) == (["States.Timeout"], "Observe")
-    assert (failed["ErrorEquals"], failed["Next"]) == (["States.ALL"], "Pause")
-    assert STATES["Pause"]["Next"] == "Observe"
-    assert STATES["Pause"]["Seconds"] == RETRY_AFTER.total_seconds()
+    assert (timed_out["ErrorEquals"], timed_out["Next"]) == (["States.Timeout"], look)
+    assert (failed["ErrorEquals"], failed["Next"]) == (["States.ALL"], pause)
+    assert STATES[pause]["Next"] == look
+    assert STATES[pause]["Seconds"] == RETRY_AFTER.total_seconds()
     # The next step needs the job's id, whatever the wake-up or the error said.
     assert state["ResultPath"] is None
     assert all(catch["ResultPath"] is None for catch in state["Catch"])

@@ -9,14 +9,15 @@ import pytest
 
 from app import app
 from chalicelib.domain.permissions import Role
+from infra.template_parts import load_template
 from tests.unit.infra.described import FUNCTIONS, RESOURCES, ROOT, as_list, of_type, reads, role_of, statements
 
-#: Whatever can change or remove an item that is there. A batch may delete as well as put.
+#: Whatever can change, replace or remove an item that is there. An insert of PartiQL can't.
 CHANGING = {
+    "dynamodb:PutItem",
     "dynamodb:UpdateItem",
     "dynamodb:DeleteItem",
     "dynamodb:BatchWriteItem",
-    "dynamodb:PartiQLInsert",
     "dynamodb:PartiQLUpdate",
     "dynamodb:PartiQLDelete",
 }
@@ -29,21 +30,40 @@ def touches(statement: dict[str, Any], table: str) -> bool:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_function_changes_or_removes_records_of_the_audit(function: str) -> None:
     own = [s for s in statements(role_of(function)) if touches(s, "AuditTable")]
-    (deny,) = (s for s in own if s["Effect"] == "Deny")
+    (deny,) = (s for s in own if s["Effect"] == "Deny" and "Condition" not in s)
     assert set(deny["Action"]) == CHANGING
     assert deny["Resource"] == {"Fn::GetAtt": ["AuditTable", "Arn"]}
     allowed = {a for s in own if s["Effect"] == "Allow" for a in as_list(s["Action"])}
     writes = function in {"api_handler", "sweep"}
-    assert allowed == ({"dynamodb:PutItem", "dynamodb:Query"} if writes else set())
+    assert allowed == ({"dynamodb:PartiQLInsert", "dynamodb:Query"} if writes else set())
+
+
+def test_seals_are_the_sweepers_and_nothing_else_is() -> None:
+    for function, operator in (("api_handler", "StringEquals"), ("sweep", "StringNotEquals")):
+        own = [s for s in statements(role_of(function)) if touches(s, "AuditTable")]
+        (deny,) = (s for s in own if s["Effect"] == "Deny" and "Condition" in s)
+        assert deny["Action"] == "dynamodb:PartiQLInsert"
+        assert deny["Condition"] == {f"ForAnyValue:{operator}": {"dynamodb:LeadingKeys": ["seals"]}}
 
 
 def test_nobody_else_of_the_account_changes_them_either() -> None:
-    (statement,) = RESOURCES["AuditTable"]["Properties"]["ResourcePolicy"]["PolicyDocument"]["Statement"]
+    statement, settings = RESOURCES["AuditTable"]["Properties"]["ResourcePolicy"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
     assert set(statement["Action"]) == CHANGING
     assert "Condition" not in statement
     table = RESOURCES["AuditTable"]["Properties"]["TableName"]["Fn::Sub"]
     assert statement["Resource"]["Fn::Sub"].endswith(f":table/{table}")
+    assert (settings["Effect"], settings["Principal"], settings["Resource"]) == ("Deny", "*", statement["Resource"])
+    assert set(settings["Action"]) == {
+        "dynamodb:UpdateTimeToLive",
+        "dynamodb:UpdateContinuousBackups",
+        "dynamodb:UpdateTable",
+        "dynamodb:DeleteTable",
+    }
+    # A request that no service sent on behalf of somebody has no aws:CalledVia, which ForAllValues takes for a match.
+    assert settings["Condition"] == {
+        "ForAllValues:StringNotEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
+    }
 
 
 def test_people_and_keys_are_for_the_api_alone() -> None:
@@ -76,6 +96,18 @@ def test_passwords_reach_the_pool_through_our_api_alone() -> None:
     assert pool["UsernameConfiguration"] == {"CaseSensitive": False}
 
 
+def test_a_new_address_counts_once_its_owner_has_confirmed_it() -> None:
+    """Until then a stolen session could have the code of a forgotten password mailed to itself."""
+    settings = RESOURCES["UserPool"]["Properties"]["UserAttributeUpdateSettings"]
+    assert settings == {"AttributesRequireVerificationBeforeUpdate": ["email"]}
+
+
+def test_passwords_are_reset_by_mail_only_where_that_is_wanted() -> None:
+    (way,) = RESOURCES["UserPool"]["Properties"]["AccountRecoverySetting"]["RecoveryMechanisms"]
+    assert way == {"Name": {"Fn::If": ["ResetByMail", "verified_email", "admin_only"]}, "Priority": 1}
+    assert load_template()["Parameters"]["PasswordReset"]["Default"] == "ADMIN"
+
+
 def test_sessions_are_short_and_renewed_for_a_month() -> None:
     client = RESOURCES["UserPoolClient"]["Properties"]
     units = client["TokenValidityUnits"]
@@ -90,7 +122,11 @@ def test_what_tries_a_password_or_makes_a_credential_is_throttled_far_below_the_
     assert paths == {
         "/auth/login",
         "/auth/login/challenge",
+        "/auth/login/pool-token",
+        "/auth/mfa/authenticator/verify",
+        "/auth/mfa/authenticator/remove",
         "/auth/refresh",
+        "/auth/logout",
         "/auth/change-password",
         "/auth/setup/first-admin",
         "/auth/api-keys",
@@ -115,3 +151,22 @@ def test_an_operator_hears_of_records_that_were_lost() -> None:
     alarm = RESOURCES["AuditLostAlarm"]["Properties"]
     assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
     assert alarm["Threshold"] == 1
+
+
+def test_the_distribution_alone_vouches_for_the_viewers_address() -> None:
+    template = load_template()
+    secret = template["Parameters"]["OriginSecret"]
+    assert (secret["NoEcho"], secret["Default"]) == (True, "")
+    distribution = template["Resources"]["Distribution"]["Properties"]["DistributionConfig"]
+    api = next(o for o in distribution["Origins"] if o["Id"] == "api")
+    assert api["OriginCustomHeaders"]["Fn::If"][1] == [
+        {"HeaderName": "X-Stcloud-Origin", "HeaderValue": {"Ref": "OriginSecret"}}
+    ]
+    (behavior,) = distribution["CacheBehaviors"]
+    (association,) = behavior["FunctionAssociations"]
+    assert association["FunctionARN"] == {"Fn::GetAtt": ["ViewerAddress", "FunctionARN"]}
+    # The function sets the header, so a viewer's own is overwritten.
+    code = template["Resources"]["ViewerAddress"]["Properties"]["FunctionCode"]
+    assert 'request.headers["x-stcloud-viewer"] = ' in code
+    used = [n for n, r in template["Resources"].items() if '"OriginSecret"' in json.dumps(r)]
+    assert used == ["Distribution"]

@@ -93,7 +93,7 @@ KEPT = {"run/supervisor.lock", "demo/photographs-1", "logs/emulator.log"}
 def test_a_reset_removes_jobs_datasets_and_models_and_says_so(used: Layout, console: Console, out: io.StringIO) -> None:
     assert down.reset(used, console, yes=True) == 0
     assert left(used) == KEPT
-    assert "Removing jobs, datasets and models" in out.getvalue()
+    assert "Removing jobs, datasets, models, people and keys" in out.getvalue()
 
 
 def test_a_reset_twice_is_no_error(used: Layout, console: Console) -> None:

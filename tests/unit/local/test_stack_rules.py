@@ -172,6 +172,10 @@ def test_the_announcement_names_every_address(port: int) -> None:
     for address in (f"http://localhost:{port}", f"127.0.0.1:{port + 1}", f"127.0.0.1:{port + 2}", "curl ", "Ctrl-C"):
         assert address in text
     assert ("export STCLOUD_URL" in text) == (port != 8001)
+    assert "stcloud login" not in text
+    signed = announcement(Ports(port), detached=False, people=True)
+    assert f"stcloud login --url http://localhost:{port}\n" in signed
+    assert "curl" not in signed
     assert "make stop" in announcement(Ports(port), detached=True)
     assert "terminal it was started in" in announcement(Ports(port), detached=False, elsewhere=True)
     assert "terminal it was started in" not in announcement(Ports(port), detached=True, elsewhere=True)

@@ -27,3 +27,24 @@ class Between:
             return result
 
         return call
+
+
+class FailingOnce:
+    """Passes everything on, but one method raises the first time; with ``after`` when it has done its work, as when an
+    answer is lost."""
+
+    def __init__(self, inner: Any, method: str, error: Exception, *, after: bool = False) -> None:
+        self._inner, self._method, self._error, self._after = inner, method, error, after
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method:
+            self._method = ""
+            real = getattr(self._inner, name)
+
+            def fail(*args: Any, **kwargs: Any) -> Any:
+                if self._after:
+                    real(*args, **kwargs)
+                raise self._error
+
+            return fail
+        return getattr(self._inner, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import timedelta
 
@@ -57,6 +58,17 @@ def test_two_sealers_at_once_make_one_chain() -> None:
     assert AuditService(meeting, world.clock, PredictableText()).seal() == 0  # type: ignore[arg-type]
     assert [s.count for s in world.audit.seals()] == [3]
     assert other.verify().valid
+
+
+def test_a_copy_of_each_seal_goes_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    write(world, 3)
+    world.clock.advance(120)
+    with caplog.at_level(logging.INFO, "chalicelib"):
+        world.services.audit.seal()
+    (seal,) = world.audit.seals()
+    (line,) = (m for m in caplog.messages if m.startswith("audit_seal: "))
+    assert line == f"audit_seal: number 1 over 3 records to {seal.last}: {seal.digest}"
 
 
 def test_every_sweep_seals() -> None:

@@ -252,3 +252,24 @@ def test_a_job_that_can_t_be_asked_about_does_not_spoil_the_list(world: World) -
     page = blind.list(ME, ListJobsQuery(sync_active=True))
     assert [job.job_id for job in page.jobs] == [job_id]
     assert blind.progress(ME, job_id).status is world.job(job_id).status
+
+
+def test_anybody_may_ask_for_health_and_the_parts_are_asked_every_few_seconds(world: World) -> None:
+    sick = False
+
+    class Facts:
+        def public_url(self) -> str:
+            if sick:
+                raise Unavailable("The public URL is not set.")
+            asked.append(1)
+            return "https://example.com"
+
+    asked: list[int] = []
+    system = SystemService(replace(world.ports, facts=Facts()), {})
+    assert {system.health().status for _ in range(20)} == {"healthy"}
+    assert len(asked) == 1
+    sick = True
+    world.clock.advance(4)
+    assert (system.health().status, system.health().uptime_seconds) == ("healthy", 4)
+    world.clock.advance(1)
+    assert system.health().status == "unhealthy"

@@ -15,7 +15,7 @@ from chalicelib.services.people import PeopleService, typed_name
 from chalicelib.wiring import build_services
 from tests.fakes.access import InMemoryAccessStore
 from tests.fakes.world import World
-from tests.unit.services.between import Between
+from tests.unit.services.between import Between, FailingOnce
 
 PASSWORD = "Correct-Horse-7-Battery"
 HERE = {"source_ip": "127.0.0.1", "request_id": "r"}
@@ -36,23 +36,6 @@ def first_admin(world: World, name: str = "ada") -> Principal:
 
 def actor(who: Principal) -> Actor:
     return Actor.of(who, **HERE)
-
-
-class FailingOnce:
-    """Passes everything on, but one method raises the first time."""
-
-    def __init__(self, inner: Any, method: str, error: Exception) -> None:
-        self._inner, self._method, self._error = inner, method, error
-
-    def __getattr__(self, name: str) -> Any:
-        if name == self._method:
-            self._method = ""
-
-            def fail(*_: Any, **__: Any) -> Any:
-                raise self._error
-
-            return fail
-        return getattr(self._inner, name)
 
 
 def with_doors(world: World, **doors: Any) -> None:
@@ -114,5 +97,55 @@ def test_two_admins_who_demote_each_other_leave_one() -> None:
 
 
 def test_a_typed_name_is_the_same_in_any_case_and_says_nothing() -> None:
-    assert typed_name("Ada ") == typed_name("ada") != typed_name("adb")
-    assert "ada" not in typed_name("ada")
+    key, other = b"k" * 32, b"l" * 32
+    assert typed_name("Ada ", key) == typed_name("ada", key) != typed_name("adb", key)
+    assert "ada" not in typed_name("ada", key)
+    # Without the stack's key it can't be tried which word it was, and 128 bits don't meet by chance.
+    assert typed_name("ada", key) != typed_name("ada", other)
+    assert len(typed_name("ada", key)) == len("name:") + 32
+
+
+# --- setup --------------------------------------------------------------------------------------------------------
+def test_a_first_admin_whose_answer_was_lost_is_made_all_the_same() -> None:
+    world = World()
+    with_doors(world, access=FailingOnce(world.access, "create_first_admin", Unavailable("busy"), after=True))
+    ada = first_admin(world)
+    assert world.pool.role_of("ada") is Role.ADMIN
+    assert world.access.first_admin() == ada.owner
+
+
+def test_a_first_admin_that_was_not_written_leaves_no_user_and_setup_is_repeated() -> None:
+    world = World()
+    with_doors(world, access=FailingOnce(world.access, "create_first_admin", Unavailable("busy")))
+    with pytest.raises(Unavailable):
+        first_admin(world)
+    assert not world.pool.has("ada")
+    assert first_admin(world).name == "ada"
+
+
+def test_setup_goes_on_with_the_user_that_an_earlier_try_left_behind() -> None:
+    world = World()
+    left = world.pool.create("ada", "ada@example.com", password=PASSWORD, role=Role.VIEWER)
+    assert first_admin(world).owner == left
+    assert world.pool.role_of("ada") is Role.ADMIN
+
+
+def test_setup_takes_nobody_elses_user() -> None:
+    world = World()
+    world.pool.create("ada", "ada@example.com", password=f"{PASSWORD}-2", role=Role.VIEWER)
+    with pytest.raises(Conflict) as caught:
+        first_admin(world)
+    assert caught.value.code == "user_exists"
+    assert not world.services.setup.done()
+    assert world.pool.role_of("ada") is Role.VIEWER
+
+
+def test_an_invitation_whose_answer_was_lost_took_place() -> None:
+    world = World()
+    ada = first_admin(world)
+    with_doors(world, access=FailingOnce(world.access, "put_person", Unavailable("busy"), after=True))
+    made = world.services.people.invite(
+        actor(ada), ada, username="nina", email="n@example.com", role=Role.VIEWER, password=PASSWORD
+    )
+    assert world.access.get_person(made.user_id) is not None
+    assert world.pool.has("nina")

@@ -1,77 +1,25 @@
-"""Preflight and submit: each check over a whole service in memory, and that the two agree."""
+"""Preflight and submit over a whole service in memory: datasets, and that the two agree."""
 
 from __future__ import annotations
 
-import json
-import threading
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from chalicelib.domain.check_results import CheckStatus, Finding, Level
-from chalicelib.domain.datasets import InspectionStatus, InspectionSummary
-from chalicelib.domain.failures import FaultKind, ProviderFault
-from chalicelib.domain.hub import HubRepo, RepoKind
-from chalicelib.domain.inspection_facts import CaptionCounts, Counts, ReportFacts, SizeCount
-from chalicelib.domain.permissions import Principal
-from chalicelib.domain.ports import Limits
+from chalicelib.domain.check_results import Level
+from chalicelib.domain.datasets import InspectionStatus
 from chalicelib.errors import NotFound, PermissionDenied, ValidationFailed
 from chalicelib.schemas.jobs import SubmitRequest
-from chalicelib.services.preflight import MAX_FINDINGS, Preflight, PreflightService
+from chalicelib.services.preflight import MAX_FINDINGS, PreflightService
 from chalicelib.services.submission import SubmissionService
-from tests.fakes.world import CONFIG, DATALOADER, ME, OWNER, World
-
-GOOD = {**CONFIG, "--train_batch_size": 1, "--pretrained_model_name_or_path": "open/model"}
-PICTURES = {f"{n}.{kind}": f"{kind} {n}".encode() for n in range(10) for kind in ("jpg", "txt")}
+from tests.fakes.world import DATALOADER, ME, OWNER, World
+from tests.unit.services.checked import GOOD, PICTURES, codes, facts, good_world, inspected, preflight, statuses, the
 
 
 @pytest.fixture
 def world() -> World:
-    world = World()
-    world.hub.put(HubRepo("open/model", license="apache-2.0"))
-    world.push(PICTURES, source="/data/photos")
-    return world
-
-
-def preflight(world: World, *, who: Principal = ME, service: PreflightService | None = None, **body: Any) -> Preflight:
-    request = SubmitRequest.model_validate({"config": GOOD, "dataloader_config": DATALOADER, **body})
-    return (service or world.services.preflight).check(who, request, "replicate")
-
-
-def statuses(done: Preflight) -> dict[str, str]:
-    return {check.name: check.status.value for check in done.checks}
-
-
-def codes(done: Preflight, *levels: Level) -> list[str]:
-    return [f.code for f in done.findings if not levels or f.level in levels]
-
-
-def the(done: Preflight, code: str) -> Finding:
-    (finding,) = [f for f in done.findings if f.code == code]
-    return finding
-
-
-def inspected(world: World, **report: Any) -> None:
-    """The version as an inspection leaves it. ``facts`` and ``findings`` are the report's."""
-    dataset = world.ports.datasets.get_dataset(OWNER, "photos")
-    assert dataset is not None
-    version = world.ports.datasets.get_version(OWNER, "photos", dataset.latest_version or "")
-    assert version is not None
-    key = "_reports/x.json"
-    world.dataset_files.put(key, json.dumps(report, default=lambda m: m.model_dump()).encode())
-    summary = {"status": InspectionStatus.DONE, "asked_at": world.clock.now(), "tried_at": world.clock.now()}
-    done = InspectionSummary.model_validate({**summary, "report_key": key})
-    world.ports.datasets.update_version(version.changed(inspection=done))
-
-
-def facts(images: int = 10, side: int = 1024, **captions: int) -> ReportFacts:
-    return ReportFacts(
-        counts=Counts(files=2 * images, images=images, captions=images),
-        captions=CaptionCounts(captions=images, **captions),
-        sizes=(SizeCount(width=side, height=side, images=images),),
-    )
+    return good_world()
 
 
 # --- the whole ------------------------------------------------------------------------------------------------
@@ -145,6 +93,8 @@ def test_an_answer_holds_so_many_findings_and_errors_first(world: World) -> None
 
 # --- datasets -------------------------------------------------------------------------------------------------
 def test_a_dataset_that_is_still_inspected_is_pending(world: World) -> None:
+    world.dataset_runner.when_inspecting = None
+    world.push({**PICTURES, "new.jpg": b"1", "new.txt": b"x"}, source="/data/photos")
     done = preflight(world)
     assert statuses(done)["datasets"] == "pending"
     assert done.ok
@@ -234,144 +184,6 @@ def test_an_inspection_that_failed_is_a_note(world: World) -> None:
     failed = version.inspection.model_copy(update={"status": InspectionStatus.FAILED})
     world.ports.datasets.update_version(version.changed(inspection=failed))
     assert the(preflight(world), "not_inspected").level is Level.NOTE
-
-
-# --- provider -------------------------------------------------------------------------------------------------
-def refused_token() -> ProviderFault:
-    return ProviderFault("the token is invalid", kind=FaultKind.AUTH, code="auth", sent=False)
-
-
-def test_a_token_that_is_refused_is_an_error_and_asked_about_anew(world: World) -> None:
-    world.provider.faults["validate"] = [refused_token()]
-    done = preflight(world)
-    assert the(done, "provider_token_refused").level is Level.ERROR
-    assert preflight(world).ok
-    asked = world.provider.calls.count("validate")
-    assert preflight(world).ok
-    assert world.provider.calls.count("validate") == asked == 2
-    world.clock.advance(301)
-    preflight(world)
-    assert world.provider.calls.count("validate") == 3
-
-
-def test_a_provider_that_does_not_answer_is_skipped_not_passed(world: World) -> None:
-    world.provider.faults["validate"] = [ProviderFault("503", kind=FaultKind.PROVIDER, code="down", sent=False)]
-    done = preflight(world)
-    check = next(c for c in done.checks if c.name == "provider")
-    assert (check.status, check.reason) == (CheckStatus.SKIPPED, "replicate did not answer: 503")
-    wrong = ProviderFault("503", kind=FaultKind.PROVIDER, code="down", sent=False)
-    world.provider.faults["validate"] = [wrong]
-    assert statuses(preflight(world, hardware_profile="toaster"))["provider"] == "failed"
-
-
-def test_whoever_takes_too_long_is_not_waited_for(world: World) -> None:
-    answered = threading.Event()
-
-    class Slow:
-        def look(self, kind: RepoKind, name: str) -> HubRepo | None:
-            answered.wait(10)
-            return None
-
-    impatient = PreflightService(replace(world.ports, hub=Slow()), ask_seconds=0.05)
-    done = preflight(world, service=impatient)
-    answered.set()
-    check = next(c for c in done.checks if c.name == "model")
-    assert (check.status, check.reason) == (CheckStatus.SKIPPED, "no answer came in time")
-
-
-def test_a_check_with_a_defect_takes_no_other_with_it(world: World) -> None:
-    class Broken:
-        def look(self, kind: RepoKind, name: str) -> HubRepo | None:
-            raise ZeroDivisionError
-
-    done = preflight(world, service=PreflightService(replace(world.ports, hub=Broken())))
-    check = next(c for c in done.checks if c.name == "model")
-    assert (check.status, check.reason) == (CheckStatus.SKIPPED, "something went wrong on our side")
-    assert statuses(done)["provider"] == "passed"
-
-
-# --- base model -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("model", "level", "code"),
-    [
-        ("black-forest-labs/FLUX.1-dev", "warning", "gated"),
-        ("black-forest-labs/FLUX.1-dev", "note", "license"),
-        ("me/private", "warning", "not_on_hub"),
-        ("/models/flux.safetensors", "warning", "not_on_trainer"),
-        (None, "warning", "gated"),
-    ],
-)
-def test_the_base_model(world: World, model: str | None, level: str, code: str) -> None:
-    done = preflight(world, config={**GOOD, "--pretrained_model_name_or_path": model})
-    assert the(done, code).level == level
-    assert done.ok
-
-
-def test_datasets_on_the_hub_are_looked_up_too(world: World) -> None:
-    entry = {"id": "h", "type": "huggingface", "dataset_name": "owner/pictures"}
-    world.hub.put(HubRepo("owner/pictures"), RepoKind.DATASET)
-    assert "not_on_hub" not in codes(preflight(world, dataloader_config=[entry]))
-    done = preflight(world, dataloader_config=[{**entry, "dataset_name": "owner/nothing"}])
-    assert the(done, "not_on_hub").field == "dataloader_config.0.dataset_name"
-    assert statuses(done)["length"] == "skipped"
-
-
-def test_a_hub_that_is_down_is_skipped(world: World) -> None:
-    world.hub.down = "the Hub does not answer"
-    done = preflight(world)
-    check = next(c for c in done.checks if c.name == "model")
-    assert (check.status, check.reason) == (
-        CheckStatus.SKIPPED,
-        "open/model could not be looked up: the Hub does not answer",
-    )
-    assert statuses(preflight(world, config={**GOOD, "model_family": "unheard_of", "--model_family": "unheard_of",
-                                             "--pretrained_model_name_or_path": ""}))["model"] == "skipped"  # fmt: skip
-
-
-# --- money, time, places --------------------------------------------------------------------------------------
-def test_a_keys_budget_must_cover_the_worst_case(world: World) -> None:
-    poor = replace(ME, key_id="k", budget_id="k", budget_usd=Decimal("1.00"))
-    done = preflight(world, who=poor, max_run_seconds=3600)
-    finding = the(done, "key_budget_exceeded")
-    assert (finding.level, finding.field) == (Level.ERROR, "max_run_seconds")
-    assert "655 seconds" in finding.advice
-    assert preflight(world, who=poor, max_run_seconds=600).ok
-    with pytest.raises(PermissionDenied):
-        world.submit(who=poor, config=GOOD, max_run_seconds=3600)
-    broke = replace(poor, budget_usd=Decimal("0.10"))
-    assert "Use another key" in the(preflight(world, who=broke, max_run_seconds=600), "key_budget_exceeded").advice
-
-
-def test_the_estimate_learns_from_past_runs(world: World) -> None:
-    guessed = preflight(world).estimate
-    assert guessed is not None
-    assert not guessed.guess.measured
-    assert guessed.max_cost_usd == Decimal("131.76")
-    job = world.submit(config=GOOD, accept_warnings=True).job
-    world.run(400)
-    assert world.job(job.job_id).run_seconds
-    learned = preflight(world).estimate
-    assert learned is not None
-    assert learned.guess.measured
-    assert learned.guess.likely == world.job(job.job_id).run_seconds
-    late = preflight(world, max_run_seconds=300, config={**GOOD, "--max_train_steps": 2000})
-    assert the(late, "longer_than_limit").level is Level.WARNING
-    other = preflight(world, config={**GOOD, "--model_family": "sdxl"}).estimate
-    assert other is not None
-    assert not other.guess.measured
-
-
-def test_what_a_rule_of_thumb_says_is_a_note(world: World) -> None:
-    assert the(preflight(world, max_run_seconds=300), "longer_than_limit").level is Level.NOTE
-
-
-def test_places_that_are_taken() -> None:
-    world = World(limits=Limits(max_concurrent_jobs=1))
-    world.push(PICTURES, source="/data/photos")
-    world.submit(config=GOOD)
-    done = preflight(world)
-    assert the(done, "slots_full").level is Level.WARNING
-    assert done.ok
 
 
 # --- submit ---------------------------------------------------------------------------------------------------

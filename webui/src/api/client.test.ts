@@ -1,5 +1,5 @@
-import { afterEach, describe, expect, it } from "vitest";
-import { ApiError, access, request, setAccessToken } from "./client";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { ApiError, access, admitted, request, setAccessToken } from "./client";
 
 const answering =
   (status: number, body: unknown, headers: Record<string, string> = {}): typeof fetch =>
@@ -17,7 +17,11 @@ const failure = (promise: Promise<unknown>): Promise<ApiError> =>
     },
   );
 
-afterEach(() => setAccessToken(""));
+afterEach(() => {
+  setAccessToken(null);
+  admitted(false);
+  vi.unstubAllGlobals();
+});
 
 describe("request", () => {
   it("leaves out empty query values and sends JSON", async () => {
@@ -69,14 +73,75 @@ describe("request", () => {
     await expect(request("GET", "/x", { fetch: down, signal: left })).rejects.toBe(left.reason);
   });
 
-  it("asks for a token after a 401, but not for the late 401 of an older one", async () => {
+  it("asks to sign in after a 401, but not for the late 401 of an older caller", async () => {
     await failure(request("GET", "/x", { fetch: answering(401, {}) }));
     expect(access.needed.value).toBe(true);
     const late: typeof fetch = async () => {
-      setAccessToken("fresh");
+      admitted(false);
       return new Response("{}", { status: 401 });
     };
     await failure(request("GET", "/x", { fetch: late }));
     expect(access.needed.value).toBe(false);
+  });
+});
+
+/** A server whose session ends: `/api/auth/refresh` begins another one when `renews`. */
+function sessions(renews: boolean) {
+  vi.stubGlobal("document", { cookie: "theme=dark; stc_csrf=canary-csrf" });
+  const asked: string[] = [];
+  let good = false;
+  const server: typeof fetch = async (url, init) => {
+    const headers = init?.headers as Record<string, string>;
+    asked.push(`${init?.method} ${url} ${headers["X-CSRF-Token"] ?? "-"}`);
+    if (String(url) === "/api/auth/refresh") {
+      good = renews;
+      return new Response("{}", { status: renews ? 200 : 401 });
+    }
+    return new Response("{}", { status: good ? 200 : 401 });
+  };
+  return { asked, server };
+}
+
+describe("a session in cookies", () => {
+  it("is renewed once for all calls that find it ended, and what was asked is asked again", async () => {
+    const { asked, server } = sessions(true);
+    await Promise.all([
+      request("POST", "/x", { body: {}, fetch: server }),
+      request("GET", "/y", { fetch: server }),
+    ]);
+    expect(asked.filter((line) => line === "POST /api/auth/refresh canary-csrf")).toHaveLength(1);
+    expect(asked.filter((line) => line === "POST /x canary-csrf")).toHaveLength(2);
+    expect(asked.filter((line) => line === "GET /y -")).toHaveLength(2);
+    expect(access.needed.value).toBe(false);
+  });
+
+  it("that can't be renewed asks to sign in, once a call", async () => {
+    const { asked, server } = sessions(false);
+    expect((await failure(request("GET", "/y", { fetch: server }))).status).toBe(401);
+    expect(asked).toEqual(["GET /y -", "POST /api/auth/refresh canary-csrf"]);
+    expect(access.needed.value).toBe(true);
+  });
+
+  it("is neither renewed nor proven where a key is used", async () => {
+    const { asked, server } = sessions(true);
+    setAccessToken("stk_canary");
+    await failure(request("DELETE", "/x", { fetch: server }));
+    expect(asked).toEqual(["DELETE /x -"]);
+    expect(access.rejected.value).toBe(true);
+  });
+
+  it("has nothing to renew without its cookie, and an anonymous call asks nobody", async () => {
+    const { asked, server } = sessions(true);
+    await failure(request("POST", "/login", { body: {}, anonymous: true, fetch: server }));
+    expect(access.needed.value).toBe(false);
+    vi.stubGlobal("document", { cookie: "" });
+    await failure(request("GET", "/y", { fetch: server }));
+    expect(asked).toEqual(["POST /login canary-csrf", "GET /y -"]);
+    expect(access.needed.value).toBe(true);
+  });
+
+  it("whose cookies are gone asks to sign in", async () => {
+    await failure(request("POST", "/x", { fetch: answering(403, { code: "csrf_failed" }) }));
+    expect(access.needed.value).toBe(true);
   });
 });

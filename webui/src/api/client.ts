@@ -49,25 +49,42 @@ export class ApiError extends Error {
 }
 
 /**
- * The access token of a hosted stack. It lives in this tab's memory only: storage can be read by anything that gets
- * to run on the page. `rejected` is true while the token given is not taken; `changes` counts up so that pollers ask
- * again after it was set.
+ * Whether this tab may ask. A session lies in cookies that no script can read; a key that was typed lives in this tab's
+ * memory only, since storage can be read by anything that gets to run on the page.
+ *
+ * `needed`: nobody is signed in (any more). `rejected`: the key given is not taken. `changes` counts callers: pollers
+ * start over, since what they know is somebody else's. `renewals` counts new sessions of the same caller: pollers ask
+ * again and keep what they show.
  */
-export const access = { needed: signal(false), rejected: signal(false), changes: signal(0) };
+export const access = {
+  needed: signal(false),
+  rejected: signal(false),
+  changes: signal(0),
+  renewals: signal(0),
+};
 let bearer: string | null = null;
 
-/** Use this token for all further calls of this tab. */
-export function setAccessToken(token: string): void {
-  bearer = token;
+/** Send this key or token with all further calls of this tab; null goes back to the cookies. */
+export function setAccessToken(token: string | null): void {
+  bearer = token || null;
+}
+
+/** Somebody is signed in. `same`: who was before. */
+export function admitted(same: boolean): void {
+  const counter = same ? access.renewals : access.changes;
   access.needed.value = false;
   access.rejected.value = false;
-  access.changes.value += 1;
+  counter.value += 1;
 }
+
+export const usesKey = (): boolean => bearer !== null;
 
 export interface RequestOptions {
   query?: Record<string, string | number | boolean | null | undefined>;
   body?: unknown;
   signal?: AbortSignal;
+  /** A 401 is an answer like others: nobody is asked to sign in, and no session is renewed. */
+  anonymous?: boolean;
   timeoutMs?: number;
   /** For tests; the browser's fetch otherwise. */
   fetch?: typeof fetch;
@@ -83,26 +100,84 @@ type Method = "GET" | "POST" | "PUT" | "DELETE";
 export async function request<T>(method: Method, path: string, options: RequestOptions = {}): Promise<T> {
   const timeout = AbortSignal.timeout(options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   const abort = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
-  const headers: Record<string, string> = { Accept: "application/json" };
-  if (bearer) headers.Authorization = `Bearer ${bearer}`;
-  if (options.body !== undefined) headers["Content-Type"] = "application/json";
-  const sentAt = access.changes.value;
+  const sentAt = access.changes.value + access.renewals.value;
+  const send = () => sendOnce(method, path, options, abort);
   try {
-    const response = await (options.fetch ?? fetch)(path + queryString(options.query), {
-      method,
-      headers,
-      body: options.body === undefined ? null : JSON.stringify(options.body),
-      signal: abort,
-      credentials: "same-origin",
-      cache: "no-store",
-    });
-    if (!response.ok) throw await problem(response, sentAt);
+    let response = await send();
+    if (response.status === 401 && !options.anonymous && (await renewed(options.fetch ?? fetch))) {
+      response = await send();
+    }
+    if (!response.ok) throw await problem(response, options.anonymous ? null : sentAt);
     return await parse<T>(response);
   } catch (error) {
     if (error instanceof ApiError) throw error;
     options.signal?.throwIfAborted();
     if (timeout.aborted) throw new ApiError("The server did not answer in time.", { kind: "timeout" });
     throw new ApiError("The server can't be reached.", { kind: "network" });
+  }
+}
+
+function sendOnce(
+  method: Method,
+  path: string,
+  options: RequestOptions,
+  abort: AbortSignal,
+): Promise<Response> {
+  const headers: Record<string, string> = { Accept: "application/json" };
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  else if (method !== "GET") Object.assign(headers, csrfHeader());
+  if (options.body !== undefined) headers["Content-Type"] = "application/json";
+  return (options.fetch ?? fetch)(path + queryString(options.query), {
+    method,
+    headers,
+    body: options.body === undefined ? null : JSON.stringify(options.body),
+    signal: abort,
+    credentials: "same-origin",
+    cache: "no-store",
+  });
+}
+
+const CSRF_COOKIE = "stc_csrf";
+
+/** What proves that our own page sends a request: only it can read this cookie. Empty without a session. */
+function csrfHeader(): Record<string, string> {
+  const token = csrfToken();
+  return token ? { "X-CSRF-Token": token } : {};
+}
+
+function csrfToken(): string | null {
+  if (typeof document === "undefined") return null;
+  const found = document.cookie.split("; ").find((pair) => pair.startsWith(`${CSRF_COOKIE}=`));
+  return found?.slice(CSRF_COOKIE.length + 1) || null;
+}
+
+let renewing: Promise<boolean> | null = null;
+
+/**
+ * Gets the next 15 minutes of the session, whose refresh token lies in a cookie. True when the call may be repeated.
+ * All calls that fail at the same time wait for the same renewal.
+ */
+function renewed(ask: typeof fetch): Promise<boolean> {
+  if (bearer !== null || csrfToken() === null) return Promise.resolve(false);
+  renewing ??= renew(ask).finally(() => {
+    renewing = null;
+  });
+  return renewing;
+}
+
+async function renew(ask: typeof fetch): Promise<boolean> {
+  try {
+    const response = await ask("/api/auth/refresh", {
+      method: "POST",
+      headers: { Accept: "application/json", "Content-Type": "application/json", ...csrfHeader() },
+      body: "{}",
+      signal: AbortSignal.timeout(DEFAULT_TIMEOUT_MS),
+      credentials: "same-origin",
+      cache: "no-store",
+    });
+    return response.ok;
+  } catch {
+    return false; // the caller's own 401 says it
   }
 }
 
@@ -121,13 +196,16 @@ async function parse<T>(response: Response): Promise<T> {
   }
 }
 
-async function problem(response: Response, sentAt: number): Promise<ApiError> {
-  // A late 401 of the old token must not ask again for the one just given.
-  if (response.status === 401 && sentAt === access.changes.value) {
-    access.needed.value = true;
-    access.rejected.value = bearer !== null;
-  }
+/** `sentAt` null: a call whose refusal asks nobody to sign in. */
+async function problem(response: Response, sentAt: number | null): Promise<ApiError> {
   const body = await bodyOf(response);
+  // Cookies of the session are gone from this browser: as good as no session.
+  const nobody = response.status === 401 || body.code === "csrf_failed";
+  // A late 401 of the old caller must not ask again for the one just admitted.
+  if (nobody && sentAt === access.changes.value + access.renewals.value) {
+    access.rejected.value = bearer !== null;
+    access.needed.value = true;
+  }
   const retryAfter = Number.parseFloat(response.headers.get("Retry-After") ?? "");
   return new ApiError(text(body.detail) ?? text(body.title) ?? `HTTP ${response.status}`, {
     kind: "http",

@@ -145,6 +145,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/auth/login/pool-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["adopt_pool_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/auth/logout": {
         parameters: {
             query?: never;
@@ -171,6 +187,54 @@ export interface paths {
         get: operations["get_me"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/mfa/authenticator": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["begin_authenticator"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/mfa/authenticator/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["remove_authenticator"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/mfa/authenticator/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["verify_authenticator"];
         delete?: never;
         options?: never;
         head?: never;
@@ -273,6 +337,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/data-consent/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["preview_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/data-consent/setting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_data_consent"];
+        put: operations["set_data_consent"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/datasets": {
         parameters: {
             query?: never;
@@ -283,6 +379,22 @@ export interface paths {
         get: operations["list_datasets"];
         put?: never;
         post: operations["create_dataset_version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_dataset_usage"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -300,6 +412,86 @@ export interface paths {
         put?: never;
         post?: never;
         delete: operations["delete_dataset"];
+        options?: never;
+        head?: never;
+        patch: operations["change_dataset"];
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/archives": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_archives"];
+        put?: never;
+        post: operations["create_archive"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/archives/{archive_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_archive"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_archive"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/archives/{archive_id}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["complete_archive"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/archives/{archive_id}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["create_archive_parts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/manifests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["stage_manifest"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -337,6 +529,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["diff_dataset_version"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/downloads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["create_downloads"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/inspect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["inspect_dataset_version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_inspection_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/datasets/{dataset_id}/versions/{version_id}/uploads": {
         parameters: {
             query?: never;
@@ -347,6 +603,22 @@ export interface paths {
         get?: never;
         put?: never;
         post: operations["create_uploads"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/datasets/{dataset_id}/versions/{version_id}/uploads/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["finish_upload"];
         delete?: never;
         options?: never;
         head?: never;
@@ -411,6 +683,22 @@ export interface paths {
         get: operations["list_jobs"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["preflight_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -657,6 +945,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/users/{user_id}/reset-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["reset_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/webhooks/{provider}": {
         parameters: {
             query?: never;
@@ -677,6 +981,88 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        ArchiveDeletedResponse: {
+            archive_id: string;
+            deleted_objects: number;
+            /**
+             * @default true
+             * @constant
+             */
+            success: true;
+        };
+        ArchiveDetail: {
+            archive_id: string;
+            /** Format: date-time */
+            created_at: string;
+            dataset_id: string;
+            failure: components["schemas"]["ArchiveFailure"] | null;
+            filename: string;
+            finished_at: string | null;
+            report: components["schemas"]["ArchiveReportView"] | null;
+            size: number;
+            source_path: string | null;
+            status: components["schemas"]["ArchiveStatus"];
+            version_id: string | null;
+        };
+        ArchiveFailure: {
+            advice: string;
+            code: string;
+            message: string;
+        };
+        /** @enum {string} */
+        ArchiveKind: "zip" | "tar" | "tar.gz" | "tar.bz2" | "tar.xz";
+        ArchiveListResponse: {
+            archives: components["schemas"]["ArchiveView"][];
+            /** @default null */
+            next: string | null;
+        };
+        ArchivePartView: {
+            /** Format: date-time */
+            expires_at: string;
+            headers: {
+                [key: string]: string;
+            };
+            number: number;
+            size: number;
+            url: string;
+        };
+        ArchivePartsBody: {
+            /** @default 0 */
+            after: number;
+            /** @default 200 */
+            limit: number;
+        };
+        ArchivePartsResponse: {
+            next: number | null;
+            parts: components["schemas"]["ArchivePartView"][];
+            present: number;
+        };
+        ArchiveReportView: {
+            encoding: string | null;
+            kind: components["schemas"]["ArchiveKind"] | null;
+            left_out: components["schemas"]["LeftOutView"][];
+            left_out_counts: {
+                [key: string]: number;
+            };
+            notes: string[];
+            stripped_folder: string | null;
+            taken: components["schemas"]["TakenView"];
+        };
+        /** @enum {string} */
+        ArchiveStatus: "uploading" | "unpacking" | "ready" | "failed";
+        ArchiveView: {
+            archive_id: string;
+            /** Format: date-time */
+            created_at: string;
+            dataset_id: string;
+            failure: components["schemas"]["ArchiveFailure"] | null;
+            filename: string;
+            finished_at: string | null;
+            size: number;
+            source_path: string | null;
+            status: components["schemas"]["ArchiveStatus"];
+            version_id: string | null;
+        };
         AuditEntry: {
             action: string;
             actor_id: string;
@@ -706,9 +1092,23 @@ export interface components {
             total: number;
         };
         /** @enum {string} */
-        AuditResult: "allowed" | "denied" | "failed";
+        AuditResult: "allowed" | "challenged" | "denied" | "failed";
+        AuthenticatorCodeBody: {
+            /** Format: password */
+            code: string;
+        };
+        AuthenticatorView: {
+            otpauth_url: string;
+            secret: string;
+        };
         BrokenLink: {
             reason: string;
+        };
+        BucketView: {
+            aspect: number;
+            height: number;
+            images: number;
+            width: number;
         };
         /** @enum {string} */
         CallerKind: "session" | "key" | "local" | "deploy_token";
@@ -744,6 +1144,16 @@ export interface components {
              */
             success: true;
         };
+        CaptionsView: {
+            distinct: number;
+            empty: number;
+            longest_tokens: number;
+            missing: number;
+            orphans: number;
+            over_clip: number;
+            over_t5_long: number;
+            over_t5_short: number;
+        };
         ChallengeBody: {
             /** Format: password */
             answer: string;
@@ -755,17 +1165,27 @@ export interface components {
             username: string;
         };
         /** @enum {string} */
-        ChallengeName: "NEW_PASSWORD_REQUIRED" | "SOFTWARE_TOKEN_MFA";
+        ChallengeName: "MFA_SETUP" | "NEW_PASSWORD_REQUIRED" | "SOFTWARE_TOKEN_MFA";
         ChallengeView: {
             message: string;
             name: string;
+            /** @default null */
+            otpauth_url: string | null;
+            /** @default null */
+            secret: string | null;
             session: string;
         };
+        /** @enum {string} */
+        Change: "added" | "removed" | "changed" | "renamed";
         ChangePasswordBody: {
             /** Format: password */
             current_password: string;
             /** Format: password */
             new_password: string;
+        };
+        ChangeSum: {
+            bytes: number;
+            files: number;
         };
         ChangeUserBody: {
             /** @default null */
@@ -781,6 +1201,14 @@ export interface components {
             user_id: string | null;
             /** @default null */
             username: string | null;
+        };
+        /** @enum {string} */
+        CheckStatus: "passed" | "failed" | "warned" | "skipped" | "pending";
+        CheckView: {
+            name: string;
+            /** @default null */
+            reason: string | null;
+            status: components["schemas"]["CheckStatus"];
         };
         ComponentHealth: {
             latency_ms: number | null;
@@ -851,8 +1279,43 @@ export interface components {
             modified_at: string;
             version: number;
         };
+        /** @enum {string} */
+        Consent: "ask" | "allow" | "deny";
+        /**
+         * @example {
+         *       "consent": "ask"
+         *     }
+         */
+        ConsentBody: {
+            consent: string;
+        };
+        ConsentResponse: {
+            consent: components["schemas"]["Consent"];
+        };
+        ConsentSavedResponse: {
+            consent: components["schemas"]["Consent"];
+            /**
+             * @default true
+             * @constant
+             */
+            success: true;
+        };
+        CountsView: {
+            audio: number;
+            bytes: number;
+            captions: number;
+            files: number;
+            images: number;
+            metadata: number;
+            other: number;
+            video: number;
+        };
+        DatasetChanges: {
+            retention_days: number | null;
+        };
         DatasetDeletedResponse: {
             dataset_id: string;
+            deleted_bytes: number;
             deleted_objects: number;
             /**
              * @default true
@@ -865,6 +1328,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             latest_version: string | null;
+            retention_days: number | null;
             source_path: string | null;
             /** Format: date-time */
             updated_at: string;
@@ -887,6 +1351,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             latest_version: string | null;
+            retention_days: number | null;
             source_path: string | null;
             /** Format: date-time */
             updated_at: string;
@@ -906,6 +1371,17 @@ export interface components {
             verified_files: number;
             weights: string[];
         };
+        DiffResponse: {
+            added: components["schemas"]["ChangeSum"];
+            base: string | null;
+            changed: components["schemas"]["ChangeSum"];
+            files: components["schemas"]["FileChangeView"][];
+            next: string | null;
+            removed: components["schemas"]["ChangeSum"];
+            renamed: components["schemas"]["ChangeSum"];
+            unchanged: components["schemas"]["ChangeSum"];
+            version: string;
+        };
         DoneResponse: {
             /** @default null */
             message: string | null;
@@ -914,6 +1390,30 @@ export interface components {
              * @constant
              */
             success: true;
+        };
+        DownloadView: {
+            path: string;
+            sha256: string;
+            size: number;
+            url: string;
+        };
+        DownloadsResponse: {
+            downloads: components["schemas"]["DownloadView"][];
+            next: string | null;
+        };
+        EstimateView: {
+            basis: string;
+            cost_usd: components["schemas"]["RangeView"];
+            hardware_profile: string;
+            images: number | null;
+            max_cost_usd: number;
+            max_run_seconds: number;
+            measured: boolean;
+            passes: number | null;
+            price_per_hour: number;
+            samples: number;
+            seconds: components["schemas"]["RangeView"];
+            steps: number;
         };
         EventView: {
             /** Format: date-time */
@@ -942,8 +1442,32 @@ export interface components {
             field: string;
             message: string;
         };
+        FileChangeView: {
+            base_path: string | null;
+            base_size: number | null;
+            change: components["schemas"]["Change"];
+            path: string;
+            size: number | null;
+        };
         /** @enum {string} */
         FileKind: "weights" | "checkpoint" | "sample" | "other";
+        /** @enum {string} */
+        FindingLevel: "error" | "warning" | "note";
+        FindingView: {
+            advice: string;
+            code: string;
+            count: number;
+            level: components["schemas"]["FindingLevel"];
+            message: string;
+            paths: string[];
+        };
+        FinishBody: {
+            path: string;
+        };
+        FinishedFile: {
+            path: string;
+            size: number;
+        };
         FirstAdminBody: {
             /** @default null */
             display_name: string | null;
@@ -963,6 +1487,13 @@ export interface components {
              */
             success: true;
             user: components["schemas"]["UserView"];
+        };
+        FitView: {
+            buckets: components["schemas"]["BucketView"][];
+            buckets_in_all: number;
+            findings: components["schemas"]["FindingView"][];
+            resolution: number;
+            scaled_up: number;
         };
         HardwareProfileView: {
             cost_per_hour: number;
@@ -1001,14 +1532,51 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
         };
+        /** @enum {string} */
+        InspectionStatus: "pending" | "running" | "done" | "failed";
+        InspectionView: {
+            /** Format: date-time */
+            asked_at: string;
+            attempt: number;
+            errors: number;
+            finished_at: string | null;
+            notes: number;
+            problem: string | null;
+            started_at: string | null;
+            status: components["schemas"]["InspectionStatus"];
+            warnings: number;
+        };
         InviteBody: {
             /** @default null */
             display_name: string | null;
             email: string;
             /** @default null */
             password: string | null;
+            /** @default false */
+            password_is_temporary: boolean;
             /** @default researcher */
             role: components["schemas"]["Role"];
+            username: string;
+        };
+        InvitedView: {
+            /** @enum {string} */
+            auth_provider: "cognito" | "local";
+            /** @default null */
+            avatar_url: null;
+            created_at: string | null;
+            display_name: string | null;
+            email: string;
+            /** @default false */
+            email_verified: boolean;
+            id: string;
+            is_active: boolean;
+            is_admin: boolean;
+            last_login_at: string | null;
+            levels: components["schemas"]["LevelView"][];
+            permissions: components["schemas"]["Permission"][];
+            role: components["schemas"]["Role"] | null;
+            /** @default null */
+            temporary_password: string | null;
             username: string;
         };
         JobConfigResponse: {
@@ -1111,6 +1679,13 @@ export interface components {
              */
             success: true;
         };
+        LeftOutView: {
+            code: string;
+            path: string;
+            reason: string;
+        };
+        /** @enum {string} */
+        Level: "error" | "warning" | "note";
         LevelView: {
             id: string;
             name: components["schemas"]["Role"];
@@ -1165,10 +1740,25 @@ export interface components {
             size: number;
             truncated: boolean;
         };
+        ManifestBody: {
+            sha256: string;
+            size: number;
+        };
         ManifestFile: {
+            /** @default null */
+            parts: string[] | null;
             path: string;
             sha256: string;
             size: number;
+        };
+        ManifestPlace: {
+            /** Format: date-time */
+            expires_at: string;
+            headers: {
+                [key: string]: string;
+            };
+            manifest_id: string;
+            url: string;
         };
         NamedConfigBody: {
             config: {
@@ -1181,6 +1771,37 @@ export interface components {
             /** @default null */
             description: string | null;
             name: string;
+        };
+        /**
+         * @example {
+         *       "filename": "photos.zip",
+         *       "size": 73400320,
+         *       "source_path": "/data/datasets/my-dataset"
+         *     }
+         */
+        NewArchiveBody: {
+            filename: string;
+            /** @default null */
+            sha256: string | null;
+            size: number;
+            /** @default null */
+            source_path: string | null;
+        };
+        NewArchiveResponse: {
+            archive_id: string;
+            /** Format: date-time */
+            created_at: string;
+            dataset_id: string;
+            failure: components["schemas"]["ArchiveFailure"] | null;
+            filename: string;
+            finished_at: string | null;
+            next: number | null;
+            part_size: number;
+            parts: components["schemas"]["ArchivePartView"][];
+            size: number;
+            source_path: string | null;
+            status: components["schemas"]["ArchiveStatus"];
+            version_id: string | null;
         };
         /**
          * @example {
@@ -1218,7 +1839,10 @@ export interface components {
          */
         NewVersionBody: {
             dataset_id: string;
-            files: components["schemas"]["ManifestFile"][];
+            /** @default null */
+            files: components["schemas"]["ManifestFile"][] | null;
+            /** @default null */
+            manifest_id: string | null;
             /** @default null */
             source_path: string | null;
         };
@@ -1231,6 +1855,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             files: number;
+            inspection: components["schemas"]["InspectionView"] | null;
             merkle_root: string;
             source_path: string | null;
             status: components["schemas"]["VersionStatus"];
@@ -1256,10 +1881,72 @@ export interface components {
             total_bytes: number;
             verified: boolean;
         };
+        PartView: {
+            headers: {
+                [key: string]: string;
+            };
+            number: number;
+            size: number;
+            url: string;
+        };
+        PartedUploadView: {
+            /** Format: date-time */
+            expires_at: string;
+            more_parts: boolean;
+            parts: components["schemas"]["PartView"][];
+            path: string;
+            size: number;
+        };
         /** @enum {string} */
         Permission: "audit.view" | "config.edit" | "config.view" | "dataset.edit" | "dataset.view" | "job.cancel.all" | "job.cancel.own" | "job.delete.all" | "job.delete.own" | "job.submit" | "job.view.all" | "job.view.own" | "api.keys.all" | "api.keys.own" | "profile.own" | "provider.view" | "user.manage" | "user.view";
         /** @enum {string} */
         Phase: "preparing" | "launching" | "training" | "collecting" | "delivering" | "verifying" | "finished";
+        PoolTokenBody: {
+            /** Format: password */
+            access_token: string;
+            /** @default null */
+            refresh_token: string | null;
+            /** @default token */
+            session: components["schemas"]["Transport"];
+        };
+        PreflightFinding: {
+            advice: string;
+            check: string;
+            code: string;
+            /** @default 0 */
+            count: number;
+            field: string;
+            level: components["schemas"]["Level"];
+            message: string;
+            paths?: string[];
+        };
+        PreflightResponse: {
+            checks: components["schemas"]["CheckView"][];
+            estimate: components["schemas"]["EstimateView"] | null;
+            findings: components["schemas"]["PreflightFinding"][];
+            ok: boolean;
+        };
+        PreviewBody: {
+            [key: string]: unknown;
+        }[];
+        PreviewResponse: {
+            consent_mode: components["schemas"]["Consent"];
+            datasets: components["schemas"]["PreviewedDataset"][];
+            message: string;
+            requires_upload: boolean;
+            total_files: number;
+            total_size_mb: number;
+        };
+        PreviewedDataset: {
+            dataset_id: string | null;
+            file_count: number | null;
+            id: string;
+            instance_data_dir: string;
+            total_size_mb: number | null;
+            type: string;
+            uploaded: boolean;
+            version_id: string | null;
+        };
         /**
          * @example {
          *       "code": "job_not_found",
@@ -1314,6 +2001,11 @@ export interface components {
         ProvidersResponse: {
             providers: components["schemas"]["ProviderView"][];
         };
+        RangeView: {
+            high: number;
+            likely: number;
+            low: number;
+        };
         ReadyResponse: {
             /**
              * @default ready
@@ -1324,6 +2016,43 @@ export interface components {
         RefreshBody: {
             /** @default null */
             refresh_token: string | null;
+        };
+        RemoveAuthenticatorBody: {
+            /** Format: password */
+            current_password: string;
+        };
+        ReportBody: {
+            captions: components["schemas"]["CaptionsView"];
+            contact_sheet_paths: string[];
+            counts: components["schemas"]["CountsView"];
+            findings: components["schemas"]["FindingView"][];
+            fits: components["schemas"]["FitView"][];
+            histograms: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /** Format: date-time */
+            inspected_at: string;
+            sizes: components["schemas"]["SizeView"][];
+            sizes_exact: boolean;
+        };
+        ReportResponse: {
+            contact_sheet_url: string | null;
+            dataset_id: string;
+            inspection: components["schemas"]["InspectionView"] | null;
+            report: components["schemas"]["ReportBody"] | null;
+            version_id: string;
+        };
+        ResetPasswordResponse: {
+            detail: string;
+            /**
+             * @default true
+             * @constant
+             */
+            success: true;
+            /** @default null */
+            temporary_password: string | null;
         };
         /** @enum {string} */
         Role: "admin" | "lead" | "researcher" | "viewer";
@@ -1341,6 +2070,11 @@ export interface components {
             registration_enabled: false;
             setup_code_required: boolean;
             user_count: number;
+        };
+        SizeView: {
+            height: number;
+            images: number;
+            width: number;
         };
         SubmitProblem: {
             code: string;
@@ -1393,6 +2127,8 @@ export interface components {
          *     }
          */
         SubmitRequest: {
+            /** @default false */
+            accept_warnings: boolean;
             /** @default null */
             config: {
                 [key: string]: unknown;
@@ -1437,6 +2173,11 @@ export interface components {
             success: true;
             /** @default null */
             upload_id: string | null;
+            warnings?: components["schemas"]["PreflightFinding"][];
+        };
+        TakenView: {
+            bytes: number;
+            files: number;
         };
         /** @enum {string} */
         Transport: "token" | "cookie";
@@ -1457,9 +2198,17 @@ export interface components {
             limit: number;
         };
         UploadsResponse: {
+            copied: number;
+            copied_bytes: number;
             next: string | null;
             present: number;
-            uploads: components["schemas"]["UploadView"][];
+            uploads: (components["schemas"]["UploadView"] | components["schemas"]["PartedUploadView"])[];
+        };
+        UsageResponse: {
+            bytes: number;
+            datasets: number;
+            quota_bytes: number;
+            versions: number;
         };
         UserDoneResponse: {
             detail: string;
@@ -1511,6 +2260,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             files: number;
+            inspection: components["schemas"]["InspectionView"] | null;
             manifest_url: string;
             merkle_root: string;
             source_path: string | null;
@@ -1527,6 +2277,7 @@ export interface components {
             created_at: string;
             dataset_id: string;
             files: number;
+            inspection: components["schemas"]["InspectionView"] | null;
             merkle_root: string;
             source_path: string | null;
             status: components["schemas"]["VersionStatus"];
@@ -1562,8 +2313,8 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("config.delete" | "config.save" | "dataset.create" | "dataset.delete" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "password.change" | "setup.first_admin" | "sign.in" | "sign.out" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.role") | null;
-                result?: ("allowed" | "denied" | "failed") | null;
+                action?: ("archive.complete" | "archive.create" | "archive.delete" | "audit.read" | "config.delete" | "config.save" | "consent.change" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
+                result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
                 since?: string | null;
@@ -1832,6 +2583,29 @@ export interface operations {
             };
         };
     };
+    adopt_pool_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PoolTokenBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginResponse"];
+                };
+            };
+        };
+    };
     sign_out: {
         parameters: {
             query?: never;
@@ -1873,6 +2647,80 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CallerView"];
+                };
+            };
+        };
+    };
+    begin_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthenticatorView"];
+                };
+            };
+        };
+    };
+    remove_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemoveAuthenticatorBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DoneResponse"];
+                };
+            };
+        };
+    };
+    verify_authenticator: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AuthenticatorCodeBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DoneResponse"];
                 };
             };
         };
@@ -2071,6 +2919,80 @@ export interface operations {
             };
         };
     };
+    preview_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewResponse"];
+                };
+            };
+        };
+    };
+    get_data_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsentResponse"];
+                };
+            };
+        };
+    };
+    set_data_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConsentBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsentSavedResponse"];
+                };
+            };
+        };
+    };
     list_datasets: {
         parameters: {
             query?: {
@@ -2133,6 +3055,28 @@ export interface operations {
             };
         };
     };
+    get_dataset_usage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageResponse"];
+                };
+            };
+        };
+    };
     get_dataset: {
         parameters: {
             query?: never;
@@ -2179,6 +3123,233 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DatasetDeletedResponse"];
+                };
+            };
+        };
+    };
+    change_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DatasetChanges"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetView"];
+                };
+            };
+        };
+    };
+    list_archives: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchiveListResponse"];
+                };
+            };
+        };
+    };
+    create_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewArchiveBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewArchiveResponse"];
+                };
+            };
+        };
+    };
+    get_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                archive_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchiveDetail"];
+                };
+            };
+        };
+    };
+    delete_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                archive_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchiveDeletedResponse"];
+                };
+            };
+        };
+    };
+    complete_archive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                archive_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchiveView"];
+                };
+            };
+        };
+    };
+    create_archive_parts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                archive_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ArchivePartsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArchivePartsResponse"];
+                };
+            };
+        };
+    };
+    stage_manifest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ManifestBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManifestPlace"];
                 };
             };
         };
@@ -2275,6 +3446,122 @@ export interface operations {
             };
         };
     };
+    diff_dataset_version: {
+        parameters: {
+            query?: {
+                base?: string | null;
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiffResponse"];
+                };
+            };
+        };
+    };
+    create_downloads: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UploadsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DownloadsResponse"];
+                };
+            };
+        };
+    };
+    inspect_dataset_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionView"];
+                };
+            };
+        };
+    };
+    get_inspection_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportResponse"];
+                };
+            };
+        };
+    };
     create_uploads: {
         parameters: {
             query?: never;
@@ -2302,6 +3589,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UploadsResponse"];
+                };
+            };
+        };
+    };
+    finish_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-dataset */
+                dataset_id: string;
+                /** @example v-0f5d2c1e9b8a7d6c5b4a */
+                version_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FinishBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FinishedFile"];
                 };
             };
         };
@@ -2389,6 +3707,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobListResponse"];
+                };
+            };
+        };
+    };
+    preflight_job: {
+        parameters: {
+            query?: {
+                provider?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubmitRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreflightResponse"];
                 };
             };
         };
@@ -2832,7 +4178,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["UserView"];
+                    "application/json": components["schemas"]["InvitedView"];
                 };
             };
         };
@@ -2962,6 +4308,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UserDoneResponse"];
+                };
+            };
+        };
+    };
+    reset_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 0b5c7f1e-6a0d-4c57-9d3f-2f1f6f0f6a11 */
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResetPasswordResponse"];
                 };
             };
         };

@@ -25,3 +25,9 @@ export type DatasetVersion = Schemas["VersionView"];
 export type JobConfig = Schemas["JobConfigResponse"];
 export type Health = Schemas["HealthResponse"];
 export type HealthComponent = Schemas["ComponentHealth"];
+
+/** Who asks. A session's first answer lacks what only `/api/auth/me` says. */
+export type Caller = Schemas["UserView"] & Partial<Pick<Schemas["CallerView"], "kind" | "key_id">>;
+export type Role = NonNullable<Caller["role"]>;
+export type SignInResult = Schemas["LoginResponse"];
+export type SetupStatus = Schemas["SetupStatusResponse"];

@@ -44,6 +44,7 @@ describe("catalogues", () => {
       "theme.",
       "event.",
       "tag.",
+      "role.",
     ];
     const unused = keys.filter(
       (key) => !sources.includes(`"${key}"`) && !composed.some((prefix) => key.startsWith(prefix)),

@@ -11,8 +11,8 @@ export interface Polled<T> {
 const EMPTY = { data: undefined, error: null, confirmedAt: null, failures: 0, loading: true };
 
 /**
- * Poll while the component is mounted. A change of `key` (the thing asked for) starts over with no data; a new access
- * token asks again. `load` and `interval` are read afresh each time, so they may close over props.
+ * Poll while the component is mounted. A change of `key` (the thing asked for) or of the caller starts over with no data;
+ * a new session of the same caller asks again. `load` and `interval` are read afresh each time, so they may close over props.
  */
 export function usePoll<T>(
   key: string,
@@ -39,6 +39,15 @@ export function usePoll<T>(
     mine.start();
     return () => mine.stop();
   }, [key, token]);
+
+  const renewals = access.renewals.value;
+  // Not at first: the poller has just asked.
+  const asked = useRef(renewals);
+  useEffect(() => {
+    if (asked.current === renewals) return;
+    asked.current = renewals;
+    poller.current?.refresh();
+  }, [renewals]);
 
   return { state, refresh: () => poller.current?.refresh() };
 }

@@ -13,7 +13,7 @@ interface ErrorBoxProps {
 /** What went wrong, in the reader's language where we know it, and the next step. */
 export function ErrorBox({ error, onRetry, action = false }: ErrorBoxProps) {
   const api = error instanceof ApiError ? error : null;
-  // The token form at the top of the page says it, but nothing would say that an action was not done.
+  // The sign-in says it, but nothing would say that an action was not done.
   if (api?.status === 401 && !action) return null;
   const ids = api
     ? [t("error.code", { code: api.code }), api.requestId && t("error.request", { id: api.requestId })]

@@ -1,20 +1,25 @@
 import type { ComponentChildren } from "preact";
+import { useEffect } from "preact/hooks";
+import { access } from "../api/client";
 import { getHealth } from "../api/health";
+import { caller, recognize } from "../api/session";
 import type { Health } from "../api/types";
 import { LANGUAGES, type Language, language, setLanguage, t } from "../i18n";
 import { online } from "../live/online";
 import type { PollState } from "../live/poller";
 import { usePoll } from "../live/usePoll";
 import { setTheme, THEMES, type Theme, theme } from "../preferences";
-import { AccessForm } from "./AccessForm";
 import { Announcer } from "./announcer";
 import { Icon } from "./icons";
+import { SignInDialog, SignInPage } from "./SignIn";
+import { Who, WhoProblem } from "./Who";
 
 const HEALTH_MS = 30_000;
 
 /** Frame of every page: skip link, navigation, the sandbox banner, the page, the health line. */
 export function Shell({ path, children }: { path: string; children: ComponentChildren }) {
   const health = usePoll("health", getHealth, () => HEALTH_MS);
+  useEffect(() => void recognize(), []);
   return (
     <>
       <a class="skip" href="#content">
@@ -24,13 +29,17 @@ export function Shell({ path, children }: { path: string; children: ComponentChi
       {health.state.value.data?.sandbox && <SandboxBanner />}
       <HealthBanner health={health.state.value.data} />
       <OfflineBanner />
-      <AccessForm />
-      {children}
+      <WhoProblem />
+      <SignInDialog />
+      {wantsPage(path) ? <SignInPage /> : children}
       <HealthLine state={health.state.value} />
       <Announcer />
     </>
   );
 }
+
+/** Nobody has been here yet: there is nothing to keep. The API's description is for everybody. */
+const wantsPage = (path: string) => access.needed.value && caller.value === null && !path.startsWith("/docs");
 
 function SandboxBanner() {
   return (
@@ -89,6 +98,7 @@ function TopBar({ path }: { path: string }) {
           </a>
         ))}
       </nav>
+      <Who path={path} />
       <div class="prefs">
         <label>
           <span class="visually-hidden">{t("prefs.language")}</span>
