@@ -45,7 +45,7 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(whole_stack: Stack) -> Finished:
     stack = whole_stack
-    stack.push(DATASET)
+    stack.inspected(stack.push(DATASET))
     before = objects(stack, stack.facts["datasets_bucket"])
     stack.sandbox.faults({"fault": "pace", "seconds": 0.12})
     job = stack.submit(DATASET, steps=60, tracker_run_name="main")

@@ -256,6 +256,16 @@ class Stack:
             )
         return dict(version)
 
+    def inspected(self, version: dict[str, Any]) -> dict[str, Any]:
+        """The pushed version once its inspection is over, so that a job over it does not wait for that."""
+        route = f"/cloud/datasets/{version['dataset_id']}/versions/{version['version_id']}"
+
+        def over() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.ok("GET", route)
+            return found if found["inspection"]["status"] in {"done", "failed"} else None
+
+        return eventually(over)
+
     def submit(self, dataset_id: str, *, steps: int = 6, key: str | None = None, **fields: Any) -> Job:
         """Submits a LoRA training on a pushed dataset. ``fields`` go into the body, over the defaults."""
         headers = {"Idempotency-Key": key} if key else {}
