@@ -92,7 +92,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_dataset_from_its_first_push_to_its_end(terminal: Terminal, tmp_path: Path) -> None:
-    files = {f"sub/{name}": data for name, data in pictures(40).items()}
+    # Nobody has pushed any of them yet: what the owner has already would be copied.
+    files = {
+        f"sub/{name}": data + b", of its own" * name.endswith(".txt") for name, data in pictures(40, side=67).items()
+    }
     folder = folder_of(tmp_path / "photos", files)
     first = terminal.ok("push", str(folder), "--id", "cli-whole", "--yes", "--json").json()
     assert (first["uploaded_files"], first["copied_files"]) == (len(files), 0)

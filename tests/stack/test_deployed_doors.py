@@ -54,6 +54,7 @@ def test_the_gateway_has_the_limits_of_each_class_of_routes(deployed: Deployed) 
         "auth/mfa/authenticator/verify/POST": 5,
         "auth/mfa/authenticator/remove/POST": 5,
         "auth/refresh/POST": 20,
+        "auth/logout/POST": 20,
         "auth/change-password/POST": 5,
         "auth/setup/first-admin/POST": 2,
         "auth/api-keys/POST": 10,

@@ -152,6 +152,8 @@ _ARCHIVE = _COMMON | {
     "delete a record", "read an archive", "remove an archive", "remove an unpacked file",
     "write what came of an archive",
 }  # fmt: skip
+#: What came of an archive is kept beside the reports.
+_REPORTS = {"read a report", "write a report", "write what came of an archive"}
 #: Everything else of CALLS is denied.
 MAY: dict[str, set[str]] = {
     "api-handler": _COMMON | _OUTPUTS | {
@@ -175,12 +177,12 @@ MAY: dict[str, set[str]] = {
         "add a seal", "remove a report", "start an inspection", "remove an archive", "remove an unpacked file",
         "write a report", "write what came of an archive", "start unpacking",
     },
-    "inspect-plan": _COMMON | {"delete a record", "read a report", "write a report"},
-    "inspect-batch": _COMMON | {"read a dataset", "read a report", "write a report"},
-    "inspect-report": _COMMON | {"delete a record", "read a report", "write a report", "remove a report", "wake a job"},
+    "inspect-plan": _COMMON | _REPORTS | {"delete a record"},
+    "inspect-batch": _COMMON | _REPORTS | {"read a dataset", "read an archive"},
+    "inspect-report": _COMMON | _REPORTS | {"delete a record", "remove a report", "wake a job"},
     "archive-plan": _ARCHIVE | {"write a report"},
     "archive-unpack": _ARCHIVE | {"write a report", "write an unpacked file"},
-    "archive-assemble": _ARCHIVE | {"write a report", "write a manifest"},
+    "archive-assemble": _ARCHIVE | {"write a report", "write a manifest", "start an inspection"},
 }  # fmt: skip
 
 
