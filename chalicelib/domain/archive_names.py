@@ -5,7 +5,6 @@ The rules and their wording are those of ``stcloud datasets push``, so that both
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import unicodedata
 import zlib
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from chalicelib.domain.datasets import MAX_PATH_BYTES
+from chalicelib.domain.media import is_secret_name
 
 MAX_DEPTH = 64
 #: What of a path a report shows.
@@ -30,25 +30,6 @@ _ARCHIVE_SUFFIXES = (
     ".iso",
 )  # fmt: skip
 #: Compared in lower case, files and folders alike.
-_SECRETS = (
-    ".env",
-    ".env.*",
-    "*.env",
-    "*.pem",
-    "*.key",
-    "*.p12",
-    "*.pfx",
-    "*.ppk",
-    "*.kdbx",
-    "id_rsa*",
-    "id_dsa*",
-    "id_ecdsa*",
-    "id_ed25519*",
-    "credentials*",
-    ".netrc",
-    ".ssh",
-    ".aws",
-)
 _JUNK = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "$recycle.bin", "icon\r", "__pycache__"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"^[A-Za-z]:")
@@ -111,7 +92,7 @@ def judge_name(name: str, *, backslashes: bool) -> Verdict:
 
 
 def _judge_part(part: str) -> tuple[str, str] | None:
-    if any(fnmatch.fnmatchcase(part, pattern) for pattern in _SECRETS):
+    if is_secret_name(part):
         return "secret", "may hold secrets"
     if part in _JUNK:
         return "system_file", "system file"
