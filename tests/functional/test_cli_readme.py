@@ -27,7 +27,7 @@ def test_the_terminal_section_works_as_printed(tmp_path: Path) -> None:
         cli = Cli(server.url, tmp_path / "home", [])
         job_id = "JOB_ID"
         lines = commands.strip().splitlines()
-        assert len(lines) == 4
+        assert len(lines) == 6
         for line in lines:
             words = shlex.split(line, comments=True)
             here = {"~/photos": str(folder), "config.json": str(tmp_path / "config.json"), "JOB_ID": job_id}
