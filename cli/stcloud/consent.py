@@ -20,7 +20,7 @@ def consent(session: Session, question: str, *, yes: bool) -> None:
             "Upload not allowed",
             f"The data consent setting of {session.url} is never to upload.",
             code="consent_denied",
-            advice="Change it in the console (Settings, Data consent), or use a dataset of type huggingface or aws.",
+            advice="PUT /api/cloud/data-consent/setting changes it; or use a dataset of type huggingface or aws.",
         )
     if setting == "allow" or yes:
         return

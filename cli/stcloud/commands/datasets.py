@@ -26,7 +26,10 @@ from stcloud.session import Session, command
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Folders of images and captions, kept as immutable versions.")
 
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's id.")]
-VersionId = Annotated[str | None, typer.Option("--version", metavar="VERSION", help="[default: the latest version]")]
+VersionId = Annotated[
+    str | None,
+    typer.Option("--version", metavar="VERSION", help="This one alone. [default: the dataset with all versions]"),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 #: Entries of lists in --json; all of them: --list.
 MAX_LISTED = 1000

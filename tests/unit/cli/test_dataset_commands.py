@@ -112,7 +112,7 @@ def test_denied_is_denied_whatever_the_option_says(folder: Path, tmp_path: Path)
     ran = push(routes, folder, tmp_path, "--yes", "--json")
     assert ran.code == 4
     assert json.loads(ran.out)["error"]["code"] == "consent_denied"
-    assert "Data consent" in ran.err
+    assert "data-consent/setting" in ran.err
     assert routes.sent() == []
 
 
