@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from chalicelib.domain.datasets import MAX_PATH_BYTES
-from chalicelib.domain.media import is_secret_name
+from chalicelib.domain.media import Kind, is_secret_name, sniff
 
 MAX_DEPTH = 64
 #: What of a path a report shows.
@@ -38,21 +38,6 @@ EMPTY = "empty (0 bytes)"
 NO_IMAGE = "not an image (its content is of no image format)"
 #: As many bytes as the longest signature needs.
 HEAD = 16
-_IMAGE_STARTS = (
-    b"\xff\xd8\xff",  # JPEG
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"BM",
-    b"II*\x00",  # TIFF and BigTIFF, in both byte orders
-    b"MM\x00*",
-    b"II+\x00",
-    b"MM\x00+",
-    b"\xff\x0a",  # JPEG XL, bare and in its container
-    b"\x00\x00\x00\x0cJXL ",
-    b"\x00\x00\x00\x0cjP  ",  # JPEG 2000
-    b"\xff\x4f\xff\x51",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +114,8 @@ def judge_content(path: str, size: int, head: bytes) -> tuple[str, str] | None:
 
 
 def _is_image(head: bytes) -> bool:
-    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    avif_or_heif = head[4:8] == b"ftyp"
-    return webp or avif_or_heif or head.startswith(_IMAGE_STARTS)
+    media = sniff(head)
+    return media is not None and media.kind is Kind.IMAGE
 
 
 def shown(path: str) -> str:

@@ -120,6 +120,7 @@ def _alone(job_id: str, report: SweepReport) -> Iterator[None]:
     except ProviderFault:
         report.provider_errors += 1
     except Exception:
+        # Counted and logged; the next sweep looks at it again.
         logger.exception("sweep: job %s could not be looked after", job_id)
         report.failed += 1
 
