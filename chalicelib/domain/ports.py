@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
 from chalicelib.domain.archive_ports import ArchiveStore
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
 from chalicelib.domain.datasets import DatasetVersion
+from chalicelib.domain.executions import ExecutionState
 from chalicelib.domain.hub import ModelHub
 from chalicelib.domain.objects import (
     MAX_KEY_BYTES,
@@ -94,14 +94,6 @@ __all__ = [
     "WorkflowRunner",
     "composite_of",
 ]
-
-
-class ExecutionState(StrEnum):
-    """UNKNOWN: never started, or started so lately that it does not show yet. OVER: ended, in whatever way."""
-
-    UNKNOWN = "unknown"
-    RUNNING = "running"
-    OVER = "over"
 
 
 class WorkflowRunner(Protocol):
