@@ -14,6 +14,7 @@ from typing import Protocol
 
 from chalicelib.domain.archive_ports import ArchiveStore
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
+from chalicelib.domain.credentials import CredentialStore, SecretStore
 from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.executions import ExecutionState
 from chalicelib.domain.hub import ModelHub
@@ -57,6 +58,7 @@ __all__ = [
     "BudgetHold",
     "Clock",
     "ConfigStore",
+    "CredentialStore",
     "CredentialsBroker",
     "DatasetGoneError",
     "DatasetRunner",
@@ -85,6 +87,7 @@ __all__ = [
     "Provider",
     "ProviderLookup",
     "QuotaExceededError",
+    "SecretStore",
     "SlotsFullError",
     "StackFacts",
     "StaleRecordError",
@@ -239,6 +242,8 @@ class Ports:
     configs: ConfigStore
     owner_settings: OwnerSettingsStore
     webhooks: WebhookLog
+    credentials: CredentialStore
+    secrets: SecretStore
     dataset_files: ObjectStore
     outputs: ObjectStore
     runner: WorkflowRunner

@@ -4,6 +4,7 @@ from chalicelib.store.access import DynamoAccessStore
 from chalicelib.store.archives import DynamoArchiveStore
 from chalicelib.store.audit import DynamoAuditStore
 from chalicelib.store.configs import DynamoConfigStore
+from chalicelib.store.credentials import DynamoCredentialStore
 from chalicelib.store.datasets import DynamoDatasetStore
 from chalicelib.store.jobs import DynamoJobStore
 from chalicelib.store.owner_settings import DynamoOwnerSettingsStore
@@ -15,6 +16,7 @@ __all__ = [
     "DynamoArchiveStore",
     "DynamoAuditStore",
     "DynamoConfigStore",
+    "DynamoCredentialStore",
     "DynamoDatasetStore",
     "DynamoJobStore",
     "DynamoOwnerSettingsStore",

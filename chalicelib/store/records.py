@@ -24,6 +24,8 @@ attributes and document fields it does not know, so a newer release may add some
     usage#<owner>                  datasets               what the owner's dataset versions take of the quota
     configs#<owner>                <name>                 the latest version of a config
     config#<owner>#<name>          v#<version>            one version of a config
+    credentials#<owner>            <name>                 a named credential, without its secret
+    credentials#<owner>            #count                 how many there are
     webhook#<provider>#<hash>      webhook                a webhook id that was seen
     budget#<id>                    budget                 what the jobs of an API key with a budget cost or may cost
 

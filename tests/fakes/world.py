@@ -31,6 +31,7 @@ from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemory
 from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
+from tests.fakes.credentials import InMemoryCredentialStore, InMemorySecretStore
 from tests.fakes.dataset_runner import FakeDatasetRunner
 from tests.fakes.hub import FLUX, KREA, FakeModelHub
 from tests.fakes.machine import VirtualMachine
@@ -109,6 +110,8 @@ class World:
         self.archives = InMemoryArchiveStore()
         self.dataset_runner = FakeDatasetRunner()
         self.facts = FakeFacts()
+        self.credentials = InMemoryCredentialStore()
+        self.credential_secrets = InMemorySecretStore()
         self.hub = FakeModelHub()
         self.hub.put(FLUX)
         self.hub.put(KREA)
@@ -120,6 +123,8 @@ class World:
             configs=InMemoryConfigStore(),
             owner_settings=InMemoryOwnerSettingsStore(),
             webhooks=InMemoryWebhookLog(),
+            credentials=self.credentials,
+            secrets=self.credential_secrets,
             dataset_files=self.dataset_files,
             outputs=self.outputs,
             runner=self.machine,
