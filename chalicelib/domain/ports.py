@@ -16,6 +16,7 @@ from chalicelib.domain.archive_ports import ArchiveStore
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
 from chalicelib.domain.credentials import CredentialStore, SecretStore
 from chalicelib.domain.datasets import DatasetVersion
+from chalicelib.domain.delivery_ports import DeliveryRunner, DeliveryStore, TargetLookup
 from chalicelib.domain.executions import ExecutionState
 from chalicelib.domain.hub import ModelHub
 from chalicelib.domain.objects import (
@@ -65,6 +66,8 @@ __all__ = [
     "DatasetStore",
     "DatasetUsage",
     "DeletedJob",
+    "DeliveryRunner",
+    "DeliveryStore",
     "ExecutionState",
     "IdSource",
     "IdempotencyHitError",
@@ -91,6 +94,7 @@ __all__ = [
     "SlotsFullError",
     "StackFacts",
     "StaleRecordError",
+    "TargetLookup",
     "TemporaryCredentials",
     "TrainerStorage",
     "WebhookLog",
@@ -248,6 +252,9 @@ class Ports:
     outputs: ObjectStore
     runner: WorkflowRunner
     dataset_runner: DatasetRunner
+    deliveries: DeliveryStore
+    delivery_runner: DeliveryRunner
+    targets: TargetLookup
     broker: CredentialsBroker
     providers: ProviderLookup
     hub: ModelHub

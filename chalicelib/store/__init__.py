@@ -6,6 +6,7 @@ from chalicelib.store.audit import DynamoAuditStore
 from chalicelib.store.configs import DynamoConfigStore
 from chalicelib.store.credentials import DynamoCredentialStore
 from chalicelib.store.datasets import DynamoDatasetStore
+from chalicelib.store.deliveries import DynamoDeliveryStore
 from chalicelib.store.jobs import DynamoJobStore
 from chalicelib.store.owner_settings import DynamoOwnerSettingsStore
 from chalicelib.store.rates import DynamoRateStore
@@ -18,6 +19,7 @@ __all__ = [
     "DynamoConfigStore",
     "DynamoCredentialStore",
     "DynamoDatasetStore",
+    "DynamoDeliveryStore",
     "DynamoJobStore",
     "DynamoOwnerSettingsStore",
     "DynamoRateStore",
