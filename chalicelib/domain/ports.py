@@ -15,6 +15,7 @@ from typing import Protocol
 from chalicelib.domain.archive_ports import ArchiveStore
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
 from chalicelib.domain.datasets import DatasetVersion
+from chalicelib.domain.delivery_ports import DeliveryRunner, DeliveryStore, TargetLookup
 from chalicelib.domain.executions import ExecutionState
 from chalicelib.domain.hub import ModelHub
 from chalicelib.domain.objects import (
@@ -63,6 +64,8 @@ __all__ = [
     "DatasetStore",
     "DatasetUsage",
     "DeletedJob",
+    "DeliveryRunner",
+    "DeliveryStore",
     "ExecutionState",
     "IdSource",
     "IdempotencyHitError",
@@ -88,6 +91,7 @@ __all__ = [
     "SlotsFullError",
     "StackFacts",
     "StaleRecordError",
+    "TargetLookup",
     "TemporaryCredentials",
     "TrainerStorage",
     "WebhookLog",
@@ -243,6 +247,9 @@ class Ports:
     outputs: ObjectStore
     runner: WorkflowRunner
     dataset_runner: DatasetRunner
+    deliveries: DeliveryStore
+    delivery_runner: DeliveryRunner
+    targets: TargetLookup
     broker: CredentialsBroker
     providers: ProviderLookup
     hub: ModelHub

@@ -5,6 +5,7 @@ from chalicelib.store.archives import DynamoArchiveStore
 from chalicelib.store.audit import DynamoAuditStore
 from chalicelib.store.configs import DynamoConfigStore
 from chalicelib.store.datasets import DynamoDatasetStore
+from chalicelib.store.deliveries import DynamoDeliveryStore
 from chalicelib.store.jobs import DynamoJobStore
 from chalicelib.store.owner_settings import DynamoOwnerSettingsStore
 from chalicelib.store.rates import DynamoRateStore
@@ -16,6 +17,7 @@ __all__ = [
     "DynamoAuditStore",
     "DynamoConfigStore",
     "DynamoDatasetStore",
+    "DynamoDeliveryStore",
     "DynamoJobStore",
     "DynamoOwnerSettingsStore",
     "DynamoRateStore",

@@ -32,6 +32,8 @@ from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
 from tests.fakes.dataset_runner import FakeDatasetRunner
+from tests.fakes.deliveries import InMemoryDeliveryStore
+from tests.fakes.delivery_runner import FakeDeliveryRunner
 from tests.fakes.hub import FLUX, KREA, FakeModelHub
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
@@ -43,6 +45,7 @@ from tests.fakes.stores import (
     InMemoryOwnerSettingsStore,
     InMemoryWebhookLog,
 )
+from tests.fakes.targets import FakeTargets
 
 OWNER = "local"
 ME = administrator(OWNER)
@@ -108,6 +111,9 @@ class World:
         self.broker = FakeBroker()
         self.archives = InMemoryArchiveStore()
         self.dataset_runner = FakeDatasetRunner()
+        self.deliveries = InMemoryDeliveryStore()
+        self.delivery_runner = FakeDeliveryRunner(self.clock)
+        self.targets = FakeTargets()
         self.facts = FakeFacts()
         self.hub = FakeModelHub()
         self.hub.put(FLUX)
@@ -124,6 +130,9 @@ class World:
             outputs=self.outputs,
             runner=self.machine,
             dataset_runner=self.dataset_runner,
+            deliveries=self.deliveries,
+            delivery_runner=self.delivery_runner,
+            targets=self.targets,
             broker=self.broker,
             providers=lambda name: self.provider if name == "replicate" else None,
             hub=self.hub,
