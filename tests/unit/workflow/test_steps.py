@@ -152,7 +152,7 @@ def test_verify_works_in_slices_and_does_not_read_twice(world: World) -> None:
 
         def open(self, key: str) -> Any:
             opened.append(key.rsplit("/", 1)[-1])
-            world.clock.advance(delivery.VERIFY_BUDGET + timedelta(seconds=1))
+            world.clock.advance(verification.VERIFY_BUDGET + timedelta(seconds=1))
             return world.outputs.open(key)
 
     ports = replace(world.ports, outputs=Slow())  # type: ignore[arg-type]
