@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     state_machine_arn: str = ""
     inspection_arn: str = ""
     unpack_arn: str = ""
+    delivery_arn: str = ""
     ssm_prefix: Base
     provider_base_url: Base = "https://api.replicate.com"
     sandbox: bool = False
