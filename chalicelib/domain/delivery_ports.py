@@ -102,15 +102,15 @@ class Advance:
     nothing more to do in this part (sending, or confirming). ``fan`` are pieces for parallel workers: they are given to
     ``Target.piece``, each once at least, then the next step sees their answers below ``state_prefix``; what was too
     much for one round, or failed, must be in the next step's ``fan`` again. Without ``done``, the next step begins
-    after ``pause`` (none: at once): how to wait for something at the other end, which is no fault."""
+    after ``wait`` (none: at once): something is awaited at the other end (a receipt), which is no fault."""
 
     state: Mapping[str, Any]
     done: bool = False
     files_done: int = 0
     bytes_done: int = 0
     fan: Sequence[Mapping[str, Any]] = ()
+    wait: timedelta = timedelta(0)
     result: Mapping[str, Any] = field(default_factory=dict)
-    pause: timedelta = timedelta(0)
 
 
 class DeliveryFault(Exception):

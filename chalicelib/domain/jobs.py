@@ -131,13 +131,16 @@ class DatasetRef(_Frozen):
 
 
 class DeliverySummary(_Frozen):
-    """What arrived in escrow. ``manifest_key`` is in the outputs bucket; ``weights`` are paths below the artifacts."""
+    """What arrived in escrow. ``manifest_key`` is in the outputs bucket; ``weights`` are paths below the artifacts.
+    ``broken_files`` have a problem, ``warnings`` are the first about the weights; the manifest says all."""
 
     files: int = 0
     bytes: int = 0
     manifest_key: str | None = None
     weights: tuple[str, ...] = ()
     verified_files: int = 0
+    broken_files: int = 0
+    warnings: tuple[str, ...] = ()
     verified_at: datetime | None = None
 
 

@@ -152,8 +152,8 @@ class _Step:
         changes: dict[str, Any] = {"notes_key": key, "result": {**begun.result, **advance.result}}
         if progressed:
             changes |= {"tries": 0, "problem": None}
-        if advance.pause and not advance.done:
-            changes["next_try_at"] = now + advance.pause
+        if advance.wait and not advance.done:
+            changes["next_try_at"] = now + advance.wait
         if notes.phase == SEND:
             changes |= {"files_done": advance.files_done, "bytes_done": advance.bytes_done}
         if phase == CONFIRM:
