@@ -138,6 +138,7 @@ def limits_of(settings: Settings) -> Limits:
         adopt_settle_seconds=settings.adopt_settle_seconds,
         sweep_grace_seconds=settings.sweep_grace_seconds,
         dataset_quota_bytes=settings.dataset_quota_bytes,
+        private_destinations=settings.allow_private_destinations,
     )
 
 

@@ -234,6 +234,7 @@ class Limits:
     sweep_grace_seconds: int = 60
     max_attempts: int = 50
     dataset_quota_bytes: int = 1024**4
+    private_destinations: bool = False
 
 
 @dataclass(frozen=True)

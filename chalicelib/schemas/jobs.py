@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from chalicelib.domain.destinations import MAX_DESTINATIONS, Destination
 from chalicelib.domain.failures import FaultKind
 from chalicelib.domain.idempotency import MAX_KEY_LENGTH
 from chalicelib.domain.jobs import Job, JobStatus, JobType, Phase
@@ -79,7 +80,15 @@ class SubmitRequest(RequestModel):
     accept_warnings: bool = Field(
         False, description="Train although the checks warn. Errors are never overridden; see preflight."
     )
-    webhook_url: str | None = Field(None, max_length=2000, description="Accepted and not used.")
+    destinations: list[Destination] | None = Field(
+        None,
+        max_length=MAX_DESTINATIONS,
+        description="Where the model goes besides escrow. Left out: the saved config's, else your defaults; an empty "
+        "list: nowhere. What the config's push_to_hub and publishing_config ask for comes on top of any other.",
+    )
+    webhook_url: str | None = Field(
+        None, max_length=2000, description="The same as one more destination of the kind webhook."
+    )
     upload_id: str | None = Field(None, max_length=200, description="Accepted and not used.")
 
 

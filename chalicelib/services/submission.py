@@ -153,6 +153,7 @@ class SubmissionService:
             max_run_seconds=max_run_seconds,
             max_train_steps=prepared.max_train_steps,
             datasets=references,
+            destinations=draft.destinations,
             idempotency_hash=key_hash(key) if key else None,
             key_id=who.key_id,
             budget_id=budget.budget_id if budget else None,
