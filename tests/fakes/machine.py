@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain.lifecycle import JobGoneError
 from chalicelib.domain.ports import ExecutionState
-from chalicelib.workflow import delivery, steps
+from chalicelib.workflow import steps, verification
 from chalicelib.workflow.launch import launch
 from chalicelib.workflow.outcome import WAITS, Next, Outcome
+from tests.fakes.delivery_runner import Died
 
 if TYPE_CHECKING:
     from chalicelib.domain.ports import Clock, Ports
@@ -24,8 +25,8 @@ STEPS: dict[str, Callable[[str, Ports], Outcome]] = {
     "prepare": steps.prepare,
     Next.LAUNCH: launch,
     Next.OBSERVE: steps.observe,
-    Next.DELIVER: delivery.deliver,
-    Next.VERIFY: delivery.verify,
+    Next.DELIVER: verification.deliver,
+    Next.VERIFY: verification.verify,
     Next.FINISH: steps.finish,
 }
 MAX_TRIES = 3
@@ -113,7 +114,7 @@ class VirtualMachine:
             outcome = STEPS[execution.state](execution.job_id, self.ports)
         except JobGoneError:
             outcome = Outcome(Next.DONE)
-        except Exception:  # noqa: BLE001 - whatever a Lambda raises, Step Functions tries again
+        except (Exception, Died):  # noqa: BLE001 - whatever a Lambda raises, Step Functions tries again
             execution.tries += 1
             execution.due = self._clock.now() + RETRY_AFTER * 2**execution.tries
             if execution.tries > MAX_TRIES:
