@@ -31,6 +31,8 @@ from chalicelib.services.audit import AuditService
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
 from chalicelib.services.consent import ConsentService
+from chalicelib.services.credential_tests import CredentialTests
+from chalicelib.services.credentials import CredentialService
 from chalicelib.services.datasets import DatasetService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
@@ -80,6 +82,8 @@ class Services:
     inspections: InspectionService
     archives: ArchiveService
     configs: ConfigService
+    credentials: CredentialService
+    credential_tests: CredentialTests
     webhooks: WebhookService
     system: SystemService
     audit: AuditService
@@ -104,6 +108,7 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     setup = SetupService(doors, audit, rates, handover, ports.clock)
     standing = StandingService(doors.access, ports.clock)
     people = PeopleService(ports, doors, audit)
+    credentials = CredentialService(ports)
     preflight = PreflightService(ports, on_sandbox=settings.sandbox)
     return Services(
         ports=ports,
@@ -117,6 +122,8 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         inspections=InspectionService(ports),
         archives=ArchiveService(ports),
         configs=ConfigService(ports),
+        credentials=credentials,
+        credential_tests=CredentialTests(ports, credentials, rates),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),
         audit=audit,

@@ -32,6 +32,12 @@ POST   /cloud/auth/api-keys                                              api.key
 DELETE /cloud/auth/api-keys/{key_id}                                     api.keys.own
 GET    /cloud/auth/api-keys/{key_id}                                     api.keys.own
 POST   /cloud/auth/api-keys/{key_id}/rotate                              api.keys.own
+GET    /cloud/credentials                                                credential.view
+POST   /cloud/credentials                                                credential.edit
+DELETE /cloud/credentials/{name}                                         credential.edit
+GET    /cloud/credentials/{name}                                         credential.view
+PUT    /cloud/credentials/{name}/secret                                  credential.edit
+POST   /cloud/credentials/{name}/test                                    credential.edit
 POST   /cloud/data-consent/preview                                       dataset.view
 GET    /cloud/data-consent/setting                                       dataset.view
 PUT    /cloud/data-consent/setting                                       dataset.edit
