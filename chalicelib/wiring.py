@@ -34,6 +34,7 @@ from chalicelib.services.consent import ConsentService
 from chalicelib.services.datasets import DatasetService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
+from chalicelib.services.escrow import EscrowService
 from chalicelib.services.factors import FactorService
 from chalicelib.services.handover import HandoverService
 from chalicelib.services.inspection import InspectionService
@@ -75,6 +76,7 @@ class Services:
     preflight: PreflightService
     submission: SubmissionService
     jobs: JobsService
+    escrow: EscrowService
     datasets: DatasetService
     consent: ConsentService
     inspections: InspectionService
@@ -105,13 +107,15 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     standing = StandingService(doors.access, ports.clock)
     people = PeopleService(ports, doors, audit)
     preflight = PreflightService(ports, on_sandbox=settings.sandbox)
+    jobs = JobsService(ports, observation, conclusion)
     return Services(
         ports=ports,
         doors=doors,
         settings=settings,
         preflight=preflight,
         submission=SubmissionService(ports, preflight),
-        jobs=JobsService(ports, observation, conclusion),
+        jobs=jobs,
+        escrow=EscrowService(ports, jobs),
         datasets=DatasetService(ports),
         consent=ConsentService(ports),
         inspections=InspectionService(ports),

@@ -100,15 +100,13 @@ class Budget:
 class Advance:
     """What one step came to. ``state`` is the adapter's own JSON, given back at the next step. ``done``: there is
     nothing more to do in this part (sending, or confirming). ``fan`` are pieces for parallel workers: each is given to
-    ``Target.piece`` once at least, then the next step sees their answers below ``state_prefix``. ``wait``: not
-    done, and there is nothing to do before this has passed (a receipt is awaited), five minutes at most."""
+    ``Target.piece`` once at least, then the next step sees their answers below ``state_prefix``."""
 
     state: Mapping[str, Any]
     done: bool = False
     files_done: int = 0
     bytes_done: int = 0
     fan: Sequence[Mapping[str, Any]] = ()
-    wait: timedelta = timedelta(0)
     result: Mapping[str, Any] = field(default_factory=dict)
 
 

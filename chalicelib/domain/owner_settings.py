@@ -18,12 +18,14 @@ class Consent(StrEnum):
 
 
 class OwnerSettings(BaseModel):
-    """``revision`` grows by one with every write (compare-and-set); 0 was never stored."""
+    """``revision`` grows by one with every write (compare-and-set); 0 was never stored. ``escrow_days`` are what new
+    jobs get that say nothing else; None keeps their models."""
 
     model_config = ConfigDict(frozen=True)
 
     owner: str
     consent: Consent = Consent.ASK
+    escrow_days: int | None = None
     updated_at: datetime | None = None
     revision: int = 0
 

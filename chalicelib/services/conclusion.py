@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from chalicelib.domain.escrow import Manifest, OutputFile, artifacts_prefix, file_kind, manifest_key, scratch_prefix
 from chalicelib.domain.jobs import DeliverySummary, Job, JobStatus
 from chalicelib.domain.lifecycle import Change, Note, change, mutate, prediction_is_over, verdict
-from chalicelib.domain.ports import Ports
+from chalicelib.domain.ports import EscrowMark, Ports
 
 #: Published files looked at in one listing. A training publishes a few hundred at most.
 MAX_OUTPUT_FILES = 20_000
@@ -28,6 +30,13 @@ def inventory(ports: Ports, job: Job) -> list[OutputFile]:
         )
         for info in ports.outputs.list(prefix, limit=MAX_OUTPUT_FILES)
     ]
+
+
+def remind_of_escrow(ports: Ports, job: Job, ended_at: datetime) -> None:
+    """Leaves a reminder for the sweeper, before the record says when the model's time in escrow is over: one too many
+    does no harm."""
+    if job.escrow_days is not None:
+        ports.jobs.mark_escrow(EscrowMark(job.job_id, ended_at + timedelta(days=job.escrow_days)))
 
 
 def write_manifest(ports: Ports, job: Job, files: list[OutputFile], *, complete: bool) -> str:
@@ -61,6 +70,7 @@ class ConclusionService:
         if job.prediction_id is not None:
             self._ports.dataset_files.delete_prefix(scratch_prefix(job.owner, job.job_id))
         now = self._ports.clock.now()
+        remind_of_escrow(self._ports, job, now)
 
         def decide(current: Job) -> Change | None:
             if current.is_terminal or not prediction_is_over(current):
