@@ -15,6 +15,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.domain.failures import Failure
+from chalicelib.domain.job_deliveries import JobDeliveries, Wish
 from chalicelib.domain.predictions import PredictionStatus
 
 
@@ -153,6 +154,7 @@ class Job(_Frozen):
     from then on. ``launch_unknown``: nobody could find out whether there was a prediction until it must have ended.
     ``escrow_days`` after its end the model is removed from escrow (None: never); ``escrow_removed_at`` is when that
     began.
+    ``destinations`` is where the model is wanted besides escrow; ``deliveries`` how far that has come.
     """
 
     job_id: str
@@ -200,6 +202,8 @@ class Job(_Frozen):
     delivery: DeliverySummary = Field(default_factory=DeliverySummary)
     escrow_days: int | None = None
     escrow_removed_at: datetime | None = None
+    destinations: tuple[Wish, ...] = ()
+    deliveries: JobDeliveries = Field(default_factory=JobDeliveries)
     task_token: str | None = None
     wait_until: datetime | None = None
     wakes: int = 0
