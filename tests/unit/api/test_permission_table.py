@@ -69,6 +69,8 @@ DELETE /cloud/jobs/{job_id}                                              job.del
 GET    /cloud/jobs/{job_id}                                              job.view.own
 POST   /cloud/jobs/{job_id}/cancel                                       job.cancel.own
 GET    /cloud/jobs/{job_id}/config                                       job.view.own
+POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/links                public
+POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt              public
 PUT    /cloud/jobs/{job_id}/escrow                                       job.delete.own
 GET    /cloud/jobs/{job_id}/events                                       job.view.own
 GET    /cloud/jobs/{job_id}/inline-progress                              job.view.own
