@@ -20,14 +20,16 @@ class Consent(StrEnum):
 
 
 class OwnerSettings(BaseModel):
-    """``destinations``: where models go when a submission says nothing. ``revision`` grows by one with every write
-    (compare-and-set); 0 was never stored."""
+    """``destinations``: where models go when a submission says nothing. ``escrow_days`` are what new jobs get that say
+    nothing else; None keeps their models. ``revision`` grows by one with every write (compare-and-set); 0 was never
+    stored."""
 
     model_config = ConfigDict(frozen=True)
 
     owner: str
     consent: Consent = Consent.ASK
     destinations: tuple[Destination, ...] = ()
+    escrow_days: int | None = None
     updated_at: datetime | None = None
     revision: int = 0
 
