@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     """Read from ``STC_*`` variables, and the region from what Lambda sets. Seconds and counts are positive.
     ``s3_endpoint_url`` replaces AWS's S3 address, also in URLs given to others, ``jwks_url`` that of the user pool's
     public keys; empty means AWS. ``origin_secret_sha256`` is of the secret by which the distribution proves itself;
-    empty means that none can. With ``only_through_distribution`` whatever lacks that proof is refused."""
+    empty means that none can. With ``only_through_distribution`` whatever lacks that proof is refused. Only a stack on
+    one's own machine has ``allow_private_destinations``: http, loopback and private networks as destinations."""
 
     model_config = SettingsConfigDict(env_prefix="STC_", extra="ignore", frozen=True, validate_by_name=True)
 
@@ -45,9 +46,11 @@ class Settings(BaseSettings):
     state_machine_arn: str = ""
     inspection_arn: str = ""
     unpack_arn: str = ""
+    delivery_arn: str = ""
     ssm_prefix: Base
     provider_base_url: Base = "https://api.replicate.com"
     sandbox: bool = False
+    allow_private_destinations: bool = False
     s3_endpoint_url: Base = ""
     jwks_url: Base = ""
     origin_secret_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")

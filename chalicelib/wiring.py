@@ -12,10 +12,13 @@ from chalicelib.aws.broker import StsBroker
 from chalicelib.aws.clients import Clients, partition_of
 from chalicelib.aws.cognito import CognitoUserPool
 from chalicelib.aws.dataset_runner import StepFunctionsDatasetRunner
+from chalicelib.aws.delivery_runner import StepFunctionsDeliveryRunner
 from chalicelib.aws.jwks import pool_verifier
 from chalicelib.aws.object_store import S3ObjectStore
 from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
+from chalicelib.aws.secrets import SsmSecretStore
+from chalicelib.delivery.directory import Connector, TargetDirectory
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
@@ -52,7 +55,9 @@ from chalicelib.store import (
     DynamoArchiveStore,
     DynamoAuditStore,
     DynamoConfigStore,
+    DynamoCredentialStore,
     DynamoDatasetStore,
+    DynamoDeliveryStore,
     DynamoJobStore,
     DynamoOwnerSettingsStore,
     DynamoRateStore,
@@ -179,12 +184,17 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         configs=DynamoConfigStore(table),
         owner_settings=DynamoOwnerSettingsStore(table),
         webhooks=DynamoWebhookLog(table),
+        credentials=DynamoCredentialStore(table),
+        secrets=SsmSecretStore(settings.ssm_prefix, clients.ssm),
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),
         outputs=S3ObjectStore(settings.outputs_bucket, clients.s3),
         runner=StepFunctionsRunner(settings.state_machine_arn, clients.stepfunctions),
         dataset_runner=StepFunctionsDatasetRunner(
             inspection_arn=settings.inspection_arn, unpack_arn=settings.unpack_arn, client=clients.stepfunctions
         ),
+        deliveries=DynamoDeliveryStore(table),
+        delivery_runner=StepFunctionsDeliveryRunner(settings.delivery_arn, clients.stepfunctions),
+        targets=TargetDirectory(connectors(settings)),
         broker=StsBroker(
             datasets_bucket=settings.datasets_bucket,
             outputs_bucket=settings.outputs_bucket,
@@ -202,6 +212,11 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         ),
         limits=limits_of(settings),
     )
+
+
+def connectors(_settings: Settings) -> dict[str, Connector]:
+    """The adapters of destinations by kind, each imported when it is first needed."""
+    return {}
 
 
 def image_probe() -> ImageProbe:

@@ -15,6 +15,8 @@ from chalicelib.domain.destinations import Destination
 GIVE_UP_AFTER = timedelta(days=3)
 #: Pauses between tries, in seconds; the last one repeats.
 PAUSES = (10, 30, 60, 120, 300, 900, 1800, 3600)
+#: Deliveries of one job, over ones included: their ids are numbered with three digits.
+MAX_DELIVERIES = 500
 #: No pause that a destination asks for is longer.
 MAX_PAUSE = timedelta(hours=2)
 
@@ -141,6 +143,16 @@ def pause_after(tries: int, asked: timedelta | None = None) -> timedelta:
     longer, up to MAX_PAUSE."""
     own = timedelta(seconds=PAUSES[min(max(tries, 1), len(PAUSES)) - 1])
     return own if asked is None else max(own, min(asked, MAX_PAUSE))
+
+
+def delivery_id(job_id: str, number: int) -> str:
+    """``d-<job>-<number>``, counted from 1; sorts in order of creation."""
+    return f"d-{job_id}-{number:03d}"
+
+
+def job_id_of(delivery_id: str) -> str:
+    """The job whose delivery it is; nonsense for nonsense."""
+    return delivery_id.removeprefix("d-").rpartition("-")[0]
 
 
 def state_prefix(owner: str, job_id: str, delivery_id: str) -> str:

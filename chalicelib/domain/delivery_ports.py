@@ -29,10 +29,11 @@ class DeliveryStore(Protocol):
         """Replaces the record whose revision is ``delivery.revision - 1``. Raises StaleRecordError otherwise."""
 
     def list_of(self, job_id: str, *, limit: int = 100) -> Sequence[Delivery]:
-        """Of one job, in order of creation."""
+        """Of one job, by delivery id, which is the order of creation."""
 
     def list_open(self, *, limit: int = 100, after: str | None = None) -> Sequence[Delivery]:
-        """Of anybody, that are not over, oldest first; behind the delivery id ``after``."""
+        """Of anybody, that are not over, by delivery id, which is about the age of their jobs; behind the id
+        ``after``."""
 
     def delete_of(self, job_id: str) -> None:
         """Removes all records of a job that is deleted. Safe to repeat."""

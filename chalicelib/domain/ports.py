@@ -14,7 +14,9 @@ from typing import Protocol
 
 from chalicelib.domain.archive_ports import ArchiveStore
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
+from chalicelib.domain.credentials import CredentialStore, SecretStore
 from chalicelib.domain.datasets import DatasetVersion
+from chalicelib.domain.delivery_ports import DeliveryRunner, DeliveryStore, TargetLookup
 from chalicelib.domain.executions import ExecutionState
 from chalicelib.domain.hub import ModelHub
 from chalicelib.domain.objects import (
@@ -57,12 +59,15 @@ __all__ = [
     "BudgetHold",
     "Clock",
     "ConfigStore",
+    "CredentialStore",
     "CredentialsBroker",
     "DatasetGoneError",
     "DatasetRunner",
     "DatasetStore",
     "DatasetUsage",
     "DeletedJob",
+    "DeliveryRunner",
+    "DeliveryStore",
     "ExecutionState",
     "IdSource",
     "IdempotencyHitError",
@@ -85,9 +90,11 @@ __all__ = [
     "Provider",
     "ProviderLookup",
     "QuotaExceededError",
+    "SecretStore",
     "SlotsFullError",
     "StackFacts",
     "StaleRecordError",
+    "TargetLookup",
     "TemporaryCredentials",
     "TrainerStorage",
     "WebhookLog",
@@ -239,10 +246,15 @@ class Ports:
     configs: ConfigStore
     owner_settings: OwnerSettingsStore
     webhooks: WebhookLog
+    credentials: CredentialStore
+    secrets: SecretStore
     dataset_files: ObjectStore
     outputs: ObjectStore
     runner: WorkflowRunner
     dataset_runner: DatasetRunner
+    deliveries: DeliveryStore
+    delivery_runner: DeliveryRunner
+    targets: TargetLookup
     broker: CredentialsBroker
     providers: ProviderLookup
     hub: ModelHub

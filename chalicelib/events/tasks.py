@@ -14,7 +14,7 @@ from chalicelib.domain.ports import Ports
 from chalicelib.providers.registry import PROVIDERS
 from chalicelib.services.archive_care import tend_archives
 from chalicelib.wiring import Services, get_services
-from chalicelib.workflow import delivery, steps
+from chalicelib.workflow import steps, verification
 from chalicelib.workflow.launch import launch as launch_step
 from chalicelib.workflow.outcome import Next, Outcome
 from chalicelib.workflow.sweep import sweep as sweep_step
@@ -88,12 +88,12 @@ def observe(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 @tasks.lambda_function(name="deliver")
 def deliver(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    return run_step(delivery.deliver, event, get_services().ports)
+    return run_step(verification.deliver, event, get_services().ports)
 
 
 @tasks.lambda_function(name="verify")
 def verify(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    return run_step(delivery.verify, event, get_services().ports)
+    return run_step(verification.verify, event, get_services().ports)
 
 
 @tasks.lambda_function(name="finish")

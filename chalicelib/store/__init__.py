@@ -4,7 +4,9 @@ from chalicelib.store.access import DynamoAccessStore
 from chalicelib.store.archives import DynamoArchiveStore
 from chalicelib.store.audit import DynamoAuditStore
 from chalicelib.store.configs import DynamoConfigStore
+from chalicelib.store.credentials import DynamoCredentialStore
 from chalicelib.store.datasets import DynamoDatasetStore
+from chalicelib.store.deliveries import DynamoDeliveryStore
 from chalicelib.store.jobs import DynamoJobStore
 from chalicelib.store.owner_settings import DynamoOwnerSettingsStore
 from chalicelib.store.rates import DynamoRateStore
@@ -15,7 +17,9 @@ __all__ = [
     "DynamoArchiveStore",
     "DynamoAuditStore",
     "DynamoConfigStore",
+    "DynamoCredentialStore",
     "DynamoDatasetStore",
+    "DynamoDeliveryStore",
     "DynamoJobStore",
     "DynamoOwnerSettingsStore",
     "DynamoRateStore",

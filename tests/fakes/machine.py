@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.domain.lifecycle import JobGoneError
 from chalicelib.domain.ports import ExecutionState
-from chalicelib.workflow import delivery, steps
+from chalicelib.workflow import steps, verification
 from chalicelib.workflow.launch import launch
 from chalicelib.workflow.outcome import WAITS, Next, Outcome
 
@@ -24,8 +24,8 @@ STEPS: dict[str, Callable[[str, Ports], Outcome]] = {
     "prepare": steps.prepare,
     Next.LAUNCH: launch,
     Next.OBSERVE: steps.observe,
-    Next.DELIVER: delivery.deliver,
-    Next.VERIFY: delivery.verify,
+    Next.DELIVER: verification.deliver,
+    Next.VERIFY: verification.verify,
     Next.FINISH: steps.finish,
 }
 MAX_TRIES = 3

@@ -31,7 +31,10 @@ from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemory
 from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
+from tests.fakes.credentials import InMemoryCredentialStore, InMemorySecretStore
 from tests.fakes.dataset_runner import FakeDatasetRunner
+from tests.fakes.deliveries import InMemoryDeliveryStore
+from tests.fakes.delivery_runner import FakeDeliveryRunner
 from tests.fakes.hub import FLUX, KREA, FakeModelHub
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
@@ -43,6 +46,7 @@ from tests.fakes.stores import (
     InMemoryOwnerSettingsStore,
     InMemoryWebhookLog,
 )
+from tests.fakes.targets import FakeTargets
 
 OWNER = "local"
 ME = administrator(OWNER)
@@ -108,7 +112,12 @@ class World:
         self.broker = FakeBroker()
         self.archives = InMemoryArchiveStore()
         self.dataset_runner = FakeDatasetRunner()
+        self.deliveries = InMemoryDeliveryStore()
+        self.delivery_runner = FakeDeliveryRunner(self.clock)
+        self.targets = FakeTargets()
         self.facts = FakeFacts()
+        self.credentials = InMemoryCredentialStore()
+        self.credential_secrets = InMemorySecretStore()
         self.hub = FakeModelHub()
         self.hub.put(FLUX)
         self.hub.put(KREA)
@@ -120,10 +129,15 @@ class World:
             configs=InMemoryConfigStore(),
             owner_settings=InMemoryOwnerSettingsStore(),
             webhooks=InMemoryWebhookLog(),
+            credentials=self.credentials,
+            secrets=self.credential_secrets,
             dataset_files=self.dataset_files,
             outputs=self.outputs,
             runner=self.machine,
             dataset_runner=self.dataset_runner,
+            deliveries=self.deliveries,
+            delivery_runner=self.delivery_runner,
+            targets=self.targets,
             broker=self.broker,
             providers=lambda name: self.provider if name == "replicate" else None,
             hub=self.hub,

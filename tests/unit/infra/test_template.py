@@ -13,7 +13,7 @@ from chalicelib.events.archives import archives
 from chalicelib.events.inspection import inspection_tasks
 from chalicelib.events.tasks import ARCHIVE_BUDGET, SEAL_BUDGET, SWEEP_BUDGET, tasks
 from chalicelib.settings import Settings
-from chalicelib.workflow.delivery import VERIFY_BUDGET
+from chalicelib.workflow.verification import VERIFY_BUDGET
 from chalicelib.workflow.unpack_piece import BUDGET as PIECE_BUDGET
 from chalicelib.workflow.unpack_plan import BUDGET as PLAN_BUDGET
 from infra.template_parts import TemplateError, load_template

@@ -14,7 +14,7 @@ from chalicelib.domain.failures import Failure, FaultKind
 from chalicelib.domain.jobs import Job, JobStatus, Phase
 from chalicelib.domain.lifecycle import JobGoneError
 from chalicelib.domain.predictions import PredictionStatus
-from chalicelib.workflow import delivery, steps
+from chalicelib.workflow import steps, verification
 from chalicelib.workflow.launch import launch
 from chalicelib.workflow.outcome import Next, Outcome
 from chalicelib.workflow.sweep import sweep
@@ -40,7 +40,7 @@ def at(world: World, phase: Phase) -> str:
     world.clock.advance(120)
     steps.observe(job_id, world.ports)
     if phase is Phase.VERIFYING:
-        delivery.deliver(job_id, world.ports)
+        verification.deliver(job_id, world.ports)
     assert world.job(job_id).phase is phase
     return job_id
 
@@ -69,7 +69,7 @@ def test_prepare_on_a_job_that_was_launched_looks_at_it_before_it_sleeps(world: 
 
 
 @pytest.mark.parametrize(
-    "step", [steps.prepare, steps.observe, steps.finish, launch, delivery.deliver, delivery.verify]
+    "step", [steps.prepare, steps.observe, steps.finish, launch, verification.deliver, verification.verify]
 )
 def test_a_step_for_a_deleted_job_says_so(world: World, step: Callable[[str, Any], Outcome]) -> None:
     with pytest.raises(JobGoneError):
@@ -124,13 +124,13 @@ def test_finish_waits_for_a_prediction_that_runs_after_all(world: World) -> None
 # --- deliver and verify ---------------------------------------------------------------------------------------
 def test_deliver_and_verify_twice_do_no_harm(world: World) -> None:
     job_id = at(world, Phase.COLLECTING)
-    assert delivery.verify(job_id, world.ports).next is Next.DELIVER, "too early: nothing is delivered yet"
-    assert delivery.deliver(job_id, world.ports).next is Next.VERIFY
-    assert delivery.deliver(job_id, world.ports).next is Next.VERIFY
-    assert delivery.verify(job_id, world.ports).next is Next.FINISH
-    assert delivery.verify(job_id, world.ports).next is Next.FINISH
+    assert verification.verify(job_id, world.ports).next is Next.DELIVER, "too early: nothing is delivered yet"
+    assert verification.deliver(job_id, world.ports).next is Next.VERIFY
+    assert verification.deliver(job_id, world.ports).next is Next.VERIFY
+    assert verification.verify(job_id, world.ports).next is Next.FINISH
+    assert verification.verify(job_id, world.ports).next is Next.FINISH
     assert steps.finish(job_id, world.ports).next is Next.DONE
-    assert delivery.verify(job_id, world.ports).next is Next.DONE
+    assert verification.verify(job_id, world.ports).next is Next.DONE
     assert world.event_types(job_id).count("job.completed") == 1
 
 
@@ -138,7 +138,7 @@ def test_a_training_without_a_log_is_delivered(world: World) -> None:
     job_id = at(world, Phase.COLLECTING)
     record = world.job(job_id)
     world.jobs.save(record.annotated(now=world.clock.now(), log_bytes=0))
-    assert delivery.deliver(job_id, world.ports).next is Next.VERIFY
+    assert verification.deliver(job_id, world.ports).next is Next.VERIFY
     assert world.outputs.get(f"{OWNER}/{job_id}/logs.txt") is None
 
 
@@ -156,9 +156,9 @@ def test_verify_works_in_slices_and_does_not_read_twice(world: World) -> None:
             return world.outputs.open(key)
 
     ports = replace(world.ports, outputs=Slow())  # type: ignore[arg-type]
-    assert delivery.verify(job_id, ports).next is Next.VERIFY
+    assert verification.verify(job_id, ports).next is Next.VERIFY
     assert len(opened) == 1
-    assert delivery.verify(job_id, ports).next is Next.FINISH
+    assert verification.verify(job_id, ports).next is Next.FINISH
     assert sorted(opened) == ["pytorch_lora_weights.safetensors", "sample.png"]
     assert world.job(job_id).delivery.verified_files == 2
     assert world.outputs.get(f"{OWNER}/{job_id}/verify.json") is None
@@ -189,7 +189,7 @@ def test_weights_that_change_while_they_are_read_are_no_model(
     else:
         changes()
         ports = world.ports
-    assert delivery.verify(job_id, ports).next is Next.FINISH
+    assert verification.verify(job_id, ports).next is Next.FINISH
     failure = world.job(job_id).failure
     assert failure is not None
     assert failure.code == code
@@ -211,7 +211,7 @@ def test_a_file_of_another_size_than_listed_is_no_model(world: World) -> None:
     job_id = at(world, Phase.VERIFYING)
     key = artifacts_prefix(OWNER, job_id) + WEIGHTS
     longer = lambda: world.outputs.put(key, b"x" * 5)  # noqa: E731
-    delivery.verify(job_id, replace(world.ports, outputs=Between(world.outputs, "open", longer)))
+    verification.verify(job_id, replace(world.ports, outputs=Between(world.outputs, "open", longer)))
     failure = world.job(job_id).failure
     assert failure is not None
     assert "5 bytes where" in failure.message
@@ -220,7 +220,7 @@ def test_a_file_of_another_size_than_listed_is_no_model(world: World) -> None:
 def test_weights_that_vanish_before_they_are_read_back_are_missing(world: World) -> None:
     job_id = at(world, Phase.VERIFYING)
     world.outputs.delete([artifacts_prefix(OWNER, job_id) + WEIGHTS])
-    delivery.verify(job_id, world.ports)
+    verification.verify(job_id, world.ports)
     failure = world.job(job_id).failure
     assert failure is not None
     assert failure.code == "model_missing"
@@ -231,7 +231,7 @@ def test_a_job_that_ended_while_it_was_verified_stays_as_it_is(world: World) -> 
     job_id = at(world, Phase.VERIFYING)
     now = world.clock.now()
     ends = lambda: world.jobs.save(world.job(job_id).ended(now=now, status=JobStatus.CANCELLED))  # noqa: E731
-    outcome = delivery.verify(job_id, replace(world.ports, outputs=Between(world.outputs, "delete", ends)))
+    outcome = verification.verify(job_id, replace(world.ports, outputs=Between(world.outputs, "delete", ends)))
     assert outcome.next is Next.DONE
     assert world.job(job_id).status is JobStatus.CANCELLED
 
