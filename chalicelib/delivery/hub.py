@@ -20,8 +20,9 @@ class HubTarget:
     """The Target port over ``huggingface_hub``.
 
     ``endpoint`` is the Hub's address, the operator's choice, not the user's. ``credential`` is the name that advice
-    mentions. Sending and confirming import the library, which ships with the delivery functions alone (ImportError
-    elsewhere); a check does not. Escrow must allow reading the files, and writing and deleting below ``state_prefix``.
+    mentions, ``read_seconds`` how long an answer may be silent. Sending and confirming import the library, which ships
+    with the delivery functions alone (ImportError elsewhere); a check does not. Escrow must allow reading the files,
+    and writing and deleting below ``state_prefix``.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class HubTarget:
         *,
         endpoint: str = HUB_URL,
         credential: str | None = None,
+        read_seconds: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._destination = destination
         self._token = secret.token.get_secret_value().strip()
         self._endpoint = endpoint.rstrip("/") or HUB_URL
         self._credential = credential or destination.credential
+        self._read_seconds = read_seconds
         self._sleep = sleep
 
     def check(self, *, seconds: float) -> CheckedTarget:
@@ -52,7 +55,13 @@ class HubTarget:
         from chalicelib.delivery.hub_send import HubRepository, send_step
         from chalicelib.delivery.hub_upload import LargeUpload
 
-        repo = HubRepository(shipment, self._destination, self._token, self._words((state or {}).get("repo")))
+        repo = HubRepository(
+            shipment,
+            self._destination,
+            self._token,
+            self._words((state or {}).get("repo")),
+            read_seconds=self._read_seconds,
+        )
         return send_step(
             repo,
             state,
@@ -64,6 +73,7 @@ class HubTarget:
                 self._token,
                 self._destination.revision,
                 budget,
+                read_seconds=self._read_seconds,
                 sleep=self._sleep,
             ),
         )
@@ -76,7 +86,13 @@ class HubTarget:
         from chalicelib.delivery.hub_confirm import confirm_step
         from chalicelib.delivery.hub_send import HubRepository
 
-        repo = HubRepository(shipment, self._destination, self._token, self._words(state.get("repo")))
+        repo = HubRepository(
+            shipment,
+            self._destination,
+            self._token,
+            self._words(state.get("repo")),
+            read_seconds=self._read_seconds,
+        )
         return confirm_step(repo, state, budget)
 
     def abandon(self, shipment: Shipment, state: Mapping[str, Any] | None) -> None:  # noqa: ARG002

@@ -62,13 +62,15 @@ class Card:
 class HubRepository:
     """One repository as a delivery sees it. Every call raises DeliveryFault."""
 
-    def __init__(self, shipment: Shipment, destination: HubDestination, token: str, words: HubWords) -> None:
+    def __init__(
+        self, shipment: Shipment, destination: HubDestination, token: str, words: HubWords, *, read_seconds: float
+    ) -> None:
         self.shipment = shipment
         self._destination = destination
         self._token = token
         self.words = words
         self.revision = destination.revision
-        self._api = open_api(words.endpoint, token)
+        self._api = open_api(words.endpoint, token, read_seconds=read_seconds)
 
     def open(self) -> str:
         """Makes the repository and its branch when they are not there; returns the full name."""

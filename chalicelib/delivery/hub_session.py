@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from chalicelib.delivery.hub_faults import BUSY, HubWords, malformed, timed_out, unreachable
 from chalicelib.domain.delivery_ports import DeliveryFault
@@ -48,7 +49,8 @@ __all__ = [
     "translated",
 ]
 
-TIMEOUT = httpx2.Timeout(connect=5.0, read=60.0, write=30.0, pool=10.0)
+#: Seconds without a byte of an answer. Putting the parts of a large file together takes the Hub a while.
+READ_SECONDS = 60.0
 #: Seconds for a whole answer: the read time-out begins anew with every byte.
 MAX_SECONDS = 90.0
 #: Of an answer. A batch names a link of about a kilobyte for every part of a file, of which there are 10,000 at most.
@@ -126,21 +128,29 @@ def _kind(path: str) -> str:
     return "create" if path.endswith("/repos/create") else "upload"
 
 
-def _api_client() -> httpx2.Client:
+def _timeout(read_seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(connect=5.0, read=read_seconds, write=30.0, pool=10.0)
+
+
+def _api_client(read_seconds: float) -> httpx2.Client:
     # A function freezes between invocations; a connection that died meanwhile would fail the first request after it.
     inner = httpx2.HTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0), retries=0, trust_env=False)
-    return httpx2.Client(transport=BoundedTransport(inner), follow_redirects=True, timeout=TIMEOUT, trust_env=False)
+    transport = BoundedTransport(inner)
+    return httpx2.Client(transport=transport, follow_redirects=True, timeout=_timeout(read_seconds), trust_env=False)
 
 
-# The library has one client for the whole process and can't be given another one for a call.
-set_client_factory(_api_client)
+@lru_cache(maxsize=1)
+def _use(read_seconds: float) -> None:
+    """The library has one client for the whole process and can't be given another one for a call."""
+    set_client_factory(lambda: _api_client(read_seconds))
 
 
-def open_api(endpoint: str, token: str) -> HfApi:
+def open_api(endpoint: str, token: str, *, read_seconds: float = READ_SECONDS) -> HfApi:
+    _use(read_seconds)
     return HfApi(endpoint=endpoint, token=token, library_name="simpletuner-cloud")
 
 
-def storage_client(connections: int) -> httpx2.Client:
+def storage_client(connections: int, *, read_seconds: float = READ_SECONDS) -> httpx2.Client:
     """For the content: links that carry their own permission, so no token, no redirects. The caller closes it."""
     inner = httpx2.HTTPTransport(
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=15.0),
@@ -148,7 +158,7 @@ def storage_client(connections: int) -> httpx2.Client:
         trust_env=False,
     )
     transport = BoundedTransport(inner, max_bytes=1024 * 1024)
-    return httpx2.Client(transport=transport, follow_redirects=False, timeout=TIMEOUT, trust_env=False)
+    return httpx2.Client(transport=transport, follow_redirects=False, timeout=_timeout(read_seconds), trust_env=False)
 
 
 @contextmanager

@@ -63,13 +63,14 @@ class LargeUpload:
         revision: str,
         budget: Budget,
         *,
+        read_seconds: float,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._escrow, self._notes, self._words = escrow, notes, words
         self._token, self._revision, self._budget = token, revision, budget
         self._sleep, self._monotonic = sleep, monotonic
-        self._client = storage_client(PARTS_AT_ONCE)
+        self._client = storage_client(PARTS_AT_ONCE, read_seconds=read_seconds)
         self._pace = float(EXPECTED_PACE)
         self._begun = 0
         self._lock = threading.Lock()

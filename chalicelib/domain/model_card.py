@@ -150,8 +150,13 @@ def _samples(files: Sequence[ShippedFile]) -> list[ShippedFile]:
     pictures = [
         f for f in files if f.kind == FileKind.SAMPLE and not f.path.lower().endswith((".mp4", ".webm", ".mov"))
     ]
-    # The last ones are of the last steps, as the names of validation pictures begin with the step.
-    return sorted(pictures, key=lambda f: f.path)[-MAX_SAMPLES:]
+    # The last ones are of the last steps, as the names of validation pictures hold the step.
+    return sorted(pictures, key=_by_number)[-MAX_SAMPLES:]
+
+
+def _by_number(file: ShippedFile) -> tuple[tuple[int, str], ...]:
+    """``step_500`` before ``step_1000``."""
+    return tuple((int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"([0-9]{1,15})", file.path))
 
 
 def _gallery(samples: Sequence[ShippedFile]) -> Iterator[str]:

@@ -90,7 +90,8 @@ def path_below(request: Request) -> str:
 
 
 def base_of(request: Request) -> str:
-    return str(request.base_url).rstrip("/")
+    """Our address as the caller knows it; ``request.base_url`` would leave out where we are mounted."""
+    return f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
 
 
 async def _answered(handler: Handler, request: Request) -> Response:

@@ -8,7 +8,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-import yaml  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped, unused-ignore]  # its stubs are optional
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
