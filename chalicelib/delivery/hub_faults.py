@@ -113,7 +113,7 @@ class HubWords:
         owner = self.repo_id.split("/", 1)[0]
         return DeliveryFault(
             "quota",
-            f"There is no room for it in {owner}'s storage ({said}).",
+            f"There is no room for {self.repo_id} in {owner}'s storage ({said}).",
             f"Make room or upgrade at {self.endpoint}/settings/billing, or deliver to a public repository, then "
             "deliver again; the model stays in escrow meanwhile.",
             retry=False,

@@ -235,11 +235,11 @@ def send_step(
     partly = 0
     try:
         for group in _groups([i for i in large if i not in sent], files):
-            if not upload.send([files[i] for i in group]):
-                partly = upload.arrived
-                break
-            sent |= set(group)
-            if budget.is_up:
+            there_now = upload.send([files[i] for i in group])
+            arrived = {i for i in group if files[i].sha256 in there_now}
+            sent |= arrived
+            partly = upload.arrived
+            if len(arrived) < len(group) or budget.is_up:
                 break
     finally:
         upload.close()

@@ -52,7 +52,8 @@ T = TypeVar("T")
 
 
 class LargeUpload:
-    """Sends files to the storage of one repository. ``arrived`` counts bytes of the files given last."""
+    """Sends files to the storage of one repository. ``arrived`` counts bytes of files that are not
+    whole yet."""
 
     def __init__(
         self,
@@ -79,8 +80,8 @@ class LargeUpload:
     def close(self) -> None:
         self._client.close()
 
-    def send(self, files: Sequence[ShippedFile]) -> bool:
-        """Whether all of them are there now; False when time was up first. Raises DeliveryFault."""
+    def send(self, files: Sequence[ShippedFile]) -> set[str]:
+        """The SHA-256 of those that are there now; some are missing when time was up. Raises DeliveryFault."""
         by_oid = {file.sha256: file for file in files}
         todo = dict(by_oid)
         for _ in range(MAX_ROUNDS):
@@ -93,18 +94,16 @@ class LargeUpload:
                 for plan in plans:
                     if not plan.expired:
                         self._notes.arrived(plan)
-                self.arrived = sum(plan.arrived for plan in plans)
             for plan in plans:
                 if not plan.expired and not plan.missing:
                     self._finish(plan)
-                if plan.expired or not plan.missing:
-                    self._notes.forget(plan)
                 if not plan.expired and not plan.missing:
                     del todo[plan.oid]
-            if not todo:
-                return True
-            if not whole or self._budget.is_up:
-                return False
+                if plan.expired or not plan.missing:
+                    self._notes.forget(plan)
+            self.arrived = sum(plan.arrived for plan in plans if plan.oid in todo and not plan.expired)
+            if not todo or not whole or self._budget.is_up:
+                return set(by_oid) - set(todo)
         raise DeliveryFault(
             "unavailable",
             "The Hub's storage refuses the links that the Hub itself gave.",
