@@ -24,10 +24,23 @@ class FileKind(StrEnum):
     OTHER = "other"
 
 
+class TensorChecks(BaseModel):
+    """What was looked at in a safetensors file's data. ``examined_bytes`` were looked at for NaN and infinity (``nan``,
+    ``inf`` of them); zeros were looked for in all of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    examined_bytes: int
+    nan: int
+    inf: int
+    zero_tensors: int
+
+
 class OutputFile(BaseModel):
     """One published file: ``path`` below the artifacts prefix, ``size`` in bytes, ``sha256`` once read back.
 
-    ``tensors`` and ``dtypes`` come from the safetensors header; ``problem`` says why a file is not sound.
+    ``tensors`` and ``dtypes`` come from the safetensors header, ``checks`` from its data; ``problem`` says why a file
+    is not sound, ``warnings`` what is strange about one that is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +53,8 @@ class OutputFile(BaseModel):
     parameters: int | None = None
     dtypes: tuple[str, ...] = ()
     rank: int | None = None
+    checks: TensorChecks | None = None
+    warnings: tuple[str, ...] = ()
     problem: str | None = None
 
     @property

@@ -76,8 +76,20 @@ class SafetensorsError(Exception):
 
 
 @dataclass(frozen=True)
+class Tensor:
+    """One tensor; ``begin`` and ``end`` count from where the data begins."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
 class SafetensorsHeader:
-    """What a sound file holds. ``dtypes`` counts tensors by type, ``rank`` is the adapter's usual rank if it is one."""
+    """What a sound file holds. ``dtypes`` counts tensors by type, ``rank`` is the adapter's usual rank if it is one.
+    ``tensors`` are in the order of their data."""
 
     header_bytes: int
     data_bytes: int
@@ -86,15 +98,7 @@ class SafetensorsHeader:
     dtypes: Mapping[str, int]
     rank: int | None
     metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
+    tensors: tuple[Tensor, ...] = ()
 
 
 def header_length(prefix: bytes) -> int:
@@ -136,6 +140,7 @@ def parse_header(data: bytes, *, file_size: int | None = None) -> SafetensorsHea
         dtypes=dict(Counter(t.dtype for t in tensors)),
         rank=max(ranks, key=lambda r: (ranks[r], r)) if ranks else None,
         metadata=metadata,
+        tensors=tuple(sorted(tensors, key=lambda t: (t.begin, t.end))),
     )
 
 
@@ -169,7 +174,7 @@ def _metadata(value: Any) -> Mapping[str, str]:
     return value
 
 
-def _tensor(name: str, entry: Any) -> _Tensor:
+def _tensor(name: str, entry: Any) -> Tensor:
     shown = _shown(name)
     if not isinstance(entry, dict):
         raise SafetensorsError(Defect.INVALID_ENTRY, f"tensor {shown} is no object")
@@ -180,7 +185,7 @@ def _tensor(name: str, entry: Any) -> _Tensor:
         raise SafetensorsError(Defect.INVALID_ENTRY, f"tensor {shown} has no valid shape")
     if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise SafetensorsError(Defect.INVALID_OFFSETS, f"tensor {shown} has no valid offsets")
-    return _Tensor(name=name, dtype=dtype, shape=tuple(shape), begin=offsets[0], end=offsets[1])
+    return Tensor(name=name, dtype=dtype, shape=tuple(shape), begin=offsets[0], end=offsets[1])
 
 
 def _naturals(value: Any) -> TypeGuard[list[int]]:
@@ -188,7 +193,7 @@ def _naturals(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 64 for n in value)
 
 
-def _check_layout(tensors: list[_Tensor], data_bytes: int) -> None:
+def _check_layout(tensors: list[Tensor], data_bytes: int) -> None:
     """The data must be covered exactly, each byte once, each tensor as long as its shape and type say."""
     position = 0
     for tensor in sorted(tensors, key=lambda t: (t.begin, t.end)):

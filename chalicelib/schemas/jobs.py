@@ -142,6 +142,8 @@ class DeliveryView(ResponseModel):
     bytes: int
     weights: list[str]
     verified_files: int
+    broken_files: int
+    warnings: list[str]
     verified_at: datetime | None
 
 
@@ -239,6 +241,8 @@ def job_view(job: Job, *, now: datetime, sandbox: bool) -> JobView:
             bytes=job.delivery.bytes,
             weights=list(job.delivery.weights),
             verified_files=job.delivery.verified_files,
+            broken_files=job.delivery.broken_files,
+            warnings=list(job.delivery.warnings),
             verified_at=job.delivery.verified_at,
         ),
         log_bytes=job.log_bytes,

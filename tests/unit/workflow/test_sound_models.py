@@ -107,3 +107,38 @@ def test_an_end_that_raced_with_verify_keeps_what_verify_found() -> None:
     outputs = world.services.jobs.outputs(ME, job_id)
     assert outputs.verified
     assert all(file.sha256 for file, _ in outputs.files)
+
+
+def _with_values(value: bytes) -> bytes:
+    """The little adapter, all of its values this one."""
+    sound = safetensors()
+    return sound[:-256] + value * 64
+
+
+def test_a_diverged_training_is_no_model_and_says_what_to_do() -> None:
+    world = World()
+    job_id = _published(world, {f"{LAST}/pytorch_lora_weights.safetensors": _with_values(b"\x00\x00\xc0\x7f")})
+    job = world.job(job_id)
+    assert job.failure is not None
+    assert (job.failure.code, job.failure.kind) == ("model_diverged", "user")
+    assert "NaN" in job.failure.message
+    assert "learning rate" in job.failure.advice
+    assert (job.delivery.verified_at, job.delivery.broken_files) == (None, 1)
+
+
+def test_a_zero_filled_model_is_none() -> None:
+    world = World()
+    job_id = _published(world, {f"{LAST}/pytorch_lora_weights.safetensors": _with_values(bytes(4))})
+    job = world.job(job_id)
+    assert job.failure is not None
+    assert (job.failure.code, job.failure.kind) == ("model_corrupt", "provider")
+
+
+def test_a_model_of_another_rank_is_kept_with_a_warning() -> None:
+    world = World()
+    other = safetensors({"layer.lora_A.weight": [8, 4], "layer.lora_B.weight": [4, 8]})
+    job_id = _published(world, {f"{LAST}/pytorch_lora_weights.safetensors": other})
+    job = world.job(job_id)
+    assert job.status is JobStatus.COMPLETED
+    path = f"{LAST}/pytorch_lora_weights.safetensors"
+    assert job.delivery.warnings == (f"{path}: its rank is 8, and 4 was configured",)

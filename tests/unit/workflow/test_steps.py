@@ -152,7 +152,7 @@ def test_verify_works_in_slices_and_does_not_read_twice(world: World) -> None:
 
         def open(self, key: str) -> Any:
             opened.append(key.rsplit("/", 1)[-1])
-            world.clock.advance(delivery.VERIFY_BUDGET + timedelta(seconds=1))
+            world.clock.advance(verification.VERIFY_BUDGET + timedelta(seconds=1))
             return world.outputs.open(key)
 
     ports = replace(world.ports, outputs=Slow())  # type: ignore[arg-type]
@@ -291,3 +291,39 @@ def test_a_finished_prediction_is_no_orphan(world: World) -> None:
     world.submit()
     world.run(400)
     assert world.sweep().orphans_found == 0
+
+
+def test_a_file_that_is_read_too_slowly_is_tried_again_and_then_given_up(world: World) -> None:
+    job_id = at(world, Phase.VERIFYING)
+    opened: list[str] = []
+
+    class Slow:
+        """Every read takes longer than there is time for, and gives one byte."""
+
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        def __enter__(self) -> Slow:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._stream.close()
+
+        def read(self, _size: int) -> bytes:
+            world.clock.advance(verification.FILE_BUDGET + timedelta(seconds=1))
+            return bytes(self._stream.read(1))
+
+    class SlowStore(Between):
+        def open(self, key: str) -> Any:
+            opened.append(key.rsplit("/", 1)[-1])
+            return Slow(world.outputs.open(key)) if key.endswith(".safetensors") else world.outputs.open(key)
+
+    ports = replace(world.ports, outputs=SlowStore(world.outputs, "", lambda: None))
+    for _ in range(verification.MAX_SLOW_READS - 1):
+        assert verification.verify(job_id, ports).next is Next.VERIFY
+    while verification.verify(job_id, ports).next is Next.VERIFY:
+        assert len(opened) < 20
+    assert opened.count("pytorch_lora_weights.safetensors") == verification.MAX_SLOW_READS
+    job = world.job(job_id)
+    assert job.failure is not None
+    assert "could not be read back within 13 minutes" in job.failure.message
