@@ -28,9 +28,9 @@ IN_RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "python
 #: Git LFS as before: https://huggingface.co/docs/hub/xet/legacy-git-lfs).
 UNUSED = ("hf_xet",)
 #: Read their own version from their metadata when they are imported.
-KEEP_METADATA = ("replicate",)
+KEEP_METADATA = ("replicate", "httpx2", "httpcore2")
 #: Raise when what this module does to the wheels changes, so that caches are made anew.
-RECIPE = 2
+RECIPE = 3
 INSTALL_TIMEOUT_SECONDS = 600
 COMPILE_TIMEOUT_SECONDS = 300
 

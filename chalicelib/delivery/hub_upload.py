@@ -34,7 +34,7 @@ from chalicelib.errors import Unavailable
 
 PARTS_AT_ONCE = 4
 #: Read from escrow at once; a part is never in memory as a whole.
-SLICE = 8 * 1024 * 1024
+SLICE = 4 * 1024 * 1024
 #: Plans of one file in one step, when links are refused.
 MAX_ROUNDS = 4
 #: Quick tries of one request, before the delivery as a whole waits for its next try.
