@@ -93,6 +93,7 @@ def test_what_the_runtime_has_is_left_out_and_needed_metadata_stays(tmp_path: Pa
         "replicate/__about__.py",
         "replicate-1.0.7.dist-info/METADATA",
         "replicate-1.0.7.dist-info/RECORD",
+        "httpx2-2.16.2.dist-info/METADATA",
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +101,7 @@ def test_what_the_runtime_has_is_left_out_and_needed_metadata_stays(tmp_path: Pa
     trim(tmp_path)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == [
         "httpx/_client.py",
+        "httpx2-2.16.2.dist-info/METADATA",
         "replicate-1.0.7.dist-info/METADATA",
         "replicate/__about__.py",
     ]
