@@ -40,6 +40,8 @@ _WORDS: Mapping[str, str | Callable[[_Context], str]] = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be {le} or less",
     "enum": "must be one of: {expected}",
+    "union_tag_not_found": "must have its {discriminator}",
+    "union_tag_invalid": "must be of one of the kinds {expected_tags}",
     "literal_error": "must be: {expected}",
     "list_type": "must be a list",
     "dict_type": "must be a JSON object",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from chalicelib.errors import Unavailable
 
@@ -53,7 +54,7 @@ def answering(service: str) -> Iterator[None]:
         if not is_busy(error):
             raise
         raise _unavailable(service) from error
-    except HTTPClientError as error:
+    except (HTTPClientError, BotoConnectionError) as error:
         raise _unavailable(service) from error
 
 

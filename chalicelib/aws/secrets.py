@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 #: Pages of ten; an owner has 50 credentials and 20 channels at most.
 MAX_PAGES = 50
-_NAME = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+){0,3}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}")
 _SERVICE = "The parameter store"
 
 
@@ -39,10 +39,9 @@ class SsmSecretStore:
         text = json.dumps(dict(secret), separators=(",", ":"))
         if len(text.encode()) > MAX_SECRET_BYTES:
             raise ValueError(f"a secret has {MAX_SECRET_BYTES} bytes at most")
+        path = self._path(owner, name)
         with answering(_SERVICE):
-            self._client().put_parameter(
-                Name=self._path(owner, name), Value=text, Type="SecureString", Tier="Standard", Overwrite=True
-            )
+            self._client().put_parameter(Name=path, Value=text, Type="SecureString", Tier="Standard", Overwrite=True)
 
     def get(self, owner: str, name: str) -> Mapping[str, Any] | None:
         path = self._path(owner, name)

@@ -37,6 +37,10 @@ class AuditAction(StrEnum):
     CONFIG_DELETE = "config.delete"
     CONFIG_SAVE = "config.save"
     CONSENT_CHANGE = "consent.change"
+    CREDENTIAL_CREATE = "credential.create"
+    CREDENTIAL_DELETE = "credential.delete"
+    CREDENTIAL_ROTATE = "credential.rotate"
+    CREDENTIAL_TEST = "credential.test"
     DATASET_COMPLETE = "dataset.complete"
     DATASET_CREATE = "dataset.create"
     DATASET_DELETE = "dataset.delete"
@@ -44,8 +48,11 @@ class AuditAction(StrEnum):
     DATASET_RETENTION = "dataset.retention"
     DEPLOY_TOKEN_MAKE = "deploy_token.make"  # noqa: S105 - the name of an action
     DEPLOY_TOKEN_USE = "deploy_token.use"  # noqa: S105 - the name of an action
+    ESCROW_SETTINGS = "escrow.settings"
     JOB_CANCEL = "job.cancel"
     JOB_DELETE = "job.delete"
+    JOB_ESCROW = "job.escrow"
+    JOB_RECEIPT = "job.receipt"
     JOB_SUBMIT = "job.submit"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"

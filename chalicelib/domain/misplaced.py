@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 
-#: An API key with its secret, the deploy token, a session. No name of ours looks like one of them.
+#: An API key with its secret, the deploy token, a session; a token of the Hub or of the provider, a signing secret. No
+#: name of ours looks like one of them.
 _CREDENTIAL = re.compile(
     r"stk_[0-9A-Za-z]{23}_[0-9A-Za-z]+|stc_[0-9A-Za-z_-]{40,}|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]+"
+    r"|(?:hf|r8)_[0-9A-Za-z]{24,}|whsec_[0-9A-Za-z+/=_-]{24,}"
 )
 HIDDEN = "(hidden)"
 

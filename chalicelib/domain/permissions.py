@@ -15,6 +15,8 @@ class Permission(StrEnum):
     AUDIT_VIEW = "audit.view"
     CONFIG_EDIT = "config.edit"
     CONFIG_VIEW = "config.view"
+    CREDENTIAL_EDIT = "credential.edit"
+    CREDENTIAL_VIEW = "credential.view"
     DATASET_EDIT = "dataset.edit"
     DATASET_VIEW = "dataset.view"
     JOB_CANCEL_ALL = "job.cancel.all"
@@ -65,6 +67,8 @@ _VIEWER = frozenset(
 )
 _RESEARCHER = _VIEWER | {
     Permission.CONFIG_EDIT,
+    Permission.CREDENTIAL_EDIT,
+    Permission.CREDENTIAL_VIEW,
     Permission.DATASET_EDIT,
     Permission.JOB_CANCEL_OWN,
     Permission.JOB_DELETE_OWN,

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pydantic import SecretStr
 
 from chalicelib.domain.credentials import Credential, CredentialKind, HubSecret, S3Secret, Secret
-from chalicelib.domain.delivery_ports import AnyDestination, DeliveryFault, TargetLookup
+from chalicelib.domain.delivery_ports import AnyDestination, DeliveryFault
 from chalicelib.domain.destinations import HubDestination
 from chalicelib.domain.ports import Ports, StaleRecordError
 from chalicelib.domain.redaction import redact
@@ -47,11 +47,10 @@ class Tested:
 
 
 class CredentialTests:
-    def __init__(self, ports: Ports, credentials: CredentialService, rates: RateService, targets: TargetLookup) -> None:
+    def __init__(self, ports: Ports, credentials: CredentialService, rates: RateService) -> None:
         self._ports = ports
         self._credentials = credentials
         self._rates = rates
-        self._targets = targets
 
     def run(self, owner: str, name: str, destination: AnyDestination | None) -> Tested:
         """Asks the destination, for some ten seconds at most, and notes on the credential what it said; but not when it
@@ -65,7 +64,7 @@ class CredentialTests:
         secret: Secret | None = None
         try:
             secret = load_secret(self._ports, credential)
-            found = self._targets(where, secret).check(seconds=SECONDS)
+            found = self._ports.targets(where, secret).check(seconds=SECONDS)
         except DeliveryFault as fault:
             clean = _Cleaner(secret)
             problem = TestProblem(fault.code, clean(fault.message), clean(fault.advice), fault.retry)

@@ -17,6 +17,7 @@ from chalicelib.domain.people import Person
 from chalicelib.domain.permissions import CallerKind
 from chalicelib.domain.ports import Ports, StaleRecordError
 from chalicelib.services.audit import Actor, AuditService
+from chalicelib.services.credential_handover import hand_over
 from chalicelib.services.doors import Doors
 
 logger = logging.getLogger(__name__)
@@ -37,23 +38,25 @@ class HandoverService:
         """Hands over what is left, if this is the first admin; returns the number of things. Never raises: nobody's
         sign-in fails for it.
 
-        Configs keep their names, unless the admin has another one of that name: then ``-local`` or ``-admin`` is put
-        behind it. What an active job uses waits until it has ended, and so do uploads that are not complete.
+        Configs and credentials keep their names, unless the admin has another one of that name: then ``-local`` or
+        ``-admin`` is put behind it. What an active job or an open delivery uses waits until that has ended, and so do
+        uploads that are not complete.
         """
-        moved = 0
+        moved = credentials = 0
         try:
             if self._doors.access.first_admin() != person.user_id:
                 return 0
             for former in FORMER_OWNERS:
                 configs, _ = self._ports.configs.list(former, limit=MAX_THINGS)
                 moved += sum(self._config(config, person.user_id) for config in configs)
+                credentials += hand_over(self._ports, former, person.user_id)
                 datasets, _ = self._ports.datasets.list_datasets(former, limit=MAX_THINGS)
                 if datasets and not self._works(former):
                     moved += sum(self._dataset(dataset, person.user_id) for dataset in datasets)
         except Exception:
             # Whatever it was: the admin is in, nothing is lost, and the next sign-in goes on.
             logger.exception("the handover to the first admin broke off")
-        if moved:
+        if moved or credentials:
             who = Actor(
                 CallerKind.SESSION.value,
                 person.user_id,
@@ -63,8 +66,10 @@ class HandoverService:
                 actor.request_id,
             )
             target, details = f"user:{person.user_id}", {"configs_and_datasets": moved}
+            if credentials:
+                details["credentials"] = credentials
             self._audit.note(who, AuditAction.SETUP_HANDOVER, AuditResult.ALLOWED, target=target, details=details)
-        return moved
+        return moved + credentials
 
     def _works(self, owner: str) -> bool:
         jobs = (self._ports.jobs.get(job_id) for job_id in self._ports.jobs.slot_holders(owner))

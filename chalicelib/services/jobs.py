@@ -150,7 +150,8 @@ class JobsService:
 
     def outputs(self, who: Principal, job_id: str, *, after: str | None = None, limit: int = MAX_OUTPUTS) -> Outputs:
         """What is in escrow, by path, from behind ``after``, with links that work for an hour. Before the end: what has
-        been published so far. ``total_bytes`` counts all files, not only this page's."""
+        been published so far; nothing once it was removed (the manifest still says what there was). ``total_bytes``
+        counts all files, not only this page's."""
         job = self.get(who, job_id)
         prefix = artifacts_prefix(job.owner, job_id)
         manifest_url = None
@@ -161,7 +162,9 @@ class JobsService:
             if data is not None:
                 files = list(Manifest.model_validate_json(data).files)
                 manifest_url = self._ports.outputs.presign_get(key, expires=URL_LIFETIME, filename="manifest.json")
-        if manifest_url is None:
+        if job.escrow_removed_at is not None:
+            files = []
+        elif manifest_url is None:
             files = inventory(self._ports, job)
         rest = sorted((f for f in files if after is None or f.path > after), key=lambda f: f.path)
         links = [
@@ -176,6 +179,16 @@ class JobsService:
             complete=job.is_terminal,
             next=links[-1][0].path if len(rest) > limit else None,
         )
+
+    def manifest(self, who: Principal, job_id: str) -> Manifest:
+        """What Verify found, file by file; of a job that ended without it what had been published. It outlives the
+        files themselves. Raises NotFound (``manifest_not_found`` while there is none)."""
+        job = self.get(who, job_id)
+        data = self._ports.outputs.get(job.delivery.manifest_key) if job.delivery.manifest_key is not None else None
+        if data is None:
+            why = "published nothing" if job.is_terminal else "is not over"
+            raise NotFound(f"There is no manifest: the job {why}.", code="manifest_not_found")
+        return Manifest.model_validate_json(data)
 
     def submitted(self, who: Principal, job_id: str) -> tuple[Job, JobInput]:
         """The job and the config it was launched with. Raises NotFound."""

@@ -14,6 +14,7 @@ from stcloud.commands import (
     account,
     audit,
     configs,
+    credentials,
     dataset_checks,
     dataset_files,
     datasets,
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(configs.app, name="configs")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(credentials.app, name="credentials")
 app.add_typer(account.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")

@@ -22,6 +22,7 @@ import typer
 from stcloud.access_api import AccessApi
 from stcloud.api import Api
 from stcloud.client import Client, require_private, storage_client
+from stcloud.credential_api import CredentialApi
 from stcloud.dataset_api import DatasetApi
 from stcloud.errors import Interrupted, LocalError, StcloudError, UsageError
 from stcloud.helptext import Command
@@ -151,6 +152,10 @@ class Session:
     @property
     def datasets(self) -> DatasetApi:
         return DatasetApi(self._signed_in())
+
+    @property
+    def credentials(self) -> CredentialApi:
+        return CredentialApi(self._signed_in())
 
     @property
     def access(self) -> AccessApi:

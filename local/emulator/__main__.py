@@ -71,6 +71,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     from local.emulator.copies import patch_copies
     from local.emulator.gateway import guarded, patch_api_import
     from local.emulator.lambdas import patch_lambdas
+    from local.emulator.parameters import patch_parameters
     from local.emulator.partiql import patch_partiql
 
     emulator: Any = import_module("ministack.app")
@@ -81,6 +82,7 @@ async def _serve(port: int, layout: Layout, parent: int | None) -> None:
     patch_api_import()
     patch_challenges()
     patch_copies()
+    patch_parameters()
     patch_partiql()
     patch_sessions()
     checkpointer = ministack_checkpointer(layout.services)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore
-from chalicelib.domain.ports import ConfigStore, DatasetStore, JobStore, OwnerSettingsStore, WebhookLog
+from chalicelib.domain.ports import ConfigStore, CredentialStore, DatasetStore, JobStore, OwnerSettingsStore, WebhookLog
 from chalicelib.store import (
     DynamoAccessStore,
     DynamoAuditStore,
     DynamoConfigStore,
+    DynamoCredentialStore,
     DynamoDatasetStore,
     DynamoJobStore,
     DynamoOwnerSettingsStore,
@@ -22,6 +23,7 @@ from chalicelib.store import (
 )
 from chalicelib.store.records import record_model
 from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
+from tests.fakes.credentials import InMemoryCredentialStore
 from tests.fakes.stores import (
     InMemoryConfigStore,
     InMemoryDatasetStore,
@@ -128,6 +130,13 @@ def owner_settings(request: pytest.FixtureRequest) -> OwnerSettingsStore:
     if request.param == MEMORY:
         return InMemoryOwnerSettingsStore()
     return DynamoOwnerSettingsStore(request.getfixturevalue("jobs_table"))
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def credential_store(request: pytest.FixtureRequest) -> CredentialStore:
+    if request.param == MEMORY:
+        return InMemoryCredentialStore()
+    return DynamoCredentialStore(request.getfixturevalue("jobs_table"))
 
 
 @pytest.fixture(params=[MEMORY, DYNAMODB])

@@ -106,3 +106,16 @@ def test_nobody_else_gets_it(world: World) -> None:
     bea = api.post("/api/auth/login", {"username": "bea", "password": PASSWORD}).json()["access_token"]
     assert names(api.bearing(bea))[1] == []
     assert "late" in names(signed_in(api))[1]
+
+
+def test_credentials_go_to_the_first_admin_with_their_secrets(world: World) -> None:
+    api, path = ApiClient(local_services(world)), "/api/cloud/credentials"
+    body = {"name": "hub", "kind": "huggingface", "token": "hf_" + "a" * 30}
+    assert api.post(path, body).status == 201
+    assert api.post(SETUP, ADMIN).status == 200
+    ada = signed_in(api)
+    assert [c["name"] for c in ada.get(path).json()["credentials"]] == ["hub"]
+    assert ada.post(f"{path}/hub/test", {}).json()["passed"]
+    assert {owner for owner, _ in world.credential_secrets.stored} != {LOCAL_OWNER}
+    (record,) = [r for r in world.audit.records if str(r.action) == "setup.handover"]
+    assert record.details["credentials"] == 1

@@ -32,6 +32,12 @@ POST   /cloud/auth/api-keys                                              api.key
 DELETE /cloud/auth/api-keys/{key_id}                                     api.keys.own
 GET    /cloud/auth/api-keys/{key_id}                                     api.keys.own
 POST   /cloud/auth/api-keys/{key_id}/rotate                              api.keys.own
+GET    /cloud/credentials                                                credential.view
+POST   /cloud/credentials                                                credential.edit
+DELETE /cloud/credentials/{name}                                         credential.edit
+GET    /cloud/credentials/{name}                                         credential.view
+PUT    /cloud/credentials/{name}/secret                                  credential.edit
+POST   /cloud/credentials/{name}/test                                    credential.edit
 POST   /cloud/data-consent/preview                                       dataset.view
 GET    /cloud/data-consent/setting                                       dataset.view
 PUT    /cloud/data-consent/setting                                       dataset.edit
@@ -57,6 +63,8 @@ POST   /cloud/datasets/{dataset_id}/versions/{version_id}/inspect        dataset
 GET    /cloud/datasets/{dataset_id}/versions/{version_id}/report         dataset.view
 POST   /cloud/datasets/{dataset_id}/versions/{version_id}/uploads        dataset.edit
 POST   /cloud/datasets/{dataset_id}/versions/{version_id}/uploads/finish dataset.edit
+GET    /cloud/escrow/settings                                            job.view.own
+PUT    /cloud/escrow/settings                                            job.submit
 GET    /cloud/health                                                     public
 GET    /cloud/health/live                                                public
 GET    /cloud/health/ready                                               public
@@ -67,9 +75,13 @@ DELETE /cloud/jobs/{job_id}                                              job.del
 GET    /cloud/jobs/{job_id}                                              job.view.own
 POST   /cloud/jobs/{job_id}/cancel                                       job.cancel.own
 GET    /cloud/jobs/{job_id}/config                                       job.view.own
+POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/links                public
+POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt              public
+PUT    /cloud/jobs/{job_id}/escrow                                       job.delete.own
 GET    /cloud/jobs/{job_id}/events                                       job.view.own
 GET    /cloud/jobs/{job_id}/inline-progress                              job.view.own
 GET    /cloud/jobs/{job_id}/logs                                         job.view.own
+GET    /cloud/jobs/{job_id}/manifest                                     job.view.own
 GET    /cloud/jobs/{job_id}/outputs                                      job.view.own
 GET    /cloud/providers                                                  provider.view
 GET    /configs                                                          config.view

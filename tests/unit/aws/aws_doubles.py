@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 
 def client_error(code: str, status: int = 400, operation: str = "Op") -> ClientError:
@@ -16,6 +16,10 @@ def client_error(code: str, status: int = 400, operation: str = "Op") -> ClientE
 
 def timed_out() -> ReadTimeoutError:
     return ReadTimeoutError(endpoint_url="http://s3")
+
+
+def refused() -> EndpointConnectionError:
+    return EndpointConnectionError(endpoint_url="http://s3")
 
 
 class Script:

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.aws.faults import answering
 from chalicelib.errors import Unavailable
-from tests.unit.aws.aws_doubles import client_error, timed_out
+from tests.unit.aws.aws_doubles import client_error, refused, timed_out
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from tests.unit.aws.aws_doubles import client_error, timed_out
         client_error("Anything", 500),
         client_error("Anything", 429),
         timed_out(),
+        refused(),
     ],
 )
 def test_busy_and_silent_are_unavailable(error: Exception) -> None:

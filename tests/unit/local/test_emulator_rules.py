@@ -11,6 +11,7 @@ import pytest
 from local.emulator.environment import Layout, emulator_environment
 from local.emulator.gateway import refusal
 from local.emulator.lambdas import bounded
+from local.emulator.parameters import listed_path
 from local.emulator.pins import PatchError, require_source, require_text
 
 
@@ -156,3 +157,19 @@ def test_a_slot_is_free_again_after_a_failure() -> None:
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"):
             call({"FunctionName": "f"}, None, "r")
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"Path": "/stcloud/x/credentials", "Recursive": true}', "/stcloud/x/credentials"),
+        (b'{"Name": "/a"}', None),
+        (b'{"Path": ["/a"]}', None),
+        (b'{"Path": ""}', None),
+        (b'["Path"]', None),
+        (b"not json", None),
+        (b"", None),
+    ],
+)
+def test_the_path_whose_parameters_are_listed(body: bytes, path: str | None) -> None:
+    assert listed_path(body) == path
