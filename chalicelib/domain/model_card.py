@@ -3,10 +3,7 @@
 The same shipment gives the same text, byte for byte, so that a delivery done twice changes nothing. Whatever people
 named (runs, datasets, prompts) is data here: it can't end the front matter, open a link or start a tag.
 
-``facts`` that are known, all of them optional: ``run_name``, ``base_model`` (a Hub id), ``model_family``,
-``model_type`` ("lora", "full"), ``lora_type``, ``rank``, ``alpha``, ``steps``, ``resolution``, ``learning_rate``,
-``batch_size``, ``optimizer``, ``precision``, ``seed``, ``trigger_words`` (a list), ``instance_prompt``,
-``validation_prompt``, ``license``, ``datasets`` (a list of objects with ``name``, ``files``, ``bytes``).
+``facts`` are those of ``shipping_facts``, and ``license``; what is missing or of an unexpected kind is left out.
 """
 
 from __future__ import annotations
@@ -25,24 +22,26 @@ from chalicelib.domain.licenses import front_matter_license
 
 MAX_SAMPLES = 12
 MAX_DATASETS = 20
-MAX_TRIGGERS = 20
 MAX_TEXT = 500
 PRODUCT = "SimpleTuner Cloud"
 
 _MARKER = re.compile(r"<!-- simpletuner-cloud:card sha256=([0-9a-f]{64}) -->\n?\Z")
 _SETTINGS = (
     ("model_family", "Model family"),
+    ("model_flavour", "Flavour"),
     ("model_type", "Kind of training"),
     ("lora_type", "Kind of adapter"),
     ("rank", "Rank"),
-    ("alpha", "Alpha"),
     ("steps", "Steps"),
     ("resolution", "Resolution"),
     ("learning_rate", "Learning rate"),
     ("batch_size", "Batch size"),
     ("optimizer", "Optimizer"),
-    ("precision", "Precision"),
+    ("lr_scheduler", "Schedule"),
+    ("mixed_precision", "Mixed precision"),
+    ("base_model_precision", "Base model's precision"),
     ("seed", "Seed"),
+    ("hardware", "Hardware"),
 )
 
 
@@ -89,7 +88,7 @@ def _front_matter(facts: Mapping[str, Any], samples: Sequence[ShippedFile], lice
     yield "tags:"
     for tag in _tags(facts):
         yield f"- {_quoted(tag)}"
-    prompt = _trigger(facts)
+    prompt = _text(facts.get("trigger"))
     if prompt:
         yield f"instance_prompt: {_quoted(prompt)}"
     if samples:
@@ -109,20 +108,14 @@ def _tags(facts: Mapping[str, Any]) -> list[str]:
     family = _text(facts.get("model_family"))
     if family and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", family) and family not in tags:
         tags.append(family)
+    if facts.get("safe_for_work") is False:
+        # https://huggingface.co/docs/hub/model-cards: how content that is not for everybody is marked.
+        tags.append("not-for-all-audiences")
     return tags
 
 
 def _is_adapter(facts: Mapping[str, Any]) -> bool:
     return "lora" in str(facts.get("model_type", "")).lower()
-
-
-def _trigger(facts: Mapping[str, Any]) -> str | None:
-    words = facts.get("trigger_words")
-    if isinstance(words, Sequence) and not isinstance(words, str):
-        said = [text for word in words[:MAX_TRIGGERS] if (text := _text(word))]
-        if said:
-            return ", ".join(said)[:MAX_TEXT]
-    return _text(facts.get("instance_prompt"))
 
 
 def _summary(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -131,7 +124,11 @@ def _summary(facts: Mapping[str, Any]) -> Iterator[str]:
     of = f" of {_code(base)}" if base else ""
     yield f"{what}{of}, trained with [SimpleTuner](https://github.com/bghira/SimpleTuner) by {PRODUCT}."
     yield ""
-    trigger = _trigger(facts)
+    note = _text(facts.get("note"))
+    if note:
+        yield _plain(note)
+        yield ""
+    trigger = _text(facts.get("trigger"))
     if trigger:
         yield "## Trigger words"
         yield ""
@@ -175,7 +172,7 @@ def _usage(shipment: Shipment, repo_id: str) -> Iterator[str]:
     base = facts.get("base_model")
     if not (_is_adapter(facts) and weights and is_repo_name(base)):
         return
-    prompt = _text(facts.get("validation_prompt")) or _trigger(facts) or "a picture"
+    prompt = _text(facts.get("validation_prompt")) or _text(facts.get("trigger")) or "a picture"
     folder, _, name = weights[0].path.rpartition("/")
     where = f", subfolder={_python(folder)}" if folder else ""
     yield "## Use"
@@ -205,7 +202,9 @@ def _datasets(facts: Mapping[str, Any]) -> Iterator[str]:
     for row in rows:
         counted = row.get("files")
         amount = f": {counted:,} files" if isinstance(counted, int) and not isinstance(counted, bool) else ""
-        yield f"- {_code(_text(row.get('name')) or 'dataset')}{amount}"
+        version = _text(row.get("version"))
+        which = f", version {_code(version)}" if version else ""
+        yield f"- {_code(_text(row.get('id')) or 'dataset')}{which}{amount}"
     yield ""
 
 

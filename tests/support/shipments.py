@@ -28,9 +28,9 @@ FACTS: Mapping[str, Any] = {
     "steps": 1000,
     "resolution": 1024,
     "learning_rate": 0.0001,
-    "trigger_words": ["ohwx cat"],
+    "trigger": "ohwx cat",
     "license": "apache-2.0",
-    "datasets": [{"name": "cats", "files": 24, "bytes": 1000}],
+    "datasets": [{"id": "cats", "version": "v1", "files": 24, "bytes": 1000}],
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.escrow import FileKind
@@ -59,13 +59,11 @@ def test_nothing_is_claimed_that_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["base_model", "license", "instance_prompt", "validation_prompt", "model_family", "rank"]
+    "key", ["base_model", "license", "trigger", "note", "validation_prompt", "model_family", "rank"]
 )
 def test_what_people_typed_stays_data(key: str) -> None:
     for given_text in (NASTY, "-", "", "yes", "null", "{{x}}", "a" * 10_000, "日本語 🐈"):
         facts: dict[str, Any] = dict(FACTS) | {key: given_text}
-        if key in {"instance_prompt"}:
-            facts.pop("trigger_words")
         check(card_of(facts, run_name=given_text))
 
 
@@ -82,13 +80,15 @@ def check(card: str) -> None:
     assert is_untouched_card(card)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.lists(st.text(), max_size=3))
 def test_any_text_stays_data(name: str, prompt: str, words: list[str]) -> None:
     facts = dict(FACTS) | {
         "validation_prompt": prompt,
-        "trigger_words": words,
+        "trigger": " ".join(words),
+        "note": prompt,
         "model_family": name,
-        "datasets": [{"name": name, "files": 1}],
+        "datasets": [{"id": name, "version": prompt, "files": 1}],
         "base_model": prompt,
     }
     card = card_of(facts, run_name=name)
@@ -96,6 +96,7 @@ def test_any_text_stays_data(name: str, prompt: str, words: list[str]) -> None:
     assert card.encode("utf-8").decode() == card
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=200))
 def test_prompts_come_back_from_the_front_matter(prompt: str) -> None:
     shown = " ".join(prompt.encode("utf-8", "replace").decode().split())
@@ -104,7 +105,7 @@ def test_prompts_come_back_from_the_front_matter(prompt: str) -> None:
 
 
 def test_strange_facts_are_left_out() -> None:
-    odd: list[Any] = [None, True, [], {}, object(), b"bytes", [["a"]], {"name": {}}, 1e400]
+    odd: list[Any] = [None, True, [], {}, object(), b"bytes", [["a"]], {"id": {}}, 1e400]
     for value in odd:
         for key in FACTS:
             check(card_of(dict(FACTS) | {key: value}))
@@ -123,6 +124,11 @@ def test_a_model_that_is_no_adapter_says_so() -> None:
     assert "lora" not in front_matter(card)["tags"]
     assert "base_model_relation" not in front_matter(card)
     assert "load_lora_weights" not in card
+
+
+def test_what_is_not_for_everybody_is_marked() -> None:
+    assert "not-for-all-audiences" in front_matter(card_of(dict(FACTS) | {"safe_for_work": False}))["tags"]
+    assert "not-for-all-audiences" not in front_matter(card_of(dict(FACTS) | {"safe_for_work": True}))["tags"]
 
 
 def test_weights_in_a_folder_are_loaded_from_there() -> None:
