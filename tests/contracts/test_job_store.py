@@ -11,6 +11,7 @@ from chalicelib.domain.idempotency import LIFETIME
 from chalicelib.domain.jobs import Progress
 from chalicelib.domain.ports import (
     DeletedJob,
+    EscrowMark,
     IdempotencyHitError,
     JobFilter,
     JobStore,
