@@ -62,7 +62,7 @@ class Escrow(TypedDict):
     removed_at: str | None
 
 
-class Job(TypedDict):
+class _Job(TypedDict):
     user_id: str | None
     job_id: str
     status: str
@@ -85,8 +85,16 @@ class Job(TypedDict):
     progress: JobProgress
     datasets: list[DatasetUse]
     failure: Failure | None
-    escrow: NotRequired[Escrow]
     delivery: Delivery
+
+
+# `NotRequired` is not seen at run time in a module whose annotations are strings, but `total` is.
+class Job(_Job, total=False):
+    """What a server that is older does not say."""
+
+    escrow: Escrow
+    destinations: list[dict[str, Any]]
+    deliveries: dict[str, Any]
 
 
 class Submitted(TypedDict):
@@ -107,7 +115,6 @@ class _Version(TypedDict):
     created_at: str
 
 
-# `NotRequired` is not seen at run time in a module whose annotations are strings, but `total` is.
 class Version(_Version, total=False):
     inspection: dict[str, Any] | None
 

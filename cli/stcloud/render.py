@@ -324,6 +324,10 @@ def job_text(job: Job) -> str:
         delivery = job["delivery"]
         lines.append(("model", f"{delivery['verified_files']} files verified, {size_text(delivery['bytes'])}"))
         lines += [("weights", path) for path in delivery["weights"]]
+    lines += [("goes to", to["label"]) for to in job.get("destinations", [])]
+    sent = job.get("deliveries", {})
+    if sent.get("state", "none") != "none":
+        lines.append(("delivered", f"{sent['verified']} verified, {sent['open']} open, {sent['failed']} failed"))
     return "\n".join(f"{name:<10} {value}" for name, value in lines if value not in (None, ""))
 
 

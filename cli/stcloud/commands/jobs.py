@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from stcloud.commands.configs import DataloaderOption, load_dataloader
+from stcloud.delivering import follow, outcome
+from stcloud.destinations import destination_of
 from stcloud.errors import ExitCode, Interrupted, NetworkError, StcloudError, UsageError
 from stcloud.files import absolute_folders, max_run_seconds, read_config, read_dataloader
 from stcloud.helptext import Group
@@ -49,7 +51,10 @@ MaxRun = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
-OUTCOME = "Exit code: 0 completed, 1 failed, 3 cancelled, 130 stopped watching."
+OUTCOME = (
+    "Exit code: 0 completed and delivered, 1 failed, 3 cancelled, 6 completed but a delivery failed, 130 stopped "
+    "watching."
+)
 #: Seconds between looks at a log that is followed, and how many looks there are at most (a week).
 LOG_WAIT = 2.0
 MAX_LOOKS = 7 * 24 * 1800
@@ -73,6 +78,14 @@ def submit(
     accept_warnings: Annotated[
         bool, typer.Option("--accept-warnings", help="Train although checks warn; errors always refuse.")
     ] = False,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Where the model goes: huggingface:owner/name, s3://bucket/prefix, https://… (webhook), or none; may "
+            "be repeated. [default: what config or your defaults say]",
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it is over.")] = False,
 ) -> int | None:
     """Submit a training. Repeating it after a lost connection never makes a second job.
@@ -81,6 +94,8 @@ def submit(
     """
     body = _submit_body(session, config, config_name, config_version, dataloader)
     body |= _terms(run_name, hardware, max_run)
+    if to:
+        body["destinations"] = [] if to == ["none"] else [destination_of(place) for place in to]
     if accept_warnings:
         body["accept_warnings"] = True
     key = idempotency_key or f"stcloud-{uuid.uuid4()}"
@@ -173,9 +188,9 @@ def watch(
         bool, typer.Option("--download", help="Then fetch the model, as `stcloud jobs pull` does.")
     ] = False,
 ) -> int:
-    """Follow a job until it is over."""
+    """Follow a job until it is over and its model has arrived where it goes."""
     code = _watch(session, job)
-    if download and code == ExitCode.OK:
+    if download and code in {ExitCode.OK, ExitCode.NOT_DELIVERED}:
         data, text = pull_job(session, job, to=None, kind=Kind.WEIGHTS, overwrite=False)
         if session.output.json_mode:
             session.output.line({"type": "downloaded", **data})
@@ -280,7 +295,11 @@ def _watch(session: Session, job_id: str) -> int:
     if session.output.json_mode:
         session.output.line({"type": "finished", "job": job})
     _conclude(session, job)
-    return int(exit_code(job))
+    code = exit_code(job)
+    if code == ExitCode.OK and job.get("deliveries", {}).get("state", "none") != "none":
+        over = follow(session.deliveries, session.output, job_id, sleep=runtime.sleep, monotonic=runtime.monotonic)
+        code = outcome(session.output, job_id, over)
+    return int(code)
 
 
 def _conclude(session: Session, job: Job) -> None:
