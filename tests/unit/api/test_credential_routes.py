@@ -169,6 +169,15 @@ def test_they_are_deleted_with_their_person(team: Team) -> None:
     assert team.world.credentials.list_of(team.ids["otto"]) == []
 
 
+def test_whoever_left_leaves_no_new_ones_with_the_session_they_had(team: Team) -> None:
+    otto = team.session("otto")
+    assert otto.get(PATH).status == 200
+    assert team.session("ada").delete(f"/api/users/{team.ids['otto']}").status == 200
+    late = otto.post(PATH, HUB)
+    assert (late.status, late.json()["code"]) == (401, "account_inactive")
+    assert team.world.credential_secrets.stored == {}
+
+
 def test_they_stay_with_a_person_who_is_shut_out_for_now(team: Team) -> None:
     team.session("otto").post(PATH, HUB)
     path = f"/api/users/{team.ids['otto']}"
