@@ -55,7 +55,7 @@ def test_a_secret_is_stored_encrypted_rotated_and_removed(stack: Stack, name: st
 
 def test_a_name_is_taken_once_and_the_second_secret_is_not_kept(stack: Stack, name: str) -> None:
     again = stack.api("POST", PATH, json={"name": name, "kind": "huggingface", "token": TOKENS[1]})
-    assert (again.status, again.json()["code"]) == (409, "credential_exists")
+    assert (again.status, again.json["code"]) == (409, "credential_exists")
     ((_, kept),) = parameters(stack).items()
     assert TOKENS[1] not in kept["Value"]
 
