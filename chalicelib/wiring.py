@@ -19,9 +19,12 @@ from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.aws.secrets import SsmSecretStore
 from chalicelib.delivery.directory import Connector, TargetDirectory
+from chalicelib.domain.credentials import Secret
+from chalicelib.domain.delivery_ports import Target
+from chalicelib.domain.destinations import WebhookDestination
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
-from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
+from chalicelib.domain.ports import Clock, Limits, Ports, Provider, StackFacts, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
 from chalicelib.providers.hub import HttpModelHub
 from chalicelib.providers.registry import PROVIDERS, ProviderEntry
@@ -34,8 +37,10 @@ from chalicelib.services.consent import ConsentService
 from chalicelib.services.credential_tests import CredentialTests
 from chalicelib.services.credentials import CredentialService
 from chalicelib.services.datasets import DatasetService
+from chalicelib.services.deliveries import DeliveryService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
+from chalicelib.services.escrow import EscrowService
 from chalicelib.services.factors import FactorService
 from chalicelib.services.handover import HandoverService
 from chalicelib.services.inspection import InspectionService
@@ -45,6 +50,7 @@ from chalicelib.services.observation import ObservationService
 from chalicelib.services.people import PeopleService
 from chalicelib.services.preflight import PreflightService
 from chalicelib.services.rates import RateService
+from chalicelib.services.receipts import ReceiptService
 from chalicelib.services.sessions import SessionService, Wait
 from chalicelib.services.setup import SetupService
 from chalicelib.services.standing import StandingService
@@ -77,6 +83,8 @@ class Services:
     preflight: PreflightService
     submission: SubmissionService
     jobs: JobsService
+    escrow: EscrowService
+    receipts: ReceiptService
     datasets: DatasetService
     consent: ConsentService
     inspections: InspectionService
@@ -84,6 +92,7 @@ class Services:
     configs: ConfigService
     credentials: CredentialService
     credential_tests: CredentialTests
+    deliveries: DeliveryService
     webhooks: WebhookService
     system: SystemService
     audit: AuditService
@@ -110,13 +119,17 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     people = PeopleService(ports, doors, audit)
     credentials = CredentialService(ports)
     preflight = PreflightService(ports, on_sandbox=settings.sandbox)
+    jobs = JobsService(ports, observation, conclusion)
     return Services(
         ports=ports,
         doors=doors,
         settings=settings,
         preflight=preflight,
         submission=SubmissionService(ports, preflight),
-        jobs=JobsService(ports, observation, conclusion),
+        jobs=jobs,
+        escrow=EscrowService(ports, jobs),
+        receipts=ReceiptService(ports),
+        deliveries=DeliveryService(ports, jobs),
         datasets=DatasetService(ports),
         consent=ConsentService(ports),
         inspections=InspectionService(ports),
@@ -145,6 +158,7 @@ def limits_of(settings: Settings) -> Limits:
         adopt_settle_seconds=settings.adopt_settle_seconds,
         sweep_grace_seconds=settings.sweep_grace_seconds,
         dataset_quota_bytes=settings.dataset_quota_bytes,
+        private_destinations=settings.allow_private_destinations,
     )
 
 
@@ -201,7 +215,7 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         ),
         deliveries=DynamoDeliveryStore(table),
         delivery_runner=StepFunctionsDeliveryRunner(settings.delivery_arn, clients.stepfunctions),
-        targets=TargetDirectory(connectors(settings)),
+        targets=TargetDirectory(connectors(settings, parameters, clock)),
         broker=StsBroker(
             datasets_bucket=settings.datasets_bucket,
             outputs_bucket=settings.outputs_bucket,
@@ -221,9 +235,17 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     )
 
 
-def connectors(_settings: Settings) -> dict[str, Connector]:
+def connectors(settings: Settings, facts: StackFacts, clock: Clock) -> dict[str, Connector]:
     """The adapters of destinations by kind, each imported when it is first needed."""
-    return {}
+
+    def webhook(destination: WebhookDestination, secret: Secret | None) -> Target:
+        from chalicelib.delivery.safe_http import safe_client
+        from chalicelib.delivery.webhook import WebhookTarget
+
+        client = safe_client(allow_private=settings.allow_private_destinations)
+        return WebhookTarget(destination, secret, client=client, public_url=facts.public_url, now=clock.now)
+
+    return {"webhook": webhook}
 
 
 def image_probe() -> ImageProbe:

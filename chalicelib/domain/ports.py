@@ -40,6 +40,7 @@ from chalicelib.domain.stores import (
     DatasetStore,
     DatasetUsage,
     DeletedJob,
+    EscrowMark,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
@@ -68,6 +69,7 @@ __all__ = [
     "DeletedJob",
     "DeliveryRunner",
     "DeliveryStore",
+    "EscrowMark",
     "ExecutionState",
     "IdSource",
     "IdempotencyHitError",
@@ -234,6 +236,7 @@ class Limits:
     sweep_grace_seconds: int = 60
     max_attempts: int = 50
     dataset_quota_bytes: int = 1024**4
+    private_destinations: bool = False
 
 
 @dataclass(frozen=True)
