@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pydantic import SecretStr
-
-from chalicelib.domain.credentials import Credential, CredentialKind, HubSecret, S3Secret, Secret
+from chalicelib.domain.credential_secrets import without_secret
+from chalicelib.domain.credentials import Credential, CredentialKind, Secret
 from chalicelib.domain.delivery_ports import AnyDestination, DeliveryFault
 from chalicelib.domain.destinations import HubDestination
 from chalicelib.domain.ports import Ports, StaleRecordError
-from chalicelib.domain.redaction import redact
 from chalicelib.errors import FieldError, ValidationFailed
 from chalicelib.services.credentials import CredentialService, load_secret
 from chalicelib.services.rates import RateRule, RateService
@@ -66,12 +63,12 @@ class CredentialTests:
             secret = load_secret(self._ports, credential)
             found = self._ports.targets(where, secret).check(seconds=SECONDS)
         except DeliveryFault as fault:
-            clean = _Cleaner(secret)
-            problem = TestProblem(fault.code, clean(fault.message), clean(fault.advice), fault.retry)
+            message, advice = (without_secret(text, secret) for text in (fault.message, fault.advice))
+            problem = TestProblem(fault.code, message[:MAX_FACT_CHARS], advice[:MAX_FACT_CHARS], fault.retry)
             if not problem.temporary:
                 credential = self._noted(credential, passed=False, facts=(problem.message,))
             return Tested(credential, (), problem)
-        facts = tuple(_Cleaner(secret)(fact) for fact in found.facts[:MAX_FACTS])
+        facts = tuple(without_secret(fact, secret)[:MAX_FACT_CHARS] for fact in found.facts[:MAX_FACTS])
         return Tested(self._noted(credential, passed=True, facts=facts), facts, None)
 
     def _noted(self, credential: Credential, *, passed: bool, facts: tuple[str, ...]) -> Credential:
@@ -99,30 +96,3 @@ def _checked(credential: Credential, destination: AnyDestination | None) -> AnyD
 
 def _wrong(message: str, code: str) -> ValidationFailed:
     return ValidationFailed(f"destination: {message}.", errors=[FieldError("destination", message, code)])
-
-
-class _Cleaner:
-    """Texts of a destination without the secret, whatever it chose to repeat."""
-
-    def __init__(self, secret: Secret | None) -> None:
-        self._values = sorted((v for v in _values(secret) if v), key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        for value in self._values:
-            text = text.replace(value, "[redacted]")
-        return redact(text)[:MAX_FACT_CHARS]
-
-
-def _values(secret: Secret | None) -> Iterator[str]:
-    secrets: Iterable[SecretStr | None]
-    if secret is None:
-        return
-    if isinstance(secret, HubSecret):
-        secrets = (secret.token,)
-    elif isinstance(secret, S3Secret):
-        secrets = (secret.secret_access_key, secret.session_token)
-    else:
-        secrets = secret.secrets
-    for value in secrets:
-        if value is not None:
-            yield value.get_secret_value()
