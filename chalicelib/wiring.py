@@ -19,9 +19,9 @@ from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.aws.secrets import SsmSecretStore
 from chalicelib.delivery.directory import Connector, TargetDirectory
-from chalicelib.domain.credentials import Secret
-from chalicelib.domain.delivery_ports import Target
-from chalicelib.domain.destinations import WebhookDestination
+from chalicelib.domain.credentials import HubSecret, Secret
+from chalicelib.domain.delivery_ports import DeliveryFault, Target
+from chalicelib.domain.destinations import HubDestination, WebhookDestination
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Clock, Limits, Ports, Provider, StackFacts, TrainerStorage
@@ -245,7 +245,19 @@ def connectors(settings: Settings, facts: StackFacts, clock: Clock) -> dict[str,
         client = safe_client(allow_private=settings.allow_private_destinations)
         return WebhookTarget(destination, secret, client=client, public_url=facts.public_url, now=clock.now)
 
-    return {"webhook": webhook}
+    def hub(destination: HubDestination, secret: Secret | None) -> Target:
+        from chalicelib.delivery.hub import HubTarget
+
+        if not isinstance(secret, HubSecret):
+            raise DeliveryFault(
+                "credential_missing",
+                "There is no Hugging Face token for this destination.",
+                "Store one: stcloud credentials add NAME --kind huggingface",
+                retry=False,
+            )
+        return HubTarget(destination, secret, endpoint=settings.hub_url)
+
+    return {"webhook": webhook, "huggingface": hub}
 
 
 def image_probe() -> ImageProbe:
