@@ -24,6 +24,8 @@ from infra.errors import DeployError, error_code
 #: The longest life of a session made from a key; a replaced key is kept this long, because deleting it may end them.
 SESSION_LIFETIME = timedelta(hours=36)
 MAX_KEYS = 2  # IAM's own limit per user
+#: Of ten parameters; an account holds 10,000.
+MAX_PAGES = 2_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,20 @@ class SecretStore:
     def remove(self, *names: str) -> None:
         """No effect on what is not there."""
         self.ssm.delete_parameters(Names=[f"{self.prefix}/{name}" for name in names])
+
+    def remove_below(self, name: str) -> int:
+        """Everything below ``name``, with nothing read but names; returns how much that was."""
+        count = 0
+        for _ in range(MAX_PAGES):
+            # The first page each time: what was on it is gone.
+            page = self.ssm.get_parameters_by_path(Path=f"{self.prefix}/{name}", Recursive=True, MaxResults=10)
+            names = [str(found["Name"]) for found in page["Parameters"]]
+            if names:
+                self.ssm.delete_parameters(Names=names)
+                count += len(names)
+            elif not page.get("NextToken"):
+                break
+        return count
 
 
 def put_provider_token(store: SecretStore, token: str | None, say: Callable[[str], None], record: Record) -> None:

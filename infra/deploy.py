@@ -120,6 +120,9 @@ class _Deployment:
         self._store.remove(
             "replicate-token", "trainer-key", "deploy-token-sha256", "setup-code-sha256", "origin-secret", "name-key"
         )
+        count = self._store.remove_below("credentials")
+        if count:
+            self._say(f"Deleted {count} secrets of destinations")
         if self._artifacts.empty() or existed:
             self._aws.client("s3").delete_bucket(Bucket=self._artifacts.name, ExpectedBucketOwner=self._account)
         return existed

@@ -114,6 +114,15 @@ CALLS: dict[str, Call] = {
     "the setup code's hash": parameter("setup-code-sha256"),
     "the key of names": parameter("name-key"),
     "the public address": parameter("public-url"),
+    "read a destination's secret": parameter("credentials/probe/hub/000001-x"),
+    "store a destination's secret": lambda p: p.ssm.put_parameter(
+        Name="/stcloud/local/credentials/probe/hub/000001-x", Value="x", Type="SecureString", Overwrite=True
+    ),
+    "remove a destination's secret": lambda p: p.ssm.delete_parameter(
+        Name="/stcloud/local/credentials/probe/hub/000001-x"
+    ),
+    "list destinations' secrets": lambda p: p.ssm.get_parameters_by_path(Path="/stcloud/local/credentials/probe"),
+    "list the stack's secrets": lambda p: p.ssm.get_parameters_by_path(Path="/stcloud/local", Recursive=True),
     "read a dataset": get("datasets", "local/probe/v/a"),
     "overwrite a dataset": put("datasets", "local/probe/v/a"),
     "delete from a dataset": delete("datasets", "local/probe/v/a"),
@@ -148,6 +157,10 @@ CALLS: dict[str, Call] = {
 }
 _OUTPUTS = {"read a model", "write a model"}
 _COMMON = {"read a record"}
+_SECRETS = {
+    "read a destination's secret", "store a destination's secret", "remove a destination's secret",
+    "list destinations' secrets",
+}  # fmt: skip
 _ARCHIVE = _COMMON | {
     "delete a record", "read an archive", "remove an archive", "remove an unpacked file",
     "write what came of an archive",
@@ -156,7 +169,7 @@ _ARCHIVE = _COMMON | {
 _REPORTS = {"read a report", "write a report", "write what came of an archive"}
 #: Everything else of CALLS is denied.
 MAY: dict[str, set[str]] = {
-    "api-handler": _COMMON | _OUTPUTS | {
+    "api-handler": _COMMON | _OUTPUTS | _SECRETS | {
         "delete a record", "list by owner", "the provider's token", "the deploy token's hash", "the public address",
         "read a dataset", "overwrite a dataset", "delete from a dataset", "prepare scratch space",
         "remove scratch space", "delete a model", "replace a log", "start a job", "wake a job", "read the keys",

@@ -31,6 +31,12 @@ class FakeSsm:
         assert Overwrite
         self.values[Name], self.kinds[Name] = Value, Type
 
+    def get_parameters_by_path(self, *, Path: str, Recursive: bool, MaxResults: int) -> dict[str, Any]:
+        assert Recursive
+        found = sorted(name for name in self.values if name.startswith(f"{Path}/"))
+        more = {"NextToken": "more"} if len(found) > MaxResults else {}
+        return {"Parameters": [{"Name": name} for name in found[:MaxResults]], **more}
+
     def delete_parameters(self, *, Names: list[str]) -> None:
         for name in Names:
             self.values.pop(name, None)

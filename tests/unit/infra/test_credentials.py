@@ -231,3 +231,14 @@ def test_what_can_not_be_recorded_is_not_done() -> None:
             attempt()
     assert keys.ssm.values == before
     assert set(keys.iam.keys) == set(keys.names)
+
+
+def test_secrets_of_destinations_go_with_the_stack_and_nothing_else_does() -> None:
+    ssm = FakeSsm(name_key="k")
+    ssm.values |= {f"/stcloud/test/credentials/{n % 7}/hub/{n:06d}-x": "{}" for n in range(35)}
+    others = {"/stcloud/test/credentials-of-others": "x", "/stcloud/test2/credentials/1/hub/000001-x": "{}"}
+    ssm.values |= others
+    store = SecretStore(ssm, "/stcloud/test")
+    assert store.remove_below("credentials") == 35
+    assert ssm.values == {"/stcloud/test/name-key": "k", **others}
+    assert store.remove_below("credentials") == 0

@@ -22,6 +22,9 @@ CHANGING = {
     "dynamodb:PartiQLDelete",
 }
 
+#: Functions that send something to a destination.
+READ_SECRETS = {"deliver_model", "deliver_piece", "notify"}
+
 
 def touches(statement: dict[str, Any], table: str) -> bool:
     return f'"{table}"' in json.dumps(statement["Resource"]) or f"${{{table}." in json.dumps(statement["Resource"])
@@ -170,3 +173,22 @@ def test_the_distribution_alone_vouches_for_the_viewers_address() -> None:
     assert 'request.headers["x-stcloud-viewer"] = ' in code
     used = [n for n, r in template["Resources"].items() if '"OriginSecret"' in json.dumps(r)]
     assert used == ["Distribution"]
+
+
+def test_secrets_of_destinations_are_the_apis_to_change_and_the_deliverers_to_read() -> None:
+    found: dict[str, set[str]] = {}
+    for function in FUNCTIONS:
+        for statement in statements(role_of(function)):
+            if "/credentials/" not in json.dumps(statement["Resource"]):
+                continue
+            assert statement["Effect"] == "Allow"
+            assert statement["Resource"]["Fn::Sub"].endswith(":parameter/stcloud/${Stage}/credentials/*")
+            found.setdefault(function, set()).update(as_list(statement["Action"]))
+    assert found.pop("api_handler") == {
+        "ssm:PutParameter",
+        "ssm:GetParameter",
+        "ssm:DeleteParameter",
+        "ssm:GetParametersByPath",
+    }
+    assert found.keys() <= READ_SECRETS
+    assert all(actions == {"ssm:GetParameter"} for actions in found.values())
