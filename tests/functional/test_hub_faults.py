@@ -178,6 +178,27 @@ def test_a_commit_of_somebody_elses_in_between_is_kept(hub: RunningHub) -> None:
     assert {path: there[path] for path in SMALL} == content_of(shipment)
 
 
+def test_an_upload_that_was_finished_unheard_is_not_sent_again(tmp_path: Path) -> None:
+    with running_hub(tmp_path) as hub:
+        hub.rules(
+            {"fault": "500", "match": "/complete$", "when": "after", "times": 1},
+            {"fault": "500", "match": "/complete$"},
+        )
+        outcome = deliver(hub.target, shipment_of(model()))
+        assert outcome.verified
+        puts = [made for made in hub.requests() if made.startswith("PUT")]
+        assert len(puts) == len(set(puts)) == 5 + 2
+
+
+def test_an_upload_that_can_t_be_finished_is_begun_anew(tmp_path: Path) -> None:
+    with running_hub(tmp_path) as hub:
+        hub.rules({"fault": "500", "match": "/complete$", "times": 9})
+        outcome = deliver(hub.target, shipment_of(model()))
+        assert outcome.verified
+        assert len(outcome.faults) == 3
+        assert sum(made.startswith("PUT") for made in hub.requests()) == 2 * 5 + 2
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_step_may_die_at_every_request(hub: RunningHub, when: str) -> None:
     """What it knew is lost: the next one has the state of the step before, and the notes."""
