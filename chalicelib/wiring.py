@@ -37,6 +37,7 @@ from chalicelib.services.consent import ConsentService
 from chalicelib.services.credential_tests import CredentialTests
 from chalicelib.services.credentials import CredentialService
 from chalicelib.services.datasets import DatasetService
+from chalicelib.services.deliveries import DeliveryService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
 from chalicelib.services.escrow import EscrowService
@@ -91,6 +92,7 @@ class Services:
     configs: ConfigService
     credentials: CredentialService
     credential_tests: CredentialTests
+    deliveries: DeliveryService
     webhooks: WebhookService
     system: SystemService
     audit: AuditService
@@ -127,6 +129,7 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         jobs=jobs,
         escrow=EscrowService(ports, jobs),
         receipts=ReceiptService(ports),
+        deliveries=DeliveryService(ports, jobs),
         datasets=DatasetService(ports),
         consent=ConsentService(ports),
         inspections=InspectionService(ports),

@@ -15,6 +15,7 @@ from chalicelib.domain.idempotency import MAX_KEY_LENGTH
 from chalicelib.domain.jobs import Job, JobStatus, JobType, Phase
 from chalicelib.schemas.base import RequestModel, ResponseModel
 from chalicelib.schemas.configs import MAX_VERSION
+from chalicelib.schemas.deliveries import DeliveriesSummary, WishView, summary_view, wish_view
 from chalicelib.schemas.preflight import PreflightFinding
 
 #: Shorter trainings are not worth a machine's start.
@@ -212,6 +213,8 @@ class JobView(ResponseModel):
     failure: FailureView | None
     delivery: DeliveryView
     escrow: EscrowView
+    destinations: list[WishView]
+    deliveries: DeliveriesSummary
     log_bytes: int
     logs_complete: bool
 
@@ -284,6 +287,8 @@ def job_view(job: Job, *, now: datetime, sandbox: bool) -> JobView:
             verified_at=job.delivery.verified_at,
         ),
         escrow=escrow_view(job),
+        destinations=[wish_view(wish) for wish in job.destinations],
+        deliveries=summary_view(job.deliveries),
         log_bytes=job.log_bytes,
         logs_complete=job.logs_complete,
     )

@@ -18,6 +18,7 @@ from chalicelib.errors import AppError, BadRequest, Conflict, NotFound, Unavaila
 from chalicelib.schemas.job_parts import MAX_LOG_CHUNK
 from chalicelib.schemas.jobs import ListJobsQuery
 from chalicelib.services.conclusion import ConclusionService, inventory
+from chalicelib.services.delivery_records import open_of
 from chalicelib.services.leftovers import forget_job
 from chalicelib.services.observation import ObservationService, read_log
 
@@ -220,14 +221,22 @@ class JobsService:
         """Deletes a finished job with its log and outputs, the record first: a refusal leaves everything as it was, and
         what could not be removed now the sweeper removes. Returns what it was.
 
-        Raises NotFound, BadRequest (``job_active``, the status SimpleTuner answers with), Conflict (it changed at this
-        very moment).
+        Raises NotFound, BadRequest (``job_active``, the status SimpleTuner answers with), Conflict
+        (``deliveries_open``: they read from escrow; it changed at this very moment).
         """
         job = self.get(who, job_id)
         if job.owner != who.owner and not who.may(Permission.JOB_DELETE_ALL):
             raise NotFound(f"Job not found: {job_id}", code="job_not_found")
         if job.is_active:
             raise BadRequest(f"Cannot delete job in state '{job.status}'. Cancel it first.", code="job_active")
+        open_now = open_of(self._ports, job_id)
+        if open_now:
+            shown = ", ".join(d.delivery_id for d in open_now[:3])
+            raise Conflict(
+                f"The job is being delivered ({shown}). Wait until that is over, or cancel it first: stcloud jobs "
+                f"deliveries {job_id} --cancel all",
+                code="deliveries_open",
+            )
         try:
             self._ports.jobs.delete(job)
         except StaleRecordError:

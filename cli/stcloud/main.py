@@ -22,6 +22,7 @@ from stcloud.commands import (
     keys,
     profiles,
     pull,
+    receive,
     users,
 )
 from stcloud.errors import ExitCode
@@ -63,6 +64,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.add_typer(audit.app, name="audit")
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(receive.app)
 #: Their modules register `jobs pull` and commands of `datasets`.
 _REGISTERED = (pull, dataset_checks, dataset_files)
 

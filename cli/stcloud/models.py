@@ -53,6 +53,15 @@ class JobProgress(TypedDict):
     stage: str | None
 
 
+class Escrow(TypedDict):
+    """The job's files at the server; ``state`` is ``kept`` or ``removed``."""
+
+    state: str
+    days: int | None
+    expires_at: str | None
+    removed_at: str | None
+
+
 class Job(TypedDict):
     user_id: str | None
     job_id: str
@@ -76,6 +85,7 @@ class Job(TypedDict):
     progress: JobProgress
     datasets: list[DatasetUse]
     failure: Failure | None
+    escrow: NotRequired[Escrow]
     delivery: Delivery
 
 

@@ -16,6 +16,7 @@ from stcloud.helptext import Group
 from stcloud.models import JOB_STATUSES, Job
 from stcloud.people import owner_names
 from stcloud.preflight import accepted_lines, preflight_text
+from stcloud.pulling import Kind, pull_job
 from stcloud.render import (
     JOB_COLUMNS,
     count_text,
@@ -165,9 +166,22 @@ def get(session: Session, job: JobId) -> None:
 
 
 @command(app, "watch", epilog=OUTCOME)
-def watch(session: Session, job: JobId) -> int:
+def watch(
+    session: Session,
+    job: JobId,
+    download: Annotated[
+        bool, typer.Option("--download", help="Then fetch the model, as `stcloud jobs pull` does.")
+    ] = False,
+) -> int:
     """Follow a job until it is over."""
-    return _watch(session, job)
+    code = _watch(session, job)
+    if download and code == ExitCode.OK:
+        data, text = pull_job(session, job, to=None, kind=Kind.WEIGHTS, overwrite=False)
+        if session.output.json_mode:
+            session.output.line({"type": "downloaded", **data})
+        else:
+            session.output.result(None, text)
+    return code
 
 
 @command(app, "logs")

@@ -63,6 +63,8 @@ POST   /cloud/datasets/{dataset_id}/versions/{version_id}/inspect        dataset
 GET    /cloud/datasets/{dataset_id}/versions/{version_id}/report         dataset.view
 POST   /cloud/datasets/{dataset_id}/versions/{version_id}/uploads        dataset.edit
 POST   /cloud/datasets/{dataset_id}/versions/{version_id}/uploads/finish dataset.edit
+GET    /cloud/delivery/defaults                                          job.view.own
+PUT    /cloud/delivery/defaults                                          job.submit
 GET    /cloud/escrow/settings                                            job.view.own
 PUT    /cloud/escrow/settings                                            job.submit
 GET    /cloud/health                                                     public
@@ -75,8 +77,13 @@ DELETE /cloud/jobs/{job_id}                                              job.del
 GET    /cloud/jobs/{job_id}                                              job.view.own
 POST   /cloud/jobs/{job_id}/cancel                                       job.cancel.own
 GET    /cloud/jobs/{job_id}/config                                       job.view.own
+POST   /cloud/jobs/{job_id}/deliver                                      job.submit
+GET    /cloud/jobs/{job_id}/deliveries                                   job.view.own
+GET    /cloud/jobs/{job_id}/deliveries/{delivery_id}                     job.view.own
+POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/cancel              job.submit
 POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/links                public
 POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt              public
+POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/retry               job.submit
 PUT    /cloud/jobs/{job_id}/escrow                                       job.delete.own
 GET    /cloud/jobs/{job_id}/events                                       job.view.own
 GET    /cloud/jobs/{job_id}/inline-progress                              job.view.own

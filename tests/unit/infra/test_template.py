@@ -10,6 +10,7 @@ import pytest
 from chalice.app import Chalice
 
 from chalicelib.events.archives import archives
+from chalicelib.events.deliveries import deliveries
 from chalicelib.events.inspection import inspection_tasks
 from chalicelib.events.tasks import ARCHIVE_BUDGET, DELIVERY_BUDGET, SEAL_BUDGET, SWEEP_BUDGET, tasks
 from chalicelib.settings import Settings
@@ -50,7 +51,7 @@ IDENTITIES = [n for n, r in RESOURCES.items() if r.get("Type") in {"AWS::IAM::Ro
 
 def test_every_function_of_the_code_is_configured() -> None:
     probe = Chalice(app_name="probe")
-    for blueprint in (tasks, inspection_tasks, archives):
+    for blueprint in (tasks, inspection_tasks, archives, deliveries):
         probe.register_blueprint(blueprint)
     in_code = {f.name for f in probe.pure_lambda_functions}
     assert set(FUNCTIONS) == in_code | {"api_handler"}
@@ -104,14 +105,18 @@ def test_the_trainer_key_is_for_launch_alone_and_the_provider_token_for_those_wh
 
 
 #: What each state machine runs, by the beginning of the functions' names. The rest are steps of a job.
-WORKFLOWS = {"InspectionWorkflow": "inspect_", "UnpackWorkflow": "archive_"}
+WORKFLOWS = {
+    "InspectionWorkflow": ("inspect_",),
+    "UnpackWorkflow": ("archive_",),
+    "DeliveryWorkflow": ("deliver_",),
+}
 
 
 @pytest.mark.parametrize("workflow", ["JobWorkflow", *WORKFLOWS])
 def test_a_workflow_may_run_exactly_its_steps(workflow: str) -> None:
     invoke = next(s for s in statements(f"{workflow}Role") if s["Action"] == "lambda:InvokeFunction")
     allowed = {r["Fn::GetAtt"][0] for r in invoke["Resource"]}
-    of_others = {f for f in FUNCTIONS if f.startswith(tuple(WORKFLOWS.values()))} | {"api_handler", "sweep"}
+    of_others = {f for f in FUNCTIONS if f.startswith(sum(WORKFLOWS.values(), ()))} | {"api_handler", "sweep"}
     own = (
         {f for f in FUNCTIONS if f.startswith(WORKFLOWS[workflow])}
         if workflow in WORKFLOWS
