@@ -24,6 +24,7 @@ from chalicelib.domain.foreign_bucket import ForeignBucket
 
 #: A worker begins no part after so many seconds; one part may take five minutes, and a function has fifteen.
 PIECE_SECONDS = 540.0
+DEFAULT_SIZES = Sizes()
 
 
 class S3Target:
@@ -38,7 +39,7 @@ class S3Target:
         *,
         token: Callable[[], str] = lambda: secrets.token_hex(8),
         monotonic: Callable[[], float] = time.monotonic,
-        sizes: Sizes = Sizes(),
+        sizes: Sizes = DEFAULT_SIZES,
     ) -> None:
         self._sizes = sizes
         self._destination = destination

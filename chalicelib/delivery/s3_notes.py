@@ -70,9 +70,9 @@ class Notes:
         self.save(name, {**note, "id": upload_id, "checksums": checksums})
         return {"id": upload_id, "checksums": checksums}
 
-    def abort_uploads(self, bucket: ForeignBucket, index: int | None = None, *) -> None:
-        """Throws away what was begun for one file, or for all. All are tried; then raises
-        DeliveryFault of the first that the store did not give up."""
+    def abort_uploads(self, bucket: ForeignBucket, index: int | None = None) -> None:
+        """Throws away what was begun for one file, or for all. All are tried; then raises DeliveryFault
+        of the first that the store did not give up."""
         folder = "uploads/" if index is None else _folder(index)
         failed: DeliveryFault | None = None
         for name in self.names(folder, limit=100 * MAX_UPLOADS):
