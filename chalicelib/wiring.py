@@ -17,6 +17,7 @@ from chalicelib.aws.jwks import pool_verifier
 from chalicelib.aws.object_store import S3ObjectStore
 from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
+from chalicelib.aws.secrets import SsmSecretStore
 from chalicelib.delivery.directory import Connector, TargetDirectory
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
@@ -54,6 +55,7 @@ from chalicelib.store import (
     DynamoArchiveStore,
     DynamoAuditStore,
     DynamoConfigStore,
+    DynamoCredentialStore,
     DynamoDatasetStore,
     DynamoDeliveryStore,
     DynamoJobStore,
@@ -182,6 +184,8 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         configs=DynamoConfigStore(table),
         owner_settings=DynamoOwnerSettingsStore(table),
         webhooks=DynamoWebhookLog(table),
+        credentials=DynamoCredentialStore(table),
+        secrets=SsmSecretStore(settings.ssm_prefix, clients.ssm),
         dataset_files=S3ObjectStore(settings.datasets_bucket, clients.s3),
         outputs=S3ObjectStore(settings.outputs_bucket, clients.s3),
         runner=StepFunctionsRunner(settings.state_machine_arn, clients.stepfunctions),

@@ -16,7 +16,7 @@ GIVE_UP_AFTER = timedelta(days=3)
 #: Pauses between tries, in seconds; the last one repeats.
 PAUSES = (10, 30, 60, 120, 300, 900, 1800, 3600)
 #: Deliveries of one job, over ones included: their ids are numbered with three digits.
-MAX_DELIVERIES = 500
+MAX_DELIVERIES = 100
 #: No pause that a destination asks for is longer.
 MAX_PAUSE = timedelta(hours=2)
 
@@ -91,6 +91,9 @@ class Delivery(BaseModel):
     last one was asked for). Before ``next_try_at`` nothing is sent. ``result`` is what the destination says of it:
     commit, URLs. ``resolved_credential`` is the credential's name as it was found. ``revision`` grows by one with every
     write (compare-and-set).
+
+    ``notes_key`` names the object that holds the target's own state. ``restarts`` counts how often that was of no more
+    use and everything began anew. ``told``: the job's timeline and summary know of the end.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -118,11 +121,19 @@ class Delivery(BaseModel):
     problem: DeliveryProblem | None = None
     result: dict[str, JsonValue] = Field(default_factory=dict)
     cancel_requested_at: datetime | None = None
+    notes_key: str | None = None
+    restarts: int = 0
+    told: bool = False
     revision: int = 1
 
     @property
     def is_over(self) -> bool:
         return self.state.is_over
+
+    @property
+    def settled(self) -> bool:
+        """Over, and nothing of it is left to do."""
+        return self.is_over and self.told
 
     def moved(self, now: datetime, state: DeliveryState | None = None, **changes: Any) -> Self:
         """The record after a change, ready to be stored. Raises IllegalDeliveryMoveError."""
@@ -136,6 +147,10 @@ class Delivery(BaseModel):
             if state.is_over:
                 update |= {"finished_at": now, "next_try_at": None}
         return self.model_copy(update=update)
+
+    def told_of(self, now: datetime) -> Self:
+        """The record of a delivery that is over once its job knows that."""
+        return self.model_copy(update={"told": True, "updated_at": now, "revision": self.revision + 1})
 
 
 def pause_after(tries: int, asked: timedelta | None = None) -> timedelta:

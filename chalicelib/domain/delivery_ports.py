@@ -32,7 +32,7 @@ class DeliveryStore(Protocol):
         """Of one job, by delivery id, which is the order of creation."""
 
     def list_open(self, *, limit: int = 100, after: str | None = None) -> Sequence[Delivery]:
-        """Of anybody, that are not over, by delivery id, which is about the age of their jobs; behind the id
+        """Of anybody, that are not settled, by delivery id, which is about the age of their jobs; behind the id
         ``after``."""
 
     def delete_of(self, job_id: str) -> None:
@@ -99,8 +99,10 @@ class Budget:
 @dataclass(frozen=True)
 class Advance:
     """What one step came to. ``state`` is the adapter's own JSON, given back at the next step. ``done``: there is
-    nothing more to do in this part (sending, or confirming). ``fan`` are pieces for parallel workers: each is given to
-    ``Target.piece`` once at least, then the next step sees their answers below ``state_prefix``."""
+    nothing more to do in this part (sending, or confirming). ``fan`` are pieces for parallel workers: they are given to
+    ``Target.piece``, each once at least, then the next step sees their answers below ``state_prefix``; what was too
+    much for one round, or failed, must be in the next step's ``fan`` again. Without ``done``, the next step begins
+    after ``pause`` (none: at once): how to wait for something at the other end, which is no fault."""
 
     state: Mapping[str, Any]
     done: bool = False
@@ -108,6 +110,7 @@ class Advance:
     bytes_done: int = 0
     fan: Sequence[Mapping[str, Any]] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
+    pause: timedelta = timedelta(0)
 
 
 class DeliveryFault(Exception):

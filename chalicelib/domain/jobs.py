@@ -15,6 +15,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.domain.failures import Failure
+from chalicelib.domain.job_deliveries import JobDeliveries, Wish
 from chalicelib.domain.predictions import PredictionStatus
 
 
@@ -148,6 +149,7 @@ class Job(_Frozen):
     ``task_token`` is secret and never leaves the service. ``key_id`` is the API key that submitted it. When that key
     has a budget, ``budget_hold_usd`` (the worst case) is counted under ``budget_id`` until the job ends, the real cost
     from then on. ``launch_unknown``: nobody could find out whether there was a prediction until it must have ended.
+    ``destinations`` is where the model is wanted besides escrow; ``deliveries`` how far that has come.
     """
 
     job_id: str
@@ -193,6 +195,8 @@ class Job(_Frozen):
     output_url: str | None = None
     failure: Failure | None = None
     delivery: DeliverySummary = Field(default_factory=DeliverySummary)
+    destinations: tuple[Wish, ...] = ()
+    deliveries: JobDeliveries = Field(default_factory=JobDeliveries)
     task_token: str | None = None
     wait_until: datetime | None = None
     wakes: int = 0

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from chalicelib.domain.archive_ports import ArchiveStore
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold
+from chalicelib.domain.credentials import CredentialStore, SecretStore
 from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.delivery_ports import DeliveryRunner, DeliveryStore, TargetLookup
 from chalicelib.domain.executions import ExecutionState
@@ -58,6 +59,7 @@ __all__ = [
     "BudgetHold",
     "Clock",
     "ConfigStore",
+    "CredentialStore",
     "CredentialsBroker",
     "DatasetGoneError",
     "DatasetRunner",
@@ -88,6 +90,7 @@ __all__ = [
     "Provider",
     "ProviderLookup",
     "QuotaExceededError",
+    "SecretStore",
     "SlotsFullError",
     "StackFacts",
     "StaleRecordError",
@@ -243,6 +246,8 @@ class Ports:
     configs: ConfigStore
     owner_settings: OwnerSettingsStore
     webhooks: WebhookLog
+    credentials: CredentialStore
+    secrets: SecretStore
     dataset_files: ObjectStore
     outputs: ObjectStore
     runner: WorkflowRunner

@@ -13,6 +13,7 @@ from chalicelib.domain.lifecycle import JobGoneError
 from chalicelib.domain.ports import Ports
 from chalicelib.providers.registry import PROVIDERS
 from chalicelib.services.archive_care import tend_archives
+from chalicelib.services.delivery_care import tend_deliveries
 from chalicelib.wiring import Services, get_services
 from chalicelib.workflow import steps, verification
 from chalicelib.workflow.launch import launch as launch_step
@@ -23,9 +24,11 @@ logger = logging.getLogger(__name__)
 tasks = Blueprint(__name__)
 
 #: One sweep ends well within its Lambda's time limit.
-SWEEP_BUDGET = timedelta(seconds=190)
+SWEEP_BUDGET = timedelta(seconds=180)
 #: Archives are looked after in this time.
 ARCHIVE_BUDGET = timedelta(seconds=10)
+#: Deliveries are.
+DELIVERY_BUDGET = timedelta(seconds=15)
 #: What is left of it for the audit.
 SEAL_BUDGET = timedelta(seconds=20)
 
@@ -50,12 +53,16 @@ def run_step(step: Callable[[str, Ports], Outcome], event: Mapping[str, Any], po
 
 
 def run_sweep(services: Services) -> dict[str, int | bool]:
-    """Sweeps the jobs, then seals the audit. Jobs come first: a failure of the second must not keep them waiting."""
+    """Sweeps the jobs, looks after archives and deliveries, then seals the audit. Jobs come first: a failure of what
+    follows must not keep them waiting."""
     report = sweep_step(services.ports, PROVIDERS, SWEEP_BUDGET)
     logger.info("sweep: %s", report.as_dict())
     tended = tend_archives(services.ports, services.ports.clock.now() + ARCHIVE_BUDGET)
     if any(tended.as_dict().values()):
         logger.info("archives: %s", tended.as_dict())
+    delivered = tend_deliveries(services.ports, services.ports.clock.now() + DELIVERY_BUDGET)
+    if delivered.open:
+        logger.info("deliveries: %s", delivered.as_dict())
     sealed = services.audit.seal(until=services.ports.clock.now() + SEAL_BUDGET)
     if sealed:
         logger.info("audit: sealed %s records", sealed)

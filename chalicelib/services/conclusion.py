@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from chalicelib.domain.escrow import Manifest, OutputFile, artifacts_prefix, file_kind, manifest_key, scratch_prefix
+from chalicelib.domain.job_deliveries import JobDeliveries, mark_of
 from chalicelib.domain.jobs import DeliverySummary, Job, JobStatus
 from chalicelib.domain.lifecycle import Change, Note, change, mutate, prediction_is_over, verdict
 from chalicelib.domain.ports import Ports
+from chalicelib.services.delivery_records import start, wished
 
 #: Published files looked at in one listing. A training publishes a few hundred at most.
 MAX_OUTPUT_FILES = 20_000
@@ -49,7 +51,8 @@ class ConclusionService:
         """Ends the job if its prediction is over; otherwise returns it as it is, still active.
 
         The end, its event and the freeing of the concurrency slot are one transaction. The trainer's scratch space is
-        removed and a manifest of what was published is written first (both safe to repeat). Raises JobGoneError.
+        removed, a manifest of what was published and the deliveries that were wished for are written first (all safe to
+        repeat); these begin after it. Raises JobGoneError.
         """
         job = mutate(self._ports.jobs, job_id, lambda _: None)
         if job.is_terminal or not prediction_is_over(job):
@@ -60,22 +63,33 @@ class ConclusionService:
             delivery = self._keep(job)
         if job.prediction_id is not None:
             self._ports.dataset_files.delete_prefix(scratch_prefix(job.owner, job.job_id))
+        completed = verdict(job)[0] is JobStatus.COMPLETED
+        deliveries = wished(self._ports, job) if completed else []
+        known = JobDeliveries(marks={d.delivery_id: mark_of(d) for d in deliveries})
         now = self._ports.clock.now()
 
         def decide(current: Job) -> Change | None:
             if current.is_terminal or not prediction_is_over(current):
                 return None
             status, failure = verdict(current)
+            if status is JobStatus.COMPLETED and not completed:
+                return None  # Verified at this very moment: whoever asks next makes the deliveries first.
             # Verify may have recorded more meanwhile.
             kept = current.delivery if current.delivery.manifest_key is not None else delivery
             kind, message = _EVENTS[status]
             ended = current.ended(
                 now=now, status=status, failure=failure, logs_complete=True, delivery=kept, launch=None
             )
+            if status is JobStatus.COMPLETED:
+                ended = ended.model_copy(update={"deliveries": known})
             note = Note(kind, failure.message if failure else message, {"code": failure.code} if failure else None)
             return change(ended, now, note, release_slot=True)
 
-        return mutate(self._ports.jobs, job_id, decide)
+        ended = mutate(self._ports.jobs, job_id, decide)
+        if ended.status is JobStatus.COMPLETED:
+            for wanted in deliveries:
+                start(self._ports, wanted)
+        return ended
 
     def _keep(self, job: Job) -> DeliverySummary:
         files = inventory(self._ports, job)

@@ -4,6 +4,7 @@ from chalicelib.store.access import DynamoAccessStore
 from chalicelib.store.archives import DynamoArchiveStore
 from chalicelib.store.audit import DynamoAuditStore
 from chalicelib.store.configs import DynamoConfigStore
+from chalicelib.store.credentials import DynamoCredentialStore
 from chalicelib.store.datasets import DynamoDatasetStore
 from chalicelib.store.deliveries import DynamoDeliveryStore
 from chalicelib.store.jobs import DynamoJobStore
@@ -16,6 +17,7 @@ __all__ = [
     "DynamoArchiveStore",
     "DynamoAuditStore",
     "DynamoConfigStore",
+    "DynamoCredentialStore",
     "DynamoDatasetStore",
     "DynamoDeliveryStore",
     "DynamoJobStore",

@@ -1,4 +1,4 @@
-"""Deliveries in DynamoDB: a record each, and a second one that names it while it is open."""
+"""Deliveries in DynamoDB: a record each, and a second one that names it until it is settled."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class DynamoDeliveryStore:
             version=delivery.revision,
         )
         marker = self._table.new(_OPEN, delivery.delivery_id, document=document)
-        marked: Write = Delete(marker) if delivery.is_over else Put(marker)
+        marked: Write = Delete(marker) if delivery.settled else Put(marker)
         try:
             self._table.transact([Put(record, condition), marked])
         except TransactionFailedError:

@@ -21,11 +21,13 @@ attributes and document fields it does not know, so a newer release may add some
     archives#<owner>#<dataset>     <archive>              an archive that was uploaded to be unpacked
     unsettled-archives             <time>#<hash>          the same while it is not settled, in order of creation
     deliveries#<job>               <delivery>             a delivery of a job's model
-    open-deliveries                <delivery>             the same while it is not over, by job
+    open-deliveries                <delivery>             the same while it is not settled, by job
     retention                      <time>#<hash>          a dataset whose old versions end, by when to look for such
     usage#<owner>                  datasets               what the owner's dataset versions take of the quota
     configs#<owner>                <name>                 the latest version of a config
     config#<owner>#<name>          v#<version>            one version of a config
+    credentials#<owner>            <name>                 a named credential, without its secret
+    credentials#<owner>            #count                 how many there are
     webhook#<provider>#<hash>      webhook                a webhook id that was seen
     budget#<id>                    budget                 what the jobs of an API key with a budget cost or may cost
 

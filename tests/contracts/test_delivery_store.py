@@ -75,7 +75,7 @@ def test_a_jobs_deliveries_come_in_order_of_creation(delivery_store: DeliverySto
     assert delivery_store.list_of("j3") == []
 
 
-def test_open_ones_are_found_until_they_are_over(delivery_store: DeliveryStore) -> None:
+def test_open_ones_are_found_until_they_are_settled(delivery_store: DeliveryStore) -> None:
     for job_id, number in (("j2", 1), ("j1", 2), ("j1", 1)):
         delivery_store.create(a_delivery(number, job_id=job_id))
     assert [d.delivery_id for d in delivery_store.list_open()] == ["d-j1-001", "d-j1-002", "d-j2-001"]
@@ -83,7 +83,10 @@ def test_open_ones_are_found_until_they_are_over(delivery_store: DeliveryStore) 
     assert delivery_store.list_open(after="d-j2-001") == []
     delivery_store.update(a_delivery(1).moved(NOW, DeliveryState.DELIVERING))
     assert delivery_store.list_open()[0].state is DeliveryState.DELIVERING
-    delivery_store.update(failed(a_delivery(2)))
+    over = failed(a_delivery(2))
+    delivery_store.update(over)
+    assert delivery_store.list_open()[1] == over
+    delivery_store.update(over.told_of(NOW))
     assert [d.delivery_id for d in delivery_store.list_open()] == ["d-j1-001", "d-j2-001"]
 
 

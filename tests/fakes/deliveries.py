@@ -34,7 +34,7 @@ class InMemoryDeliveryStore:
         return sorted((d for d in self._all() if d.job_id == job_id), key=_id)[:limit]
 
     def list_open(self, *, limit: int = 100, after: str | None = None) -> Sequence[Delivery]:
-        found = (d for d in self._all() if not d.is_over and (after is None or d.delivery_id > after))
+        found = (d for d in self._all() if not d.settled and (after is None or d.delivery_id > after))
         return sorted(found, key=_id)[:limit]
 
     def delete_of(self, job_id: str) -> None:

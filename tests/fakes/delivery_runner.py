@@ -5,6 +5,7 @@ Without ``step`` it only remembers what was started; a test says what is over.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +18,11 @@ from chalicelib.errors import Unavailable
 MAX_TRIES = 3
 RETRY_AFTER = timedelta(seconds=5)
 
+
+class Died(BaseException):
+    """The function's worker dies: nothing catches it but the state machine."""
+
+
 Step = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -25,6 +31,7 @@ class DeliveryExecution:
     input: dict[str, Any]
     due: datetime
     pieces: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
     tries: int = 0
     steps: int = 0
     status: str = "RUNNING"
@@ -80,19 +87,18 @@ class FakeDeliveryRunner:
         try:
             if execution.pieces:
                 assert self.piece is not None
-                self.piece(execution.pieces[0])
-                execution.pieces.pop(0)
-                execution.tries = 0
+                execution.answers.append(_wired(self.piece(_wired(execution.pieces[0]))))
+                self._next_piece(execution)
                 return
-            answer = self.step(execution.input)
-        except Exception:  # noqa: BLE001 - whatever a Lambda raises, Step Functions tries again
+            answer = _wired(self.step(_wired(execution.input)))
+        except (Exception, Died):  # noqa: BLE001 - whatever a Lambda raises, Step Functions tries again
             execution.tries += 1
             execution.due = self.clock.now() + RETRY_AFTER * 2**execution.tries
-            if execution.tries > MAX_TRIES:
-                execution.tries = 0
-                # A piece that fails is caught: the next step sees that it is not there. A step that fails is the end.
-                execution.status = "RUNNING" if execution.pieces else "FAILED"
-                execution.pieces = execution.pieces[1:]
+            if execution.tries > MAX_TRIES and execution.pieces:
+                execution.answers.append({"fault": {}})
+                self._next_piece(execution)
+            elif execution.tries > MAX_TRIES:
+                execution.status = "FAILED"
             return
         execution.tries = 0
         execution.input = answer
@@ -101,7 +107,22 @@ class FakeDeliveryRunner:
         elif answer["next"] == "wait":
             execution.due = self.clock.now() + timedelta(seconds=answer["seconds"])
         elif answer["next"] == "pieces":
-            execution.pieces = list(answer["items"])
+            execution.pieces, execution.answers = list(answer["items"]), []
+
+    @staticmethod
+    def _next_piece(execution: DeliveryExecution) -> None:
+        execution.tries = 0
+        execution.pieces = execution.pieces[1:]
+        if not execution.pieces:
+            execution.input = {**execution.input, "pieces": execution.answers}
+
+
+def _wired(event: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes out at the other end of Step Functions, which takes 256 KB."""
+    text = json.dumps(event)
+    assert len(text) < 256 * 1024
+    copied: dict[str, Any] = json.loads(text)
+    return copied
 
 
 def _name(delivery: Delivery) -> str:

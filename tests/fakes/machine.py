@@ -16,6 +16,7 @@ from chalicelib.domain.ports import ExecutionState
 from chalicelib.workflow import steps, verification
 from chalicelib.workflow.launch import launch
 from chalicelib.workflow.outcome import WAITS, Next, Outcome
+from tests.fakes.delivery_runner import Died
 
 if TYPE_CHECKING:
     from chalicelib.domain.ports import Clock, Ports
@@ -113,7 +114,7 @@ class VirtualMachine:
             outcome = STEPS[execution.state](execution.job_id, self.ports)
         except JobGoneError:
             outcome = Outcome(Next.DONE)
-        except Exception:  # noqa: BLE001 - whatever a Lambda raises, Step Functions tries again
+        except (Exception, Died):  # noqa: BLE001 - whatever a Lambda raises, Step Functions tries again
             execution.tries += 1
             execution.due = self._clock.now() + RETRY_AFTER * 2**execution.tries
             if execution.tries > MAX_TRIES:

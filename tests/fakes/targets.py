@@ -27,7 +27,7 @@ class FakeTargets:
 
     ``faults`` are raised by the next calls of a name, one each; None lets a call pass. ``late_faults`` are raised after
     a call has done its work, as when an answer is lost. ``per_step`` files are sent in one step, ``fan`` sends them as
-    pieces, ``tamper`` changes what lies there before it is confirmed.
+    pieces, ``tamper`` changes what lies there before it is confirmed. ``meanwhile`` runs in the middle of every call.
     """
 
     places: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -40,6 +40,7 @@ class FakeTargets:
     facts: tuple[str, ...] = ("can be written to",)
     result: dict[str, Any] = field(default_factory=dict)
     tamper: Callable[[dict[str, bytes]], None] | None = None
+    meanwhile: Callable[[str], None] | None = None
     abandoned: list[str] = field(default_factory=list)
 
     def __call__(self, destination: AnyDestination, secret: Secret | None) -> FakeTarget:
@@ -50,6 +51,8 @@ class FakeTargets:
 
     def note(self, call: str, name: str) -> None:
         self.calls.append((call, name))
+        if self.meanwhile is not None:
+            self.meanwhile(call)
         _raise_next(self.faults.get(call))
 
     def count(self, call: str) -> int:

@@ -21,16 +21,19 @@ from chalicelib.schemas.datasets import NewVersionBody
 from chalicelib.schemas.jobs import SubmitRequest
 from chalicelib.services import inspection
 from chalicelib.services.datasets import DatasetService
+from chalicelib.services.delivery_care import tend_deliveries
 from chalicelib.services.doors import Doors
 from chalicelib.services.sessions import Wait
 from chalicelib.services.submission import Submitted
 from chalicelib.settings import Settings
 from chalicelib.wiring import Services, build_services
+from chalicelib.workflow.delivering import deliver_piece, deliver_step
 from chalicelib.workflow.sweep import SweepReport, sweep
 from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
 from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
+from tests.fakes.credentials import InMemoryCredentialStore, InMemorySecretStore
 from tests.fakes.dataset_runner import FakeDatasetRunner
 from tests.fakes.deliveries import InMemoryDeliveryStore
 from tests.fakes.delivery_runner import FakeDeliveryRunner
@@ -115,6 +118,8 @@ class World:
         self.delivery_runner = FakeDeliveryRunner(self.clock)
         self.targets = FakeTargets()
         self.facts = FakeFacts()
+        self.credentials = InMemoryCredentialStore()
+        self.credential_secrets = InMemorySecretStore()
         self.hub = FakeModelHub()
         self.hub.put(FLUX)
         self.hub.put(KREA)
@@ -126,6 +131,8 @@ class World:
             configs=InMemoryConfigStore(),
             owner_settings=InMemoryOwnerSettingsStore(),
             webhooks=InMemoryWebhookLog(),
+            credentials=self.credentials,
+            secrets=self.credential_secrets,
             dataset_files=self.dataset_files,
             outputs=self.outputs,
             runner=self.machine,
@@ -143,6 +150,8 @@ class World:
             limits=self.limits,
         )
         self.machine.ports = self.ports
+        self.delivery_runner.step = lambda event: deliver_step(event, self.ports)
+        self.delivery_runner.piece = lambda event: deliver_piece(event, self.ports)
         # The files of most tests are no pictures. A test of inspections takes this away, or puts its own here.
         self.dataset_runner.when_inspecting = self.pass_inspection
         settings = Settings(
@@ -237,7 +246,7 @@ class World:
     def settle(self) -> None:
         """Runs everything that is due now."""
         for _ in range(200):
-            if self.machine.tick() == 0:
+            if self.machine.tick() + self.delivery_runner.tick() == 0:
                 return
         raise AssertionError("the state machine does not come to rest")
 
@@ -255,6 +264,7 @@ class World:
                 self.settle()
 
     def sweep(self) -> SweepReport:
+        tend_deliveries(self.ports, self.clock.now() + timedelta(seconds=30))
         return sweep(self.ports, ["replicate"], timedelta(seconds=200))
 
     def webhook(self, job_id: str, status: str, *, webhook_id: str = "msg_1", prediction_id: str | None = None) -> Any:

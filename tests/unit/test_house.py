@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, SessionVerifier, UserPool
+from chalicelib.domain.credentials import CredentialStore, SecretStore
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.ports import (
     ArchiveStore,
@@ -30,6 +31,7 @@ from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemory
 from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, SequentialIds
+from tests.fakes.credentials import InMemoryCredentialStore, InMemorySecretStore
 from tests.fakes.dataset_runner import FakeDatasetRunner
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
@@ -121,6 +123,8 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
     access: AccessStore = InMemoryAccessStore()
     audit: AuditStore = InMemoryAuditStore()
     rates: RateStore = InMemoryRateStore()
+    credentials: CredentialStore = InMemoryCredentialStore()
+    secrets: SecretStore = InMemorySecretStore()
     fake_pool = FakeUserPool(clock)
     pool: UserPool = fake_pool
     verifier: SessionVerifier = FakeVerifier(fake_pool)
@@ -142,6 +146,8 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
         (AccessStore, access),
         (AuditStore, audit),
         (RateStore, rates),
+        (CredentialStore, credentials),
+        (SecretStore, secrets),
         (UserPool, pool),
         (SessionVerifier, verifier),
     ]

@@ -11,7 +11,7 @@ from chalice.app import Chalice
 
 from chalicelib.events.archives import archives
 from chalicelib.events.inspection import inspection_tasks
-from chalicelib.events.tasks import ARCHIVE_BUDGET, SEAL_BUDGET, SWEEP_BUDGET, tasks
+from chalicelib.events.tasks import ARCHIVE_BUDGET, DELIVERY_BUDGET, SEAL_BUDGET, SWEEP_BUDGET, tasks
 from chalicelib.settings import Settings
 from chalicelib.workflow.verification import VERIFY_BUDGET
 from chalicelib.workflow.unpack_piece import BUDGET as PIECE_BUDGET
@@ -164,7 +164,7 @@ def test_the_times_fit_together() -> None:
     assert FUNCTIONS["launch"]["lambda_timeout"] < lease
     # API Gateway gives up after 29 seconds.
     assert FUNCTIONS["api_handler"]["lambda_timeout"] <= 29
-    sweep = SWEEP_BUDGET + ARCHIVE_BUDGET + SEAL_BUDGET
+    sweep = SWEEP_BUDGET + ARCHIVE_BUDGET + DELIVERY_BUDGET + SEAL_BUDGET
     assert sweep.total_seconds() + 20 <= FUNCTIONS["sweep"]["lambda_timeout"]
     assert VERIFY_BUDGET.total_seconds() < FUNCTIONS["verify"]["lambda_timeout"] <= 900
 
