@@ -61,8 +61,7 @@ class Files:
         found = self.bucket.head(self.key(index))
         if found is None:
             return False
-        damaged = again and bool((self.notes.load(_again(index)) or {}).get("open"))
-        if self._is_same(index, found) and not damaged:
+        if self._is_same(index, found) and not (again and self.is_damaged(index)):
             return True
         if found.metadata.get(JOB) != self.shipment.job_id:
             raise DeliveryFault(
@@ -76,6 +75,12 @@ class Files:
     def _is_same(self, index: int, found: ForeignObject) -> bool:
         file = self.file(index)
         return found.size == file.size and found.metadata.get(SHA256) == file.sha256
+
+    def is_damaged(self, index: int) -> bool:
+        return bool((self.notes.load(_again(index)) or {}).get("open"))
+
+    def any_damaged(self) -> bool:
+        return any((self.notes.load(name) or {}).get("open") for name in self.notes.names("again/"))
 
     def arrived(self, index: int) -> None:
         """The file has been sent; if it was damaged before, that is mended as far as is known."""
@@ -95,7 +100,6 @@ class Files:
             if often
             else "It is sent again. If something else writes to this prefix, deliver to another one.",
             retry=not often,
-            restart=True,
         )
 
 

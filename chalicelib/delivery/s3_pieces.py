@@ -43,7 +43,7 @@ def part_bytes_of(size: int, sizes: Sizes) -> int:
     """The size of a file's parts, whole MiB; all but the last are equal, as R2 demands
     (https://developers.cloudflare.com/r2/objects/multipart-objects/). Raises DeliveryFault ``too_large``."""
     smallest = -(-size // MAX_PARTS)
-    part_bytes = max(sizes.part, -(-smallest // MIB) * MIB)
+    part_bytes = sizes.part if smallest <= sizes.part else -(-smallest // MIB) * MIB
     if part_bytes > sizes.most:
         raise DeliveryFault(
             "too_large",

@@ -3,24 +3,28 @@
 A file counts as arrived when the store itself names its SHA-256 (of the whole object, or of the very parts that were
 sent), or else when it has been read back: up to 1 GiB as a whole against the SHA-256 that Verify computed, above that
 part by part against escrow. A store's checksum only ever confirms; when it is missing or differs, reading decides.
+
+What is found damaged is noted, and sent again at the beginning of the next step.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from chalicelib.delivery.s3_files import JOB, Files, done_of, has_time, work
 from chalicelib.delivery.s3_pieces import (
     bytes_of,
     is_done,
+    name_of,
     noted,
     part_bytes_of,
     pieces_of,
     was_slow,
 )
-from chalicelib.delivery.s3_send import MAX_FAN
+from chalicelib.delivery.s3_send import MAX_FAN, Sending
 from chalicelib.domain.delivery_ports import Advance, Budget
 from chalicelib.domain.foreign_bucket import ForeignObject
 from chalicelib.domain.objects import composite_of
@@ -28,7 +32,8 @@ from chalicelib.domain.objects import composite_of
 
 class ReadBack:
     """One step. Its state is that of sending, and ``confirm``: ``of``, the round; ``ok``, by file how it was confirmed
-    (``checksum`` or ``read``); ``read``, files that must be read in pieces."""
+    (``checksum`` or ``read``); ``read``, files that must be read in pieces; and ``mend``, the state of sending again
+    what was damaged."""
 
     def __init__(self, files: Files, budget: Budget, token: Callable[[], str]) -> None:
         self._files = files
@@ -36,6 +41,22 @@ class ReadBack:
         self._token = token
 
     def go(self, state: Mapping[str, Any]) -> Advance:
+        mending = self._mend(state)
+        return self._confirm(state) if mending is None else mending
+
+    def _mend(self, state: Mapping[str, Any]) -> Advance | None:
+        """Sends again what was damaged; None when there is nothing."""
+        mend = state.get("mend")
+        if mend is None and not self._files.any_damaged():
+            return None
+        advance = Sending(self._files, self._budget).go(mend)
+        kept = {name: value for name, value in state.items() if name not in {"mend", "confirm"}}
+        if not advance.done:
+            return replace(advance, state={**kept, "mend": dict(advance.state)})
+        # What was confirmed before may have been sent again: a new round looks at everything.
+        return replace(advance, state=kept, done=False, files_done=0, bytes_done=0)
+
+    def _confirm(self, state: Mapping[str, Any]) -> Advance:
         confirm = state.get("confirm") or {}
         of = str(confirm.get("of") or self._token())
         ok: dict[int, str] = {int(index): how for index, how in confirm.get("ok", {}).items()}
@@ -118,6 +139,8 @@ class ReadBack:
                 parts = noted(self._files.notes, piece)
                 bad = sorted(number for number, part in parts.items() if not part.get("ok"))
                 if bad:
+                    # Or the next step, which sends it again, could take this for what it finds afterwards.
+                    self._files.notes.drop(name_of(piece))
                     raise self._files.damaged(index, f"has other contents than were sent (part {bad[0]})")
                 if not is_done(piece, parts):
                     left.append(piece)

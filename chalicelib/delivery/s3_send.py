@@ -9,7 +9,6 @@ from typing import Any
 from chalicelib.delivery.s3_files import Files, done_of, has_time, work
 from chalicelib.delivery.s3_pieces import (
     bytes_of,
-    count_of,
     from_escrow,
     is_done,
     name_of,
@@ -23,14 +22,11 @@ from chalicelib.domain.objects import MultipartGoneError, PartInfo, PartRefusedE
 
 #: Pieces given out at once.
 MAX_FAN = 200
-#: Rounds of pieces in a row in which not one part got through.
-MAX_FRUITLESS = 3
 
 
 class Sending:
     """One step. Its state: ``at``, how many small files are there; ``large``, the large ones that are; ``uploads``,
-    ``{"id", "checksums", "part_bytes"}`` of those under way; ``parts`` and ``fruitless``, how many parts the last round
-    left and how many rounds changed nothing; ``sent`` when all is there."""
+    ``{"id", "checksums", "part_bytes"}`` of those under way."""
 
     def __init__(self, files: Files, budget: Budget | None) -> None:
         self._files = files
@@ -38,9 +34,6 @@ class Sending:
         self._at = 0
         self._large: list[int] = []
         self._uploads: dict[int, dict[str, Any]] = {}
-        self._parts = -1
-        self._fruitless = 0
-        self._noted_parts = 0
         self._part_bytes_done = 0
         self._opened: set[int] = set()
 
@@ -49,8 +42,6 @@ class Sending:
             self._at = int(state.get("at", 0))
             self._large = [int(index) for index in state.get("large", ())]
             self._uploads = {int(index): dict(upload) for index, upload in state.get("uploads", {}).items()}
-            self._parts = int(state.get("parts", -1))
-            self._fruitless = int(state.get("fruitless", 0))
         fan: list[dict[str, Any]] = []
         if self._small() and self._begin():
             fan = self._pieces()
@@ -120,25 +111,10 @@ class Sending:
         ):
             work(self._files, missing[0], lambda: not has_time(self._budget))
             missing = self._missing()
-        if not missing:
-            return []
-        left = sum(count_of(self._files.file(i).size, u["part_bytes"]) for i, u in self._uploads.items())
-        left -= self._noted_parts
-        self._fruitless = self._fruitless + 1 if left == self._parts else 0
-        self._parts = left
-        if self._fruitless >= MAX_FRUITLESS:
-            raise DeliveryFault(
-                "timeout",
-                f"Not one part got through to {self._files.label} in a long time.",
-                "Look at the store and its connection. The delivery goes on where it was.",
-                retry=True,
-                restart=True,  # the state only: parts that are there stay noted
-            )
         return missing[:MAX_FAN]
 
     def _missing(self) -> list[dict[str, Any]]:
         missing: list[dict[str, Any]] = []
-        self._noted_parts = 0
         self._part_bytes_done = 0
         for index in sorted(self._uploads):
             found = self._missing_of(index)
@@ -154,7 +130,6 @@ class Sending:
         missing = []
         for piece in self._pieces_of(index):
             parts = noted(self._files.notes, piece)
-            self._noted_parts += len(parts)
             self._part_bytes_done += len(parts) * int(upload["part_bytes"])
             if not is_done(piece, parts):
                 missing.append(piece)
@@ -257,7 +232,7 @@ class Sending:
         for index in self._files.last:
             self._put(index)
         count, size = done_of(self._files, range(len(self._files.shipment.files)))
-        return Advance(state={**self._state(), "sent": True}, done=True, files_done=count, bytes_done=size)
+        return Advance(state=self._state(), done=True, files_done=count, bytes_done=size)
 
     def _advance(self, fan: list[dict[str, Any]]) -> Advance:
         count, size = done_of(self._files, [*self._files.small[: self._at], *self._large])
@@ -274,8 +249,6 @@ class Sending:
             "at": self._at,
             "large": self._large,
             "uploads": {str(index): upload for index, upload in self._uploads.items()},
-            "parts": self._parts,
-            "fruitless": self._fruitless,
         }
 
 

@@ -67,7 +67,7 @@ def budget(seconds: float = 480) -> Budget:
 @dataclass
 class Driver:
     """``target`` is made anew for each call, as in another process. ``interrupted`` are exceptions after which the
-    workflow goes on from what was saved last."""
+    workflow goes on from what was saved last. ``between`` is called once when everything has been sent."""
 
     target: Callable[[], Target]
     shipment: Shipment
@@ -76,6 +76,8 @@ class Driver:
     faults: list[DeliveryFault] = field(default_factory=list)
     steps: int = 0
     most_pieces: int = 0
+    between: Callable[[], None] = lambda: None
+    _of_pieces: list[DeliveryFault] = field(default_factory=list)
 
     def deliver(self) -> Mapping[str, Any]:
         """Sends and confirms; returns the result. Raises DeliveryFault that no retry helps, AssertionError when it
@@ -91,7 +93,7 @@ class Driver:
                 if not fault.retry:
                     raise
                 if fault.restart:
-                    state, sent = None, False
+                    raise AssertionError("the notes would be lost, and with them what was begun there") from fault
                 continue
             except self.interrupted:
                 continue
@@ -101,7 +103,9 @@ class Driver:
                 assert advance.files_done == len(self.shipment.files)
                 assert advance.bytes_done == self.shipment.bytes
                 return advance.result
-            sent = sent or advance.done
+            if advance.done:
+                sent = True
+                self.between()
         raise AssertionError(f"no end after {self.steps} steps")
 
     def send(self) -> Mapping[str, Any]:
@@ -116,6 +120,8 @@ class Driver:
         raise AssertionError("no end")
 
     def _step(self, state: Mapping[str, Any] | None, sent: bool) -> Advance:
+        if self._of_pieces:
+            raise self._of_pieces.pop()
         target = self.target()
         limit = budget(self.seconds)
         return target.confirm(self.shipment, state or {}, limit) if sent else target.send(self.shipment, state, limit)
@@ -127,6 +133,6 @@ class Driver:
             try:
                 self.target().piece(self.shipment, json.loads(json.dumps(dict(piece))))
             except DeliveryFault as fault:
-                self.faults.append(fault)
+                self._of_pieces = [fault]
             except self.interrupted:
                 continue
