@@ -19,6 +19,10 @@ from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.aws.secrets import SsmSecretStore
 from chalicelib.delivery.directory import Connector, TargetDirectory
+from chalicelib.domain.credentials import S3Secret, Secret
+from chalicelib.domain.delivery_ports import Target
+from chalicelib.domain.destinations import S3Destination
+from chalicelib.domain.foreign_bucket import ForeignBucket
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
@@ -214,9 +218,29 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     )
 
 
-def connectors(_settings: Settings) -> dict[str, Connector]:
+def connectors(settings: Settings) -> dict[str, Connector]:
     """The adapters of destinations by kind, each imported when it is first needed."""
-    return {}
+    return {"s3": s3_connector(allow_private=settings.allow_private_destinations)}
+
+
+def s3_connector(*, allow_private: bool) -> Connector:
+    """Users' buckets. ``allow_private`` also lets http in."""
+
+    def connect(destination: S3Destination, secret: Secret | None) -> Target:
+        from chalicelib.aws.foreign_s3 import connect_foreign
+        from chalicelib.delivery.s3 import S3Target
+        from chalicelib.delivery.safe_http import guard
+
+        def addresses(url: str) -> list[str]:
+            return [str(address) for address in guard(url, allow_private=allow_private).addresses]
+
+        def bucket(seconds: float | None = None) -> ForeignBucket:
+            keys = secret if isinstance(secret, S3Secret) else None
+            return connect_foreign(destination, keys, addresses, allow_http=allow_private, seconds=seconds)
+
+        return S3Target(destination, bucket(), bucket)
+
+    return connect
 
 
 def image_probe() -> ImageProbe:

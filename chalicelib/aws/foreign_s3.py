@@ -61,7 +61,7 @@ class ForeignS3:
             except ClientError as error:
                 if code_of(error) in _MISSING:
                     return None
-                raise
+                raise self._in_words(key, error) from None
         checksum = found.get("ChecksumSHA256")
         return ForeignObject(
             key=key,
@@ -81,6 +81,16 @@ class ForeignS3:
                     raise
             self._asks_checksums = False
         return self._client.head_object(Bucket=self._place.bucket, Key=key)
+
+    def _in_words(self, key: str, error: ClientError) -> ClientError:
+        """A HEAD's error has no body, so a wrong key looks like a missing right; the same GET's says which it is."""
+        if code_of(error) not in {"301", "400", "401", "403"}:
+            return error
+        try:
+            self._client.get_object(Bucket=self._place.bucket, Key=key, Range="bytes=0-0")["Body"].close()
+        except ClientError as worded:
+            return error if code_of(worded) in _MISSING else worded
+        return error
 
     def read(self, key: str, *, start: int, length: int) -> Iterator[bytes]:
         if length <= 0:
@@ -286,7 +296,7 @@ def connect_foreign(
             f"Store one: stcloud credentials add {credential} --kind s3 --access-key-id ID.",
             retry=False,
         )
-    problem = problem_of(destination)
+    problem = problem_of(destination) or _problem_of_endpoint(destination.endpoint_url)
     if problem is None and is_plain_http(destination) and not allow_http:
         problem = ("The endpoint is not encrypted.", "Use an https:// address; models and signatures go over it.")
     if problem is not None:
@@ -319,6 +329,22 @@ def connect_foreign(
         secrets=tuple(tokens),
     )
     return ForeignS3(client, place)
+
+
+def _problem_of_endpoint(url: str | None) -> tuple[str, str] | None:
+    if url is None:
+        return None
+    advice = "Write it like https://s3.example.com or https://minio.example.com:9000, without the bucket."
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        return ("The endpoint is no address of a store.", advice)
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        return ("The endpoint holds more than an address.", advice)
+    return None
 
 
 def _md5(data: bytes) -> str:

@@ -32,8 +32,6 @@ def check_bucket(
                 retry=True,
             )
 
-    _is_free(bucket, key, name)
-    in_time()
     bucket.put(key, data, sha256=sha256, metadata={"stcloud-canary": token}, content_type="text/plain")
     facts = [f"writes to {name}"]
     stayed: str | None = None
@@ -49,6 +47,8 @@ def check_bucket(
             )
         facts.append("reads back what was written")
         in_time()
+        _shows_missing(bucket, f"{key}.missing", name)
+        in_time()
         facts += _parts(bucket, f"{key}.parts")
         in_time()
     finally:
@@ -57,7 +57,7 @@ def check_bucket(
     return CheckedTarget(facts=tuple(facts), result={"canary_left": key} if stayed else {})
 
 
-def _is_free(bucket: ForeignBucket, key: str, name: str) -> None:
+def _shows_missing(bucket: ForeignBucket, key: str, name: str) -> None:
     """A missing object must look missing: AWS says 403 instead to a key that may not list the bucket."""
     try:
         bucket.head(key)
@@ -67,8 +67,7 @@ def _is_free(bucket: ForeignBucket, key: str, name: str) -> None:
         raise DeliveryFault(
             "forbidden",
             f"This key can't tell whether an object is at {name}: {fault.message}",
-            "Allow it s3:ListBucket on the bucket and s3:GetObject below the prefix. If the bucket is another one, or "
-            "the key is mistyped, stores answer the same.",
+            "Allow it s3:ListBucket on the bucket, or it can't be seen what is there already.",
             retry=False,
         ) from None
 

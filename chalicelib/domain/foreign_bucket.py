@@ -22,8 +22,8 @@ class ForeignObject:
 
 
 class ForeignBucket(Protocol):
-    """Every call raises DeliveryFault, in words for the bucket's owner, and takes a few minutes at most however slow the
-    store is. Contents are checked on their way: the store refuses what differs from its MD5."""
+    """Every call raises DeliveryFault, in words for the bucket's owner, and takes a few minutes at most however slow
+    the store is. Contents are checked on their way: the store refuses what differs from its MD5."""
 
     def head(self, key: str) -> ForeignObject | None: ...
 

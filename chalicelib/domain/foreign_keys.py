@@ -1,7 +1,7 @@
 """Where a delivery's files lie in a user's bucket: ``<prefix>/<run name or job id>/<path>``. Pure.
 
-Names come from users and trainers. Whatever they hold, a key stays below the prefix, is safe in every store and in URLs,
-and two files never share one.
+Names come from users and trainers. Whatever they hold, a key stays below the prefix, is safe in every store and in
+URLs, and two files never share one.
 """
 
 from __future__ import annotations

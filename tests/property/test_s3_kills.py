@@ -15,7 +15,7 @@ from chalicelib.delivery.s3_pieces import Sizes
 from chalicelib.domain.destinations import S3Destination
 from tests.fakes.aws import InMemoryObjectStore
 from tests.fakes.foreign_bucket import FakeForeignBucket
-from tests.support.shipments import Driver, contents, shipment_of
+from tests.support.s3_shipments import Driver, contents, shipment_of
 
 PART = 4000
 SIZES = Sizes(part=PART, most=PART, whole=2 * PART, piece=2)

@@ -13,7 +13,7 @@ from chalicelib.domain.delivery_ports import DeliveryFault, Shipment
 from chalicelib.domain.destinations import S3Destination
 from tests.fakes.aws import InMemoryObjectStore
 from tests.fakes.foreign_bucket import FakeForeignBucket, Held, fault
-from tests.support.shipments import Driver, budget, contents, shipment_of
+from tests.support.s3_shipments import Driver, budget, contents, shipment_of
 
 MIB = 1024 * 1024
 SIZES = Sizes(part=MIB, most=3 * MIB, whole=2 * MIB, piece=2)
