@@ -88,8 +88,8 @@ def answering(place: Place, call: str) -> Iterator[None]:
     except ClientError as error:
         raise fault_of(error, place, call) from None
     except ParamValidationError as error:
-        raise _bad(f"The store's address or bucket can't be right: {_words(str(error), place)}", place) from None
-    except (BotoCoreError, OSError) as error:
+        raise _bad(f"The address or the bucket can't be right.{_quoted(_words(str(error), place))}", place) from None
+    except (BotoCoreError, ResponseParserError, OSError) as error:
         raise _unreached(error, place) from None
 
 
@@ -101,8 +101,7 @@ def fault_of(error: ClientError, place: Place, call: str) -> DeliveryFault:
     for matches, fault in _RULES:
         if matches(code, status, said):
             return fault(error, place, call, said)
-    quoted = f" It says: {said}" if said else ""
-    return _bad(f"{place.endpoint} refuses {call} with {_words(code, place) or status}.{quoted}", place)
+    return _bad(f"{place.endpoint} refuses {call} with {_words(code, place) or status}.{_quoted(said)}", place)
 
 
 _Fault = Callable[[ClientError, Place, str, str], DeliveryFault]
@@ -122,7 +121,7 @@ def _forbidden(error: ClientError, place: Place, call: str, said: str) -> Delive
         return _full(error, place, call, said)
     return DeliveryFault(
         "forbidden",
-        f"{place.endpoint} refuses {call} on {place.name} to this key." + (f" It says: {said}" if said else ""),
+        f"{place.endpoint} refuses {call} on {place.name} to this key.{_quoted(said)}",
         f"Allow the key {RIGHTS.get(call, 'to read and write')} there, or use another credential: "
         f"stcloud credentials rotate {place.credential}.",
         retry=False,
@@ -196,7 +195,7 @@ def _throttled(error: ClientError, place: Place, _call: str, _said: str) -> Deli
 def _full(_error: ClientError, place: Place, _call: str, said: str) -> DeliveryFault:
     return DeliveryFault(
         "quota",
-        f"{place.name} is full." + (f" {place.endpoint} says: {said}" if said else ""),
+        f"{place.name} is full.{_quoted(said)}",
         "Make room or raise the limit at the store. The delivery goes on by itself then.",
         retry=True,
     )
@@ -324,6 +323,10 @@ def _words(text: str, place: Place) -> str:
         text = text.replace(secret, "[redacted]")
     line = " ".join(redact("".join(c if c.isprintable() else " " for c in text[:2000])).split())
     return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
+
+
+def _quoted(said: str) -> str:
+    return f" It says: {said.rstrip('.')}." if said else ""
 
 
 def _asked(error: ClientError) -> timedelta | None:
