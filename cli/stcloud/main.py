@@ -17,6 +17,7 @@ from stcloud.commands import (
     dataset_checks,
     dataset_files,
     datasets,
+    escrow,
     jobs,
     keys,
     profiles,
@@ -63,8 +64,8 @@ app.add_typer(users.app, name="users")
 app.add_typer(audit.app, name="audit")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(receive.app)
-#: Their modules register `jobs pull` and commands of `datasets`.
-_REGISTERED = (pull, dataset_checks, dataset_files)
+#: Their modules register commands of `jobs` and `datasets`.
+_REGISTERED = (pull, escrow, dataset_checks, dataset_files)
 
 
 def _show_version(wanted: bool) -> None:

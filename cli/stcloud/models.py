@@ -37,7 +37,13 @@ class Failure(TypedDict):
     advice: str
 
 
-class Delivery(TypedDict):
+class _LaterDelivery(TypedDict, total=False):
+    """What servers of the first release don't tell."""
+
+    warnings: list[str]
+
+
+class Delivery(_LaterDelivery):
     files: int
     bytes: int
     weights: list[str]
@@ -62,7 +68,13 @@ class Escrow(TypedDict):
     removed_at: str | None
 
 
-class Job(TypedDict):
+class _LaterFields(TypedDict, total=False):
+    """What servers of the first release don't tell."""
+
+    escrow: Escrow
+
+
+class Job(_LaterFields):
     user_id: str | None
     job_id: str
     status: str
@@ -85,7 +97,6 @@ class Job(TypedDict):
     progress: JobProgress
     datasets: list[DatasetUse]
     failure: Failure | None
-    escrow: NotRequired[Escrow]
     delivery: Delivery
 
 

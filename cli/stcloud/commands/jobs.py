@@ -70,6 +70,10 @@ def submit(
         typer.Option(metavar="KEY", help="The same key within 24 hours gives the same job. [default: a new one]"),
     ] = None,
     max_run: MaxRun = None,
+    escrow_days: Annotated[
+        int | None,
+        typer.Option(min=1, max=3650, metavar="DAYS", help="Remove its files so long after its end. [default: as set]"),
+    ] = None,
     accept_warnings: Annotated[
         bool, typer.Option("--accept-warnings", help="Train although checks warn; errors always refuse.")
     ] = False,
@@ -81,6 +85,8 @@ def submit(
     """
     body = _submit_body(session, config, config_name, config_version, dataloader)
     body |= _terms(run_name, hardware, max_run)
+    if escrow_days is not None:
+        body["escrow_days"] = escrow_days
     if accept_warnings:
         body["accept_warnings"] = True
     key = idempotency_key or f"stcloud-{uuid.uuid4()}"
