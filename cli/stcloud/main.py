@@ -19,6 +19,7 @@ from stcloud.commands import (
     dataset_files,
     datasets,
     deliveries,
+    escrow,
     jobs,
     keys,
     profiles,
@@ -67,8 +68,8 @@ app.add_typer(users.app, name="users")
 app.add_typer(audit.app, name="audit")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(receive.app)
-#: Their modules register `jobs pull` and commands of `datasets`.
-_REGISTERED = (deliveries, pull, dataset_checks, dataset_files)
+#: Their modules register commands of `jobs` and `datasets`.
+_REGISTERED = (pull, deliveries, escrow, dataset_checks, dataset_files)
 
 
 def _show_version(wanted: bool) -> None:

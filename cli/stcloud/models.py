@@ -37,7 +37,13 @@ class Failure(TypedDict):
     advice: str
 
 
-class Delivery(TypedDict):
+class _LaterDelivery(TypedDict, total=False):
+    """What servers of the first release don't tell."""
+
+    warnings: list[str]
+
+
+class Delivery(_LaterDelivery):
     files: int
     bytes: int
     weights: list[str]
@@ -62,7 +68,16 @@ class Escrow(TypedDict):
     removed_at: str | None
 
 
-class _Job(TypedDict):
+# `NotRequired` is not seen at run time in a module whose annotations are strings, but `total` is.
+class _LaterFields(TypedDict, total=False):
+    """What servers of the first release don't tell."""
+
+    escrow: Escrow
+    destinations: list[dict[str, Any]]
+    deliveries: dict[str, Any]
+
+
+class Job(_LaterFields):
     user_id: str | None
     job_id: str
     status: str
@@ -86,15 +101,6 @@ class _Job(TypedDict):
     datasets: list[DatasetUse]
     failure: Failure | None
     delivery: Delivery
-
-
-# `NotRequired` is not seen at run time in a module whose annotations are strings, but `total` is.
-class Job(_Job, total=False):
-    """What a server that is older does not say."""
-
-    escrow: Escrow
-    destinations: list[dict[str, Any]]
-    deliveries: dict[str, Any]
 
 
 class Submitted(TypedDict):

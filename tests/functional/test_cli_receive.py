@@ -323,3 +323,26 @@ def test_pulling_what_has_left_escrow_says_when(bench: Bench) -> None:
     assert ran.code == 4
     assert ran.json()["error"]["code"] == "escrow_gone"
     assert "3 days" in ran.err
+
+
+def test_how_long_files_are_kept_is_set_and_shown(bench: Bench) -> None:
+    cli = bench.cli
+    assert "without an end" in cli.run("jobs", "retention", "new").out
+    assert "90 days" in cli.run("jobs", "retention", "new", "90").out
+    assert cli.run("jobs", "retention", "new", "--json").json() == {"days": 90}
+    completed_job(bench.world)
+    assert "without an end" in cli.run("jobs", "retention", "job1").out
+    shown = cli.run("jobs", "retention", "job1", "7").out
+    assert "7 days after the end, until" in shown
+    assert "kept       until" in cli.run("jobs", "get", "job1").out
+    assert "without an end" in cli.run("jobs", "retention", "job1", "off").out
+    assert cli.run("jobs", "retention", "job1", "soon").code == 2
+    job, now = bench.world.job("job1"), bench.world.clock.now()
+    bench.world.jobs.save(job.annotated(now=now, escrow_days=3, escrow_removed_at=now))
+    assert "were removed on" in cli.run("jobs", "retention", "job1").out
+    assert "removed" in cli.run("jobs", "get", "job1").out
+    refused = cli.run("jobs", "retention", "job1", "9", "--json")
+    assert (refused.code, refused.json()["error"]["code"]) == (4, "escrow_gone")
+    manifest = cli.run("jobs", "manifest", "job1")
+    assert "pytorch_lora_weights.safetensors" in manifest.out
+    assert "verified" in manifest.out

@@ -49,6 +49,14 @@ RunName = Annotated[str | None, typer.Option(metavar="NAME", help="How the run i
 MaxRun = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Longest run, like 90m or 6h (5m to 34h); ends the job.")
 ]
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Where the model goes: huggingface:owner/name, s3://bucket/prefix, https://… (webhook), or none; may be "
+        "repeated. [default: what config or your defaults say]",
+    ),
+]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 OUTCOME = (
@@ -75,17 +83,14 @@ def submit(
         typer.Option(metavar="KEY", help="The same key within 24 hours gives the same job. [default: a new one]"),
     ] = None,
     max_run: MaxRun = None,
+    escrow_days: Annotated[
+        int | None,
+        typer.Option(min=1, max=3650, metavar="DAYS", help="Remove its files so long after its end. [default: as set]"),
+    ] = None,
     accept_warnings: Annotated[
         bool, typer.Option("--accept-warnings", help="Train although checks warn; errors always refuse.")
     ] = False,
-    to: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PLACE",
-            help="Where the model goes: huggingface:owner/name, s3://bucket/prefix, https://… (webhook), or none; may "
-            "be repeated. [default: what config or your defaults say]",
-        ),
-    ] = None,
+    to: To = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it is over.")] = False,
 ) -> int | None:
     """Submit a training. Repeating it after a lost connection never makes a second job.
@@ -93,9 +98,9 @@ def submit(
     Prints the job's id.
     """
     body = _submit_body(session, config, config_name, config_version, dataloader)
-    body |= _terms(run_name, hardware, max_run)
-    if to:
-        body["destinations"] = [] if to == ["none"] else [destination_of(place) for place in to]
+    body |= _terms(run_name, hardware, max_run, to)
+    if escrow_days is not None:
+        body["escrow_days"] = escrow_days
     if accept_warnings:
         body["accept_warnings"] = True
     key = idempotency_key or f"stcloud-{uuid.uuid4()}"
@@ -142,13 +147,14 @@ def preflight(
     hardware: Hardware = None,
     run_name: RunName = None,
     max_run: MaxRun = None,
+    to: To = None,
 ) -> int:
     """Check a training before it costs anything: options, datasets, provider, base model, budget, time.
 
     Takes what submit takes, and makes nothing.
     """
     body = _submit_body(session, config, config_name, config_version, dataloader)
-    body |= _terms(run_name, hardware, max_run)
+    body |= _terms(run_name, hardware, max_run, to)
     answer = session.api.preflight(body, provider=provider)
     session.output.result(answer, preflight_text(answer))
     return int(ExitCode.OK if answer["ok"] else ExitCode.FAILED)
@@ -248,10 +254,17 @@ def delete(session: Session, job: JobId, yes: Yes = False) -> None:
     session.output.result(done or {"success": True, "job_id": job}, f"Deleted {job}.")
 
 
-def _terms(run_name: str | None, hardware: str | None, max_run: str | None) -> dict[str, Any]:
+def _terms(
+    run_name: str | None, hardware: str | None, max_run: str | None, to: list[str] | None = None
+) -> dict[str, Any]:
     """What of a submit is given beside the config."""
-    seconds = max_run_seconds(max_run) if max_run is not None else None
-    given = {"tracker_run_name": run_name, "hardware_profile": hardware, "max_run_seconds": seconds}
+    places = None if not to else [] if to == ["none"] else [destination_of(place) for place in to]
+    given = {
+        "tracker_run_name": run_name,
+        "hardware_profile": hardware,
+        "max_run_seconds": max_run_seconds(max_run) if max_run is not None else None,
+        "destinations": places,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 
