@@ -16,7 +16,7 @@ from chalicelib.events.tasks import ARCHIVE_BUDGET, DELIVERY_BUDGET, SEAL_BUDGET
 from chalicelib.settings import Settings
 from chalicelib.workflow.unpack_piece import BUDGET as PIECE_BUDGET
 from chalicelib.workflow.unpack_plan import BUDGET as PLAN_BUDGET
-from chalicelib.workflow.verification import VERIFY_BUDGET
+from chalicelib.workflow.verification import FILE_BUDGET, VERIFY_BUDGET
 from infra.template_parts import TemplateError, load_template
 from tests.unit.infra.described import (
     FUNCTIONS,
@@ -171,7 +171,8 @@ def test_the_times_fit_together() -> None:
     assert FUNCTIONS["api_handler"]["lambda_timeout"] <= 29
     sweep = SWEEP_BUDGET + ARCHIVE_BUDGET + DELIVERY_BUDGET + SEAL_BUDGET
     assert sweep.total_seconds() + 20 <= FUNCTIONS["sweep"]["lambda_timeout"]
-    assert VERIFY_BUDGET.total_seconds() < FUNCTIONS["verify"]["lambda_timeout"] <= 900
+    assert VERIFY_BUDGET < FILE_BUDGET
+    assert FILE_BUDGET.total_seconds() + 60 <= FUNCTIONS["verify"]["lambda_timeout"] <= 900
 
 
 @pytest.mark.parametrize("name", ["JobsTable", "KeysTable", "AuditTable"])

@@ -7,11 +7,13 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.deliveries import DeliveryState
 from chalicelib.domain.escrow import artifacts_prefix
 from chalicelib.domain.jobs import Job, JobStatus
 from chalicelib.domain.ports import EscrowMark
 from chalicelib.errors import Conflict, NotFound, Unavailable
 from chalicelib.schemas.jobs import SubmitRequest, escrow_view
+from chalicelib.services.deliveries import DeliveryService
 from chalicelib.services.escrow import days_for
 from chalicelib.services.escrow_care import LOOK_AGAIN, empty_escrow
 from tests.fakes.world import ME, OWNER, World
@@ -122,6 +124,20 @@ def test_a_delivery_that_begins_at_this_moment_keeps_it(world: World) -> None:
     assert (report.removed, files(world, job)) == (0, 2)
     assert world.job(job.job_id).escrow_removed_at is None
     assert world.event_types(job.job_id)[-2:] == ["escrow.removed", "escrow.kept"]
+
+
+def test_a_delivery_that_is_asked_for_while_it_leaves_is_refused(world: World) -> None:
+    job = trained(world, escrow_days=1)
+    world.clock.advance(1.1 * DAY)
+    # After the look at escrow, before the delivery has a record.
+    racing = Between(world.deliveries, "list_of", lambda: empty_escrow(world.ports, world.clock.now()))
+    service = DeliveryService(replace(world.ports, deliveries=racing), world.services.jobs)
+    with pytest.raises(Conflict) as caught:
+        service.deliver(ME, job.job_id, [HUB])
+    assert caught.value.code == "escrow_gone"
+    assert files(world, job) == 0
+    assert [d.state for d in world.deliveries.list_of(job.job_id)] == [DeliveryState.CANCELLED]
+    assert world.deliveries.list_open() == []
 
 
 def test_a_job_that_trains_still_keeps_what_it_has(world: World) -> None:
