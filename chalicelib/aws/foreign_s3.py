@@ -1,7 +1,7 @@
 """A bucket of a user's own, at any S3-compatible store: the ForeignBucket port over boto3.
 
-Contents go with a Content-MD5, which every store checks, and with a SHA-256 where the store takes one: AWS, MinIO and
-R2 do, B2 answers 501. What a store refuses once is not sent to it again by this object.
+Contents go with a Content-MD5, which S3 has always had, and with a SHA-256 where the store takes one; not every store
+does. A header that a store refuses once is not sent to it again by this object.
 """
 
 from __future__ import annotations
