@@ -22,6 +22,8 @@ from chalicelib.services import preflight_world as world
 from chalicelib.services.dataset_facts import DatasetFacts
 from chalicelib.services.draft import Draft, find_provider, make_draft
 from chalicelib.services.preflight_checks import LocalChecks
+from chalicelib.services.preflight_delivery import CHECK as DELIVERY
+from chalicelib.services.preflight_delivery import ask_destinations
 from chalicelib.services.preflight_world import Estimate, Estimates, SkippedError, TokenCheck
 
 #: See ``_as_submitted``.
@@ -82,14 +84,19 @@ class PreflightService:
             world.BUDGET: lambda: world.check_budget(draft, estimate, self._ports),
             world.TIME: lambda: world.check_time(draft, estimate, CREDENTIALS),
             world.CONCURRENCY: lambda: world.check_slots(draft, self._ports),
+            DELIVERY: lambda: ask_destinations(self._ports, who.owner, draft.destinations),
         }
         checks = _joined([*checks, *self._ask(asked)])
         found = in_order(f for check in checks for f in check.findings)
         return Preflight(tuple(checks), tuple(found[:MAX_FINDINGS]), estimate)
 
     def before_submit(self, draft: Draft) -> list[Finding]:
-        """What submit goes by: errors first. Raises Unavailable."""
-        return in_order(_as_submitted(f) for check in self._local.run(draft) for f in check.findings)
+        """What submit goes by: errors first. A draft that is right so far has its destinations asked too, for a model
+        that can't be delivered costs as much as one that can. Raises Unavailable."""
+        found = [_as_submitted(f) for check in self._local.run(draft) for f in check.findings]
+        if not any(f.level is Level.ERROR for f in found):
+            found += ask_destinations(self._ports, draft.who.owner, draft.destinations, ping=False)
+        return in_order(found)
 
     def _ask(self, checks: dict[str, Callable[[], Iterable[Finding]]]) -> list[CheckResult]:
         pool = ThreadPoolExecutor(max_workers=len(checks), thread_name_prefix="preflight")

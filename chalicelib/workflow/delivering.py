@@ -63,7 +63,8 @@ def deliver_piece(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
         return {}
     try:
         work = open_work(ports, delivery, job)
-        work.target.piece(work.shipment, event["piece"])
+        with work.at_target() as target:
+            target.piece(work.shipment, event["piece"])
     except DeliveryFault as fault:
         return {"fault": _dumped(fault)}
     return {}
@@ -111,10 +112,11 @@ class _Step:
         begun = self._begin(delivery, work, notes.phase)
         if begun is None:
             return self._answer("again")
-        if notes.phase == SEND:
-            advance = work.target.send(work.shipment, notes.state, budget)
-        else:
-            advance = work.target.confirm(work.shipment, notes.state or {}, budget)
+        with work.at_target() as target:
+            if notes.phase == SEND:
+                advance = target.send(work.shipment, notes.state, budget)
+            else:
+                advance = target.confirm(work.shipment, notes.state or {}, budget)
         return self._came_to(begun, work, notes, advance)
 
     def _begin(self, delivery: Delivery, work: Work, phase: str) -> Delivery | None:

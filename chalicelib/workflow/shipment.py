@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from chalicelib.domain.credential_secrets import without_secret
 from chalicelib.domain.credentials import CredentialKind, Secret
 from chalicelib.domain.deliveries import Delivery, state_prefix
 from chalicelib.domain.delivery_ports import DeliveryFault, Shipment, ShippedFile, Target
@@ -40,13 +42,25 @@ class Work:
     shipment: Shipment
     target: Target = field(repr=False)
     credential: str | None
+    secret: Secret | None = field(repr=False, default=None)
+
+    @contextmanager
+    def at_target(self) -> Iterator[Target]:
+        """The target, whose faults repeat nothing of the secret, whatever the destination says."""
+        try:
+            yield self.target
+        except DeliveryFault as fault:
+            fault.message, fault.advice = (without_secret(text, self.secret) for text in (fault.message, fault.advice))
+            raise
 
 
 def open_work(ports: Ports, delivery: Delivery, job: Job) -> Work:
     """Raises DeliveryFault: ``source_missing``, ``credential_missing``, and what the target says. Unavailable."""
     secret, name = _secret(ports, delivery)
     shipment = _shipment(ports, delivery, job)
-    return Work(shipment, ports.targets(delivery.destination, secret), name)
+    # By its name, also where it was found as the only one of its kind: advice tells which to rotate.
+    destination = delivery.destination.model_copy(update={"credential": name})
+    return Work(shipment, ports.targets(destination, secret), name, secret)
 
 
 def load_notes(ports: Ports, delivery: Delivery) -> Notes:
