@@ -26,10 +26,11 @@ Base = Annotated[str, AfterValidator(lambda value: value.strip().rstrip("/"))]
 
 class Settings(BaseSettings):
     """Read from ``STC_*`` variables, and the region from what Lambda sets. Seconds and counts are positive.
-    ``s3_endpoint_url`` replaces AWS's S3 address, also in URLs given to others, ``jwks_url`` that of the user pool's
-    public keys; empty means AWS. ``origin_secret_sha256`` is of the secret by which the distribution proves itself;
-    empty means that none can. With ``only_through_distribution`` whatever lacks that proof is refused. Only a stack on
-    one's own machine has ``allow_private_destinations``: http, loopback and private networks as destinations."""
+    ``s3_endpoint_url`` replaces AWS's S3 address, also in URLs given to others, ``jwks_url`` that of the user
+    pool's public keys; empty means AWS. ``hub_url`` is a Hub in place of huggingface.co. ``origin_secret_sha256``
+    is of the secret by which the distribution proves itself; empty means that none can. With
+    ``only_through_distribution`` whatever lacks that proof is refused. Only a stack on one's own machine has
+    ``allow_private_destinations``: http, loopback and private networks as destinations."""
 
     model_config = SettingsConfigDict(env_prefix="STC_", extra="ignore", frozen=True, validate_by_name=True)
 
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     mail_topic_arn: str = ""
     ssm_prefix: Base
     provider_base_url: Base = "https://api.replicate.com"
+    hub_url: Base = ""
     sandbox: bool = False
     allow_private_destinations: bool = False
     s3_endpoint_url: Base = ""

@@ -22,9 +22,12 @@ from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.aws.secrets import SsmSecretStore
 from chalicelib.delivery.directory import Connector, TargetDirectory
 from chalicelib.delivery.hooks import Hooks
+from chalicelib.domain.credentials import HubSecret, Secret
+from chalicelib.domain.delivery_ports import DeliveryFault, Target
+from chalicelib.domain.destinations import HubDestination, WebhookDestination
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
-from chalicelib.domain.ports import Limits, Ports, Provider, TrainerStorage
+from chalicelib.domain.ports import Clock, Limits, Ports, Provider, StackFacts, TrainerStorage
 from chalicelib.providers.access import ProviderAccess
 from chalicelib.providers.hub import HttpModelHub
 from chalicelib.providers.registry import PROVIDERS, ProviderEntry
@@ -38,8 +41,10 @@ from chalicelib.services.consent import ConsentService
 from chalicelib.services.credential_tests import CredentialTests
 from chalicelib.services.credentials import CredentialService
 from chalicelib.services.datasets import DatasetService
+from chalicelib.services.deliveries import DeliveryService
 from chalicelib.services.deploy_token import DeployTokenService
 from chalicelib.services.doors import Doors
+from chalicelib.services.escrow import EscrowService
 from chalicelib.services.factors import FactorService
 from chalicelib.services.handover import HandoverService
 from chalicelib.services.inspection import InspectionService
@@ -49,6 +54,7 @@ from chalicelib.services.observation import ObservationService
 from chalicelib.services.people import PeopleService
 from chalicelib.services.preflight import PreflightService
 from chalicelib.services.rates import RateService
+from chalicelib.services.receipts import ReceiptService
 from chalicelib.services.sessions import SessionService, Wait
 from chalicelib.services.setup import SetupService
 from chalicelib.services.standing import StandingService
@@ -82,6 +88,8 @@ class Services:
     preflight: PreflightService
     submission: SubmissionService
     jobs: JobsService
+    escrow: EscrowService
+    receipts: ReceiptService
     datasets: DatasetService
     consent: ConsentService
     inspections: InspectionService
@@ -90,6 +98,7 @@ class Services:
     credentials: CredentialService
     credential_tests: CredentialTests
     channels: ChannelService
+    deliveries: DeliveryService
     webhooks: WebhookService
     system: SystemService
     audit: AuditService
@@ -116,13 +125,17 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
     people = PeopleService(ports, doors, audit)
     credentials = CredentialService(ports)
     preflight = PreflightService(ports, on_sandbox=settings.sandbox)
+    jobs = JobsService(ports, observation, conclusion)
     return Services(
         ports=ports,
         doors=doors,
         settings=settings,
         preflight=preflight,
         submission=SubmissionService(ports, preflight),
-        jobs=JobsService(ports, observation, conclusion),
+        jobs=jobs,
+        escrow=EscrowService(ports, jobs),
+        receipts=ReceiptService(ports),
+        deliveries=DeliveryService(ports, jobs),
         datasets=DatasetService(ports),
         consent=ConsentService(ports),
         inspections=InspectionService(ports),
@@ -152,6 +165,7 @@ def limits_of(settings: Settings) -> Limits:
         adopt_settle_seconds=settings.adopt_settle_seconds,
         sweep_grace_seconds=settings.sweep_grace_seconds,
         dataset_quota_bytes=settings.dataset_quota_bytes,
+        private_destinations=settings.allow_private_destinations,
     )
 
 
@@ -209,11 +223,11 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         ),
         deliveries=DynamoDeliveryStore(table),
         delivery_runner=StepFunctionsDeliveryRunner(settings.delivery_arn, clients.stepfunctions),
-        targets=TargetDirectory(connectors(settings)),
         notifications=DynamoNotificationStore(table),
         mailer=SnsMailer(settings.mail_topic_arn, clients.sns),
         hooks=Hooks(allow_private=settings.allow_private_destinations),
         nudge=nudge,
+        targets=TargetDirectory(connectors(settings, parameters, clock)),
         broker=StsBroker(
             datasets_bucket=settings.datasets_bucket,
             outputs_bucket=settings.outputs_bucket,
@@ -233,9 +247,29 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     )
 
 
-def connectors(_settings: Settings) -> dict[str, Connector]:
+def connectors(settings: Settings, facts: StackFacts, clock: Clock) -> dict[str, Connector]:
     """The adapters of destinations by kind, each imported when it is first needed."""
-    return {}
+
+    def webhook(destination: WebhookDestination, secret: Secret | None) -> Target:
+        from chalicelib.delivery.safe_http import safe_client
+        from chalicelib.delivery.webhook import WebhookTarget
+
+        client = safe_client(allow_private=settings.allow_private_destinations)
+        return WebhookTarget(destination, secret, client=client, public_url=facts.public_url, now=clock.now)
+
+    def hub(destination: HubDestination, secret: Secret | None) -> Target:
+        from chalicelib.delivery.hub import HubTarget
+
+        if not isinstance(secret, HubSecret):
+            raise DeliveryFault(
+                "credential_missing",
+                "There is no Hugging Face token for this destination.",
+                "Store one: stcloud credentials add NAME --kind huggingface",
+                retry=False,
+            )
+        return HubTarget(destination, secret, endpoint=settings.hub_url)
+
+    return {"webhook": webhook, "huggingface": hub}
 
 
 def image_probe() -> ImageProbe:

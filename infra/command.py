@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--auth-mode", choices=["token", "local"], default="token", help="local: no token, on the emulator only")
     add("--sandbox", action="store_true", help="the provider is the sandbox; users are told so")
     add("--provider-base-url", default="https://api.replicate.com")
+    add("--hub-url", default="", help="a Hub-compatible server in place of https://huggingface.co")
     add("--provider-token-file", type=Path, help="file that holds the Replicate token")
     add(
         "--public-url",
@@ -93,6 +94,7 @@ def options_of(arguments: argparse.Namespace) -> DeployOptions:
         auth_mode=arguments.auth_mode,
         sandbox=arguments.sandbox,
         provider_base_url=arguments.provider_base_url,
+        hub_url=arguments.hub_url,
         provider_token=None if arguments.destroy else provider_token(arguments.provider_token_file),
         public_url=arguments.public_url,
         custom_domain=arguments.custom_domain,

@@ -219,6 +219,7 @@ def parameters(options: DeployOptions, origin_secret: str = "", *, one_door: boo
         "AuthMode": options.auth_mode,
         "Sandbox": _flag(options.sandbox),
         "ProviderBaseUrl": options.provider_base_url,
+        "HubUrl": options.hub_url,
         "S3EndpointUrl": options.s3_endpoint_url or options.endpoint_url or "",
         "PublicUrl": options.public_url,
         "CustomDomain": options.custom_domain,

@@ -22,7 +22,8 @@ class DeployOptions:
 
     ``provider_token`` None leaves the stored one alone. ``web_dist`` None leaves the console alone. ``port`` and
     ``sandbox_url`` only go into ``stack_file``. ``deletion_protection`` None means: on in production on AWS.
-    ``only_through_distribution`` None means: on AWS, when the public URL is the distribution's.
+    ``only_through_distribution`` None means: on AWS, when the public URL is the distribution's. ``hub_url`` is where
+    models are delivered to when the destination is the Hugging Face Hub; empty means huggingface.co.
     """
 
     stage: str
@@ -32,6 +33,7 @@ class DeployOptions:
     auth_mode: Literal["local", "token"] = "token"
     sandbox: bool = False
     provider_base_url: str = "https://api.replicate.com"
+    hub_url: str = ""
     provider_token: str | None = field(default=None, repr=False)
     public_url: str = ""
     s3_endpoint_url: str = ""
@@ -97,11 +99,17 @@ class DeployOptions:
             raise DeployError("auth mode 'local' makes every caller the administrator; it works on the emulator alone.")
         if self.only_through_distribution and self.on_emulator:
             raise DeployError("--only-through-distribution is for AWS: the emulator's distribution has no secret.")
-        for name, url in (("public URL", self.public_url), ("provider URL", self.provider_base_url)):
+        for name, url in (
+            ("public URL", self.public_url),
+            ("provider URL", self.provider_base_url),
+            ("Hub URL", self.hub_url),
+        ):
             if url and (urlsplit(url).scheme not in {"http", "https"} or url.endswith("/")):
                 raise DeployError(f"The {name} '{url}' must be an http(s) origin without a slash at the end.")
         if not self.on_emulator and self.public_url.startswith("http://"):
             raise DeployError("On AWS the public URL must be https: tokens and webhooks travel to it.")
+        if not self.on_emulator and self.hub_url.startswith("http://"):
+            raise DeployError("On AWS the Hub's URL must be https: tokens and models travel to it.")
         if bool(self.custom_domain) != bool(self.certificate_arn):
             raise DeployError("--custom-domain and --certificate-arn go together.")
         self._check_sign_in()

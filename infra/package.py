@@ -1,5 +1,6 @@
-"""Packaging: the code as one deterministic zip, and the whole stack as one SAM template that refers to it. The function
-that decodes images has a second one, the same with an imaging library, which would make all others start slower.
+"""Packaging: the code as one deterministic zip, and the whole stack as one SAM template that refers to it. Functions
+that need a large library (see ``EXTRAS``) have a zip of their own, the same with that library, which would make all
+others start slower.
 
 ``chalice package`` runs in a staged copy with an empty requirements.txt and makes the template and the application's
 part of the zip. The third-party part (see ``vendor.py``) is added here, so that Chalice does not resolve, copy and hash
@@ -15,8 +16,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,23 @@ from infra.template_parts import PARTS, TemplateError, load_template
 from infra.vendor import LAMBDA, LAMBDA_NEWER, Target, compile_all, host, vendor_dir
 
 LAMBDA_RUNTIME = f"python{LAMBDA.python}"
-#: The one function that decodes images, and what it needs beside the packages of all.
-IMAGING_FUNCTION = "InspectBatch"
-IMAGING_REQUIREMENTS = "requirements-inspect.txt"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What some functions, by their names in the template, need beside the packages of all. ``target`` is what the
+    wheels are for on AWS."""
+
+    name: str
+    requirements: str
+    functions: frozenset[str]
+    target: Target = LAMBDA
+
+
+EXTRAS = (
+    Extra("imaging", "requirements-inspect.txt", frozenset({"InspectBatch"}), LAMBDA_NEWER),
+    Extra("delivery", "requirements-deliver.txt", frozenset({"DeliverModel", "DeliverPiece"})),
+)
 #: AWS's limit for the unpacked code of a function.
 MAX_UNPACKED_BYTES = 250 * 1024 * 1024
 CHALICE_TIMEOUT_SECONDS = 180
@@ -37,37 +52,48 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A zip and its SHA-256, hex."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        """In the bucket of archives."""
+        return f"code/{self.sha256}.zip"
+
+    @classmethod
+    def of(cls, path: Path) -> Archive:
+        return cls(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@dataclass(frozen=True)
 class Package:
     """``template`` is the merged SAM template; its functions' ``CodeUri`` is still to be set, see ``located``.
-    ``imaging`` is the archive of IMAGING_FUNCTION alone, None when all functions share one."""
+    ``extras`` are archives by the names in EXTRAS; a function of none of them has ``main``."""
 
-    archive: Path
-    sha256: str
+    main: Archive
     template: dict[str, Any]
-    imaging: Path | None = None
-    imaging_sha256: str = ""
+    extras: Mapping[str, Archive] = field(default_factory=dict)
 
     @property
     def archives(self) -> dict[str, Path]:
         """Every archive by its key in the bucket of archives."""
-        found = {self.key: self.archive}
-        return found if self.imaging is None else found | {self.imaging_key: self.imaging}
+        return {archive.key: archive.path for archive in (self.main, *self.extras.values())}
 
-    @property
-    def key(self) -> str:
-        return f"code/{self.sha256}.zip"
-
-    @property
-    def imaging_key(self) -> str:
-        return f"code/{self.imaging_sha256}.zip"
+    def archive_of(self, function: str) -> Archive:
+        for extra in EXTRAS:
+            if function in extra.functions and extra.name in self.extras:
+                return self.extras[extra.name]
+        return self.main
 
     def located(self, bucket: str) -> dict[str, Any]:
         """The template with the archives in this bucket under their keys."""
         template: dict[str, Any] = json.loads(json.dumps(self.template))
         for name, resource in template["Resources"].items():
             if resource["Type"] == "AWS::Serverless::Function":
-                own = self.imaging is not None and name == IMAGING_FUNCTION
-                resource["Properties"]["CodeUri"] = f"s3://{bucket}/{self.imaging_key if own else self.key}"
+                resource["Properties"]["CodeUri"] = f"s3://{bucket}/{self.archive_of(name).key}"
         return template
 
 
@@ -76,28 +102,29 @@ def package(stage: str, *, on_emulator: bool, build_dir: Path, say: Callable[[st
     target = host() if on_emulator else LAMBDA
     folder = build_dir / f"{stage}-{'emulator' if on_emulator else 'aws'}"
     archive, template_file, stamp = folder / "deployment.zip", folder / "template.json", folder / "inputs.sha256"
-    imaging = folder / "imaging.zip"
+    special = {extra.name: folder / f"{extra.name}.zip" for extra in EXTRAS}
     inputs = fingerprint(target, stage)
-    made = (archive, imaging, template_file)
+    made = (archive, *special.values(), template_file)
     if not (stamp.is_file() and stamp.read_text() == inputs and all(path.is_file() for path in made)):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         wheels = vendor_dir(ROOT / "requirements.txt", target, build_dir / "vendor", say)
-        newer = LAMBDA_NEWER if target == LAMBDA else target
-        imaging_wheels = vendor_dir(ROOT / IMAGING_REQUIREMENTS, newer, build_dir / "vendor", say)
+        more = {
+            extra.name: vendor_dir(
+                ROOT / extra.requirements, extra.target if target == LAMBDA else target, build_dir / "vendor", say
+            )
+            for extra in EXTRAS
+        }
         say("Packaging the application")
         template = _chalice_package(stage, folder)
         code = _application(folder, target, say)
         _write_archive(archive, [code, wheels])
-        _write_archive(imaging, [code, wheels, imaging_wheels])
+        for name, path in special.items():
+            _write_archive(path, [code, wheels, more[name]])
         template_file.write_text(json.dumps(template, indent=1, sort_keys=True))
         stamp.write_text(inputs)
     template = json.loads(template_file.read_text())
-    return Package(archive, _sha256(archive), template, imaging, _sha256(imaging))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return Package(Archive.of(archive), template, {name: Archive.of(path) for name, path in special.items()})
 
 
 def fingerprint(target: Target, stage: str) -> str:
@@ -113,7 +140,7 @@ def _inputs() -> Iterator[Path]:
     yield from (
         ROOT / "app.py",
         ROOT / "requirements.txt",
-        ROOT / IMAGING_REQUIREMENTS,
+        *(ROOT / extra.requirements for extra in EXTRAS),
         ROOT / ".chalice" / "config.json",
     )
     yield from (p for p in (ROOT / "chalicelib").rglob("*") if p.suffix in {".py", ".json"})
@@ -198,7 +225,8 @@ def main() -> None:
         made = package(stage, on_emulator=False, build_dir=ROOT / "build", say=print)
     except DeployError as error:
         raise SystemExit(f"error: {error}") from None
-    print(f"{made.archive} ({made.archive.stat().st_size:,} bytes, SHA-256 {made.sha256})")
+    for archive in (made.main, *made.extras.values()):
+        print(f"{archive.path} ({archive.path.stat().st_size:,} bytes, SHA-256 {archive.sha256})")
 
 
 if __name__ == "__main__":

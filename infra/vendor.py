@@ -24,10 +24,13 @@ from infra.errors import DeployError
 
 #: The runtime's own: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
 IN_RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "python_dateutil", "six", "urllib3")
+#: Comes with huggingface_hub, which can't be told to do without, and does when it is not there (11 MB; the Hub takes
+#: Git LFS as before: https://huggingface.co/docs/hub/xet/legacy-git-lfs).
+UNUSED = ("hf_xet",)
 #: Read their own version from their metadata when they are imported.
-KEEP_METADATA = ("replicate",)
+KEEP_METADATA = ("replicate", "httpx2", "httpcore2")
 #: Raise when what this module does to the wheels changes, so that caches are made anew.
-RECIPE = 1
+RECIPE = 3
 INSTALL_TIMEOUT_SECONDS = 600
 COMPILE_TIMEOUT_SECONDS = 300
 
@@ -141,7 +144,7 @@ def trim(folder: Path) -> None:
             for file in [f for f in entry.rglob("*") if f.is_file() and f.name != "METADATA"]:
                 file.unlink()
             continue
-        if metadata or name in IN_RUNTIME or entry.name == "bin":
+        if metadata or name in IN_RUNTIME + UNUSED or entry.name == "bin":
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     for cached in list(folder.rglob("__pycache__")):
         shutil.rmtree(cached)

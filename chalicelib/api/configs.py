@@ -72,6 +72,7 @@ def get_config(call: Call[None, schema.ConfigQuery], name: str) -> schema.Config
         version=config.version,
         config=config.config,
         dataloader_config=config.dataloader_config,
+        destinations=None if config.destinations is None else list(config.destinations),
         metadata=schema.config_summary(config),
         versions=[schema.ConfigVersionRef(version=v.version, modified_at=v.modified_at) for v in versions],
     )

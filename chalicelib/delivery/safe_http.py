@@ -33,8 +33,8 @@ MAX_SECONDS = 15.0
 MAX_BYTES = 64 * 1024
 #: Addresses of one name that are tried.
 MAX_TRIED = 4
-#: Marks a response whose body was cut.
-CUT = "stc_cut"
+#: Marks a response whose body was cut, and a request that has less time than others.
+CUT, SECONDS = "stc_cut", "stc_seconds"
 
 #: Host and port to addresses as text, as a resolver gives them. Raises Unresolvable.
 Resolver = Callable[[str, int], Sequence[str]]
@@ -207,7 +207,8 @@ class SafeTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         safe = check_url(str(request.url), allow_private=self._allow_private)
-        deadline = _Deadline(self._max_seconds, self._monotonic)
+        seconds = min(self._max_seconds, request.extensions.get(SECONDS, self._max_seconds))
+        deadline = _Deadline(seconds, self._monotonic)
         backend = PinnedBackend(
             self._backend or httpcore.SyncBackend(), self._resolve, deadline, allow_private=self._allow_private
         )
@@ -292,7 +293,15 @@ class SafeClient:
         self._transport = transport
         self._allow_private = allow_private
 
-    def send(self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes = b"") -> Answer:
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes = b"",
+        seconds: float | None = None,
+    ) -> Answer:
         """The answer, whatever its status; a redirect is an answer too. Raises DeliveryFault: ``address_refused``,
         ``unavailable`` (unknown name, no connection, bad TLS, broken answer), ``timeout``. Its texts hold the host, and
         nothing else of the URL."""
@@ -301,6 +310,8 @@ class SafeClient:
             request = httpx.Request(
                 method, safe.url, headers={"Accept-Encoding": "identity", **(headers or {})}, content=content
             )
+            if seconds is not None:
+                request.extensions[SECONDS] = seconds
             response = self._transport.handle_request(request)
             body = response.read()
         except (AddressRefused, Unresolvable, httpx.TransportError) as exc:

@@ -46,10 +46,17 @@ class AuditAction(StrEnum):
     DATASET_DELETE = "dataset.delete"
     DATASET_INSPECT = "dataset.inspect"
     DATASET_RETENTION = "dataset.retention"
+    DELIVERY_CANCEL = "delivery.cancel"
+    DELIVERY_DEFAULTS = "delivery.defaults"
+    DELIVERY_RETRY = "delivery.retry"
     DEPLOY_TOKEN_MAKE = "deploy_token.make"  # noqa: S105 - the name of an action
     DEPLOY_TOKEN_USE = "deploy_token.use"  # noqa: S105 - the name of an action
+    ESCROW_SETTINGS = "escrow.settings"
     JOB_CANCEL = "job.cancel"
     JOB_DELETE = "job.delete"
+    JOB_DELIVER = "job.deliver"
+    JOB_ESCROW = "job.escrow"
+    JOB_RECEIPT = "job.receipt"
     JOB_SUBMIT = "job.submit"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"

@@ -7,9 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from chalicelib.domain.destinations import Destination
+
 
 class TrainingConfig(BaseModel):
-    """One version of a saved config. ``version`` starts at 1; saving makes the next one, old ones stay."""
+    """One version of a saved config. ``version`` starts at 1; saving makes the next one, old ones stay.
+
+    ``destinations`` is where models trained with it go; None says nothing, an empty one nowhere."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -19,5 +23,6 @@ class TrainingConfig(BaseModel):
     config: dict[str, Any]
     dataloader_config: list[dict[str, Any]] | None = None
     description: str | None = None
+    destinations: tuple[Destination, ...] | None = None
     created_at: datetime
     modified_at: datetime

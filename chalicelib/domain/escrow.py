@@ -12,6 +12,8 @@ _CHECKPOINT = re.compile(r"(?:^|/)checkpoint-(\d+)/")
 #: Files and folders of a checkpoint that are not the model: optimizer and scheduler state, exponential moving average.
 _BESIDE_THE_MODEL = re.compile(r"(?:^|/)(?:optimizer|scheduler|random_states|sampler|ema)[^/]*", re.IGNORECASE)
 FINAL_LORA = "pytorch_lora_weights.safetensors"
+#: The longest time in escrow that can be set, in days; without one the model is kept.
+MAX_ESCROW_DAYS = 3650
 _SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors$")
 #: More shards than any model has; a name that says more is not believed.
 _MAX_SHARDS = 1000

@@ -7,7 +7,7 @@ change produces a new frozen record with the next version, so a store can refuse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
@@ -152,6 +152,8 @@ class Job(_Frozen):
     ``task_token`` is secret and never leaves the service. ``key_id`` is the API key that submitted it. When that key
     has a budget, ``budget_hold_usd`` (the worst case) is counted under ``budget_id`` until the job ends, the real cost
     from then on. ``launch_unknown``: nobody could find out whether there was a prediction until it must have ended.
+    ``escrow_days`` after its end the model is removed from escrow (None: never); ``escrow_removed_at`` is when that
+    began.
     ``destinations`` is where the model is wanted besides escrow; ``deliveries`` how far that has come.
     """
 
@@ -198,6 +200,8 @@ class Job(_Frozen):
     output_url: str | None = None
     failure: Failure | None = None
     delivery: DeliverySummary = Field(default_factory=DeliverySummary)
+    escrow_days: int | None = None
+    escrow_removed_at: datetime | None = None
     destinations: tuple[Wish, ...] = ()
     deliveries: JobDeliveries = Field(default_factory=JobDeliveries)
     task_token: str | None = None
@@ -217,6 +221,13 @@ class Job(_Frozen):
     @property
     def is_active(self) -> bool:
         return not self.is_terminal
+
+    @property
+    def escrow_expires_at(self) -> datetime | None:
+        """When the model's time in escrow is over; None while it trains, and when it is kept."""
+        if self.completed_at is None or self.escrow_days is None:
+            return None
+        return self.completed_at + timedelta(days=self.escrow_days)
 
     @property
     def budget_charge_usd(self) -> Decimal | None:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from chalicelib.domain.destinations import Destination
+
 
 class Consent(StrEnum):
     """Whether data may leave the person's machine: asked each time, always, never. SimpleTuner's words."""
@@ -18,12 +20,16 @@ class Consent(StrEnum):
 
 
 class OwnerSettings(BaseModel):
-    """``revision`` grows by one with every write (compare-and-set); 0 was never stored."""
+    """``destinations``: where models go when a submission says nothing. ``escrow_days`` are what new jobs get that say
+    nothing else; None keeps their models. ``revision`` grows by one with every write (compare-and-set); 0 was never
+    stored."""
 
     model_config = ConfigDict(frozen=True)
 
     owner: str
     consent: Consent = Consent.ASK
+    destinations: tuple[Destination, ...] = ()
+    escrow_days: int | None = None
     updated_at: datetime | None = None
     revision: int = 0
 

@@ -46,6 +46,7 @@ from chalicelib.domain.stores import (
     DatasetStore,
     DatasetUsage,
     DeletedJob,
+    EscrowMark,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
@@ -75,6 +76,7 @@ __all__ = [
     "DeletedJob",
     "DeliveryRunner",
     "DeliveryStore",
+    "EscrowMark",
     "ExecutionState",
     "HookSender",
     "IdSource",
@@ -244,6 +246,7 @@ class Limits:
     sweep_grace_seconds: int = 60
     max_attempts: int = 50
     dataset_quota_bytes: int = 1024**4
+    private_destinations: bool = False
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,14 @@ class DeletedJob:
     owner: str
 
 
+@dataclass(frozen=True)
+class EscrowMark:
+    """A reminder that the model of a job may have to leave escrow at ``due``. The job's record says whether."""
+
+    job_id: str
+    due: datetime
+
+
 class JobStore(Protocol):
     """Job records, inputs, events, idempotency records, concurrency slots and what API keys have spent."""
 
@@ -156,6 +164,15 @@ class JobStore(Protocol):
 
     def release_slot(self, owner: str, job_id: str) -> None:
         """Frees a slot; no effect when it is not held."""
+
+    def mark_escrow(self, mark: EscrowMark) -> None:
+        """Stores the reminder; a job may have several. Safe to repeat."""
+
+    def list_escrow_due(self, *, due_before: datetime, limit: int = 100) -> Sequence[EscrowMark]:
+        """Reminders of anybody that are due before that, earliest first. Strongly consistent."""
+
+    def unmark_escrow(self, mark: EscrowMark) -> None:
+        """Removes this reminder; no effect when it is gone."""
 
     def budget_used(self, budget_id: str) -> Decimal:
         """US dollars counted against this budget: holds of running jobs and costs of ended ones. Strongly

@@ -31,17 +31,18 @@ MAX_LOCAL_ENTRIES = 8
 #: Entry ids and cache suffixes become parts of S3 keys, two of them in one key of 1,024 bytes at most.
 MAX_ENTRY_NAME_BYTES = 100
 
+_NOT_THE_TRAINER = "the trainer sends nothing; this service does, from escrow, to the job's destinations"
 #: Options that this service sets itself or that mean nothing on a rented machine. Left out with a note.
 _DROPPED = {
     "data_backend_config": "the dataloader is sent beside the config",
     "webhook_config": "progress comes from the trainer's log and the provider's webhooks",
     "webhook_reporting_interval": "progress comes from the trainer's log and the provider's webhooks",
     "logging_dir": "the log is kept by this service",
-    "publishing_config": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
-    "push_to_hub": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
-    "push_to_hub_background": "the model goes to this stack's own bucket first",
-    "push_checkpoints_to_hub": "the model goes to this stack's own bucket first",
-    "hub_model_id": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
+    "publishing_config": _NOT_THE_TRAINER,
+    "push_to_hub": _NOT_THE_TRAINER,
+    "push_to_hub_background": _NOT_THE_TRAINER,
+    "push_checkpoints_to_hub": _NOT_THE_TRAINER,
+    "hub_model_id": _NOT_THE_TRAINER,
 }
 _WHOLE_NUMBER = f"must be a whole number of steps, {MAX_STEPS} at most"
 _QUIETLY_DROPPED = frozenset({"data_backend_config", "logging_dir"})
@@ -58,6 +59,8 @@ _SECRET_VALUE = re.compile(
 #: SimpleTuner fills these in on the trainer (``configuration/template_vars.py``).
 _VARIABLE = re.compile(r"\{env:[A-Za-z_][A-Za-z0-9_]{0,100}\}")
 _ENTRY_NAME = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]+")
+#: Of an entry of ``publishing_config``: by these a stored credential is found.
+KEY_ID_OPTIONS = frozenset({"access_key", "aws_access_key_id", "access_key_id", "credential"})
 #: Dataset types whose local entries are caches on the trainer's disk, not data of the user.
 CACHE_DATASET_TYPES = frozenset({"text_embeds", "image_embeds", "conditioning_image_embeds", "distillation_cache"})
 
@@ -143,9 +146,31 @@ def check_stored(config: Mapping[str, Any], dataloader: Sequence[Mapping[str, An
         ]
     return [
         *undash(config)[1],
-        *secret_problems(config, "config"),
+        *secret_problems(_without_key_ids(config), "config"),
         *secret_problems(dataloader, "dataloader_config"),
     ]
+
+
+def _without_key_ids(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without what tells a stored credential from others in ``publishing_config``: no secrets, though they
+    are named like some. One that is JSON text is looked into."""
+    return {
+        key: _known_publishing(value) if key.lstrip("-").replace("-", "_") == "publishing_config" else value
+        for key, value in config.items()
+    }
+
+
+def _known_publishing(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    if isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if k not in KEY_ID_OPTIONS or not isinstance(v, str)}
+    if isinstance(value, list):
+        return [_known_publishing(entry) if isinstance(entry, Mapping) else entry for entry in value]
+    return value
 
 
 def check_submission(config: Mapping[str, Any], dataloader: Sequence[Mapping[str, Any]]) -> list[ConfigProblem]:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 tasks = Blueprint(__name__)
 
 #: One sweep ends well within its Lambda's time limit.
-SWEEP_BUDGET = timedelta(seconds=180)
+SWEEP_BUDGET = timedelta(seconds=170)
 #: Archives are looked after in this time.
 ARCHIVE_BUDGET = timedelta(seconds=10)
 #: Deliveries are.

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import NAME_PATTERN
+from chalicelib.domain.destinations import MAX_DESTINATIONS, Destination
 from chalicelib.schemas.base import RequestModel, ResponseModel
 
 #: No version number is larger; an arbitrary one would not fit into a database key.
@@ -21,6 +22,9 @@ class ConfigBody(RequestModel):
     config: dict[str, Any] = Field(description="SimpleTuner's options, with or without leading dashes. No secrets.")
     dataloader_config: list[dict[str, Any]] | None = Field(None, description="SimpleTuner's multidatabackend entries.")
     description: str | None = Field(None, max_length=1000)
+    destinations: list[Destination] | None = Field(
+        None, max_length=MAX_DESTINATIONS, description="Where models trained with it go; your defaults when left out."
+    )
 
 
 class NamedConfigBody(ConfigBody):
@@ -61,6 +65,7 @@ class ConfigResponse(ResponseModel):
     version: int
     config: dict[str, Any]
     dataloader_config: list[dict[str, Any]] | None
+    destinations: list[Destination] | None
     metadata: ConfigSummary
     versions: list[ConfigVersionRef]
 

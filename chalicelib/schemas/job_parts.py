@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from chalicelib.domain.escrow import FileKind, OutputFile
+from chalicelib.domain.escrow import FileKind, Manifest, OutputFile, TensorChecks
 from chalicelib.domain.jobs import Job, JobEvent, JobStatus, Phase
 from chalicelib.schemas.base import RequestModel, ResponseModel
 
@@ -107,6 +107,60 @@ class OutputsResponse(ResponseModel):
     manifest_url: str | None
     complete: bool
     next: str | None = None
+
+
+class ManifestFileView(ResponseModel):
+    """``checks`` are of a safetensors file's data; ``problem`` says why a file is not sound, ``warnings`` what is
+    strange about one that is."""
+
+    path: str
+    size: int
+    kind: FileKind
+    sha256: str | None
+    verified: bool
+    tensors: int | None
+    parameters: int | None
+    dtypes: list[str]
+    rank: int | None
+    checks: TensorChecks | None
+    warnings: list[str]
+    problem: str | None
+
+
+class ManifestResponse(ResponseModel):
+    """``complete``: every file was read back. ``total_files`` and ``total_bytes`` count all; ``next`` is the value for
+    ``after`` when there are more, else null."""
+
+    job_id: str
+    created_at: datetime
+    complete: bool
+    files: list[ManifestFileView]
+    total_files: int
+    total_bytes: int
+    next: str | None
+
+
+def manifest_view(manifest: Manifest, after: str | None, limit: int) -> ManifestResponse:
+    rest = sorted((f for f in manifest.files if after is None or f.path > after), key=lambda f: f.path)
+    shown = rest[:limit]
+    return ManifestResponse(
+        job_id=manifest.job_id,
+        created_at=datetime.fromisoformat(manifest.created_at),
+        complete=manifest.complete,
+        files=[
+            ManifestFileView(
+                **f.model_dump(exclude={"dtypes", "warnings", "checks"}),
+                verified=f.verified,
+                dtypes=list(f.dtypes),
+                checks=f.checks,
+                warnings=list(f.warnings),
+            )
+            for f in shown
+        ],
+        total_files=len(manifest.files),
+        total_bytes=sum(f.size for f in manifest.files),
+        next=shown[-1].path if len(rest) > limit else None,
+    )
 
 
 class JobConfigResponse(ResponseModel):

@@ -8,11 +8,14 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from chalicelib.domain.destinations import MAX_DESTINATIONS, Destination
+from chalicelib.domain.escrow import MAX_ESCROW_DAYS
 from chalicelib.domain.failures import FaultKind
 from chalicelib.domain.idempotency import MAX_KEY_LENGTH
 from chalicelib.domain.jobs import Job, JobStatus, JobType, Phase
 from chalicelib.schemas.base import RequestModel, ResponseModel
 from chalicelib.schemas.configs import MAX_VERSION
+from chalicelib.schemas.deliveries import DeliveriesSummary, WishView, summary_view, wish_view
 from chalicelib.schemas.preflight import PreflightFinding
 
 #: Shorter trainings are not worth a machine's start.
@@ -79,7 +82,22 @@ class SubmitRequest(RequestModel):
     accept_warnings: bool = Field(
         False, description="Train although the checks warn. Errors are never overridden; see preflight."
     )
-    webhook_url: str | None = Field(None, max_length=2000, description="Accepted and not used.")
+    destinations: list[Destination] | None = Field(
+        None,
+        max_length=MAX_DESTINATIONS,
+        description="Where the model goes besides escrow. Left out: the saved config's, else your defaults; an empty "
+        "list: nowhere. What the config's push_to_hub and publishing_config ask for comes on top of any other.",
+    )
+    webhook_url: str | None = Field(
+        None, max_length=2000, description="The same as one more destination of the kind webhook."
+    )
+    escrow_days: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_ESCROW_DAYS,
+        description="Days after the job's end when its files leave this stack's bucket; null keeps them. What you set "
+        "for all jobs when left out.",
+    )
     upload_id: str | None = Field(None, max_length=200, description="Accepted and not used.")
 
 
@@ -147,6 +165,16 @@ class DeliveryView(ResponseModel):
     verified_at: datetime | None
 
 
+class EscrowView(ResponseModel):
+    """The job's files in this stack's own bucket. ``days`` after the end of the job they are removed (null: never),
+    ``expires_at`` is when; manifest, log and record stay."""
+
+    state: Literal["kept", "removed"]
+    days: int | None
+    expires_at: datetime | None
+    removed_at: datetime | None
+
+
 class JobView(ResponseModel):
     """One job. ``upload_token`` is always null: records show no secrets. ``queue_position`` is there while queued."""
 
@@ -184,6 +212,9 @@ class JobView(ResponseModel):
     datasets: list[DatasetUse]
     failure: FailureView | None
     delivery: DeliveryView
+    escrow: EscrowView
+    destinations: list[WishView]
+    deliveries: DeliveriesSummary
     log_bytes: int
     logs_complete: bool
 
@@ -192,6 +223,16 @@ def _duration(job: Job, now: datetime) -> float | None:
     if job.started_at is None:
         return None
     return round(max(0.0, ((job.completed_at or now) - job.started_at).total_seconds()), 3)
+
+
+def escrow_view(job: Job) -> EscrowView:
+    removed = job.escrow_removed_at is not None
+    return EscrowView(
+        state="removed" if removed else "kept",
+        days=job.escrow_days,
+        expires_at=None if removed else job.escrow_expires_at,
+        removed_at=job.escrow_removed_at,
+    )
 
 
 def job_view(job: Job, *, now: datetime, sandbox: bool) -> JobView:
@@ -245,6 +286,9 @@ def job_view(job: Job, *, now: datetime, sandbox: bool) -> JobView:
             warnings=list(job.delivery.warnings),
             verified_at=job.delivery.verified_at,
         ),
+        escrow=escrow_view(job),
+        destinations=[wish_view(wish) for wish in job.destinations],
+        deliveries=summary_view(job.deliveries),
         log_bytes=job.log_bytes,
         logs_complete=job.logs_complete,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from chalicelib.domain.escrow import Manifest, OutputFile, artifacts_prefix, file_kind, manifest_key, scratch_prefix
 from chalicelib.domain.job_deliveries import JobDeliveries, mark_of
 from chalicelib.domain.jobs import DeliverySummary, Job, JobStatus
 from chalicelib.domain.lifecycle import Change, Note, change, mutate, prediction_is_over, verdict
-from chalicelib.domain.ports import Ports
+from chalicelib.domain.ports import EscrowMark, Ports
 from chalicelib.services.delivery_records import start, wished
 
 #: Published files looked at in one listing. A training publishes a few hundred at most.
@@ -30,6 +32,13 @@ def inventory(ports: Ports, job: Job) -> list[OutputFile]:
         )
         for info in ports.outputs.list(prefix, limit=MAX_OUTPUT_FILES)
     ]
+
+
+def remind_of_escrow(ports: Ports, job: Job, ended_at: datetime) -> None:
+    """Leaves a reminder for the sweeper, before the record says when the model's time in escrow is over: one too many
+    does no harm."""
+    if job.escrow_days is not None:
+        ports.jobs.mark_escrow(EscrowMark(job.job_id, ended_at + timedelta(days=job.escrow_days)))
 
 
 def write_manifest(ports: Ports, job: Job, files: list[OutputFile], *, complete: bool) -> str:
@@ -67,6 +76,7 @@ class ConclusionService:
         deliveries = wished(self._ports, job) if completed else []
         known = JobDeliveries(marks={d.delivery_id: mark_of(d) for d in deliveries})
         now = self._ports.clock.now()
+        remind_of_escrow(self._ports, job, now)
 
         def decide(current: Job) -> Change | None:
             if current.is_terminal or not prediction_is_over(current):

@@ -50,6 +50,7 @@ class ConfigService:
                 config=body.config,
                 dataloader_config=body.dataloader_config,
                 description=body.description,
+                destinations=None if body.destinations is None else tuple(body.destinations),
                 created_at=latest.created_at if latest else now,
                 modified_at=now,
             )
@@ -82,8 +83,10 @@ class ConfigService:
 
 
 def _same(latest: TrainingConfig, body: ConfigBody) -> bool:
-    return (latest.config, latest.dataloader_config, latest.description) == (
+    destinations = None if latest.destinations is None else list(latest.destinations)
+    return (latest.config, latest.dataloader_config, latest.description, destinations) == (
         body.config,
         body.dataloader_config,
         body.description,
+        body.destinations,
     )

@@ -49,10 +49,18 @@ def active_jobs(ports: Ports, owner: str, name: str) -> Sequence[str]:
     ]
 
 
+def delivery_defaults(ports: Ports, owner: str, name: str) -> Sequence[str]:
+    credential = ports.credentials.get(owner, name)
+    if credential is None:
+        return []
+    defaults = ports.owner_settings.get(owner).destinations
+    return [f"your default destination {label(d)}" for d in defaults if wants(credential, d)]
+
+
 #: What is at work with a credential now, or will be by itself.
 AT_WORK: tuple[Finder, ...] = (open_deliveries, active_jobs)
 #: What will want it once somebody does something: saved defaults.
-SAVED: tuple[Finder, ...] = ()
+SAVED: tuple[Finder, ...] = (delivery_defaults,)
 
 
 def at_work(ports: Ports, owner: str, name: str, finders: Sequence[Finder] = AT_WORK) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.entry_checks import Entry, entries_of
+from chalicelib.domain.job_deliveries import Wish
 from chalicelib.domain.jobs import DatasetRef
 from chalicelib.domain.permissions import Principal
 from chalicelib.domain.ports import Ports, Provider
@@ -18,6 +19,7 @@ from chalicelib.domain.trainer import ConfigProblem, PreparedConfig, check_submi
 from chalicelib.errors import FieldError, NotFound, ValidationFailed
 from chalicelib.schemas.jobs import SubmitRequest
 from chalicelib.services.dataset_lookup import resolve
+from chalicelib.services.destinations import wanted
 from chalicelib.services.key_terms import check_provider
 
 
@@ -37,6 +39,7 @@ class Draft:
     references: tuple[DatasetRef, ...]
     versions: tuple[DatasetVersion, ...]
     max_run_seconds: int
+    destinations: tuple[Wish, ...]
     problems: tuple[ConfigProblem, ...]
 
     @cached_property
@@ -73,6 +76,15 @@ def make_draft(ports: Ports, who: Principal, request: SubmitRequest, provider: P
     problems += [p for p in config_problems if p not in problems]
     references, versions, dataset_problems = resolve(ports, who.owner, dataloader)
     problems += dataset_problems
+    destinations, destination_problems = wanted(
+        ports,
+        who.owner,
+        request=request.destinations,
+        webhook_url=request.webhook_url,
+        saved=saved.destinations if saved else None,
+        config=undash(config)[0],
+    )
+    problems += destination_problems
     return Draft(
         who=who,
         request=request,
@@ -85,6 +97,7 @@ def make_draft(ports: Ports, who: Principal, request: SubmitRequest, provider: P
         references=references,
         versions=versions,
         max_run_seconds=request.max_run_seconds or ports.limits.default_max_run_seconds,
+        destinations=destinations,
         problems=tuple(problems),
     )
 

@@ -18,6 +18,7 @@ from chalicelib.errors import AppError, BadRequest, Conflict, NotFound, Unavaila
 from chalicelib.schemas.job_parts import MAX_LOG_CHUNK
 from chalicelib.schemas.jobs import ListJobsQuery
 from chalicelib.services.conclusion import ConclusionService, inventory
+from chalicelib.services.delivery_records import open_of
 from chalicelib.services.leftovers import forget_job
 from chalicelib.services.observation import ObservationService, read_log
 
@@ -150,7 +151,8 @@ class JobsService:
 
     def outputs(self, who: Principal, job_id: str, *, after: str | None = None, limit: int = MAX_OUTPUTS) -> Outputs:
         """What is in escrow, by path, from behind ``after``, with links that work for an hour. Before the end: what has
-        been published so far. ``total_bytes`` counts all files, not only this page's."""
+        been published so far; nothing once it was removed (the manifest still says what there was). ``total_bytes``
+        counts all files, not only this page's."""
         job = self.get(who, job_id)
         prefix = artifacts_prefix(job.owner, job_id)
         manifest_url = None
@@ -161,7 +163,9 @@ class JobsService:
             if data is not None:
                 files = list(Manifest.model_validate_json(data).files)
                 manifest_url = self._ports.outputs.presign_get(key, expires=URL_LIFETIME, filename="manifest.json")
-        if manifest_url is None:
+        if job.escrow_removed_at is not None:
+            files = []
+        elif manifest_url is None:
             files = inventory(self._ports, job)
         rest = sorted((f for f in files if after is None or f.path > after), key=lambda f: f.path)
         links = [
@@ -176,6 +180,16 @@ class JobsService:
             complete=job.is_terminal,
             next=links[-1][0].path if len(rest) > limit else None,
         )
+
+    def manifest(self, who: Principal, job_id: str) -> Manifest:
+        """What Verify found, file by file; of a job that ended without it what had been published. It outlives the
+        files themselves. Raises NotFound (``manifest_not_found`` while there is none)."""
+        job = self.get(who, job_id)
+        data = self._ports.outputs.get(job.delivery.manifest_key) if job.delivery.manifest_key is not None else None
+        if data is None:
+            why = "published nothing" if job.is_terminal else "is not over"
+            raise NotFound(f"There is no manifest: the job {why}.", code="manifest_not_found")
+        return Manifest.model_validate_json(data)
 
     def submitted(self, who: Principal, job_id: str) -> tuple[Job, JobInput]:
         """The job and the config it was launched with. Raises NotFound."""
@@ -207,14 +221,22 @@ class JobsService:
         """Deletes a finished job with its log and outputs, the record first: a refusal leaves everything as it was, and
         what could not be removed now the sweeper removes. Returns what it was.
 
-        Raises NotFound, BadRequest (``job_active``, the status SimpleTuner answers with), Conflict (it changed at this
-        very moment).
+        Raises NotFound, BadRequest (``job_active``, the status SimpleTuner answers with), Conflict
+        (``deliveries_open``: they read from escrow; it changed at this very moment).
         """
         job = self.get(who, job_id)
         if job.owner != who.owner and not who.may(Permission.JOB_DELETE_ALL):
             raise NotFound(f"Job not found: {job_id}", code="job_not_found")
         if job.is_active:
             raise BadRequest(f"Cannot delete job in state '{job.status}'. Cancel it first.", code="job_active")
+        open_now = open_of(self._ports, job_id)
+        if open_now:
+            shown = ", ".join(d.delivery_id for d in open_now[:3])
+            raise Conflict(
+                f"The job is being delivered ({shown}). Wait until that is over, or cancel it first: stcloud jobs "
+                f"deliveries {job_id} --cancel all",
+                code="deliveries_open",
+            )
         try:
             self._ports.jobs.delete(job)
         except StaleRecordError:

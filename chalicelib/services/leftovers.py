@@ -69,8 +69,10 @@ def remove_leftovers(ports: Ports, stop_at: datetime) -> LeftoversReport:
 
 
 def forget_job(ports: Ports, job: DeletedJob) -> None:
-    """Removes everything of a deleted job: outputs and log, then what the database keeps. Safe to repeat."""
+    """Removes everything of a deleted job: outputs and log, deliveries, then what the database keeps. Safe to
+    repeat."""
     ports.outputs.delete_prefix(job_prefix(job.owner, job.job_id))
+    ports.deliveries.delete_of(job.job_id)
     ports.jobs.forget(job.job_id)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, Level, result_of
 from chalicelib.domain.datasets import DatasetVersion, InspectionStatus
+from chalicelib.domain.delivery_wishes import DELIVERY_OPTIONS
+from chalicelib.domain.destinations import label
 from chalicelib.domain.entry_checks import CHECK as DATALOADER
 from chalicelib.domain.entry_checks import Entry, check_entries
 from chalicelib.domain.entry_links import check_links
@@ -31,8 +33,15 @@ from chalicelib.services.preflight_datasets import DATASETS, LEARNED, TOY, check
 
 DELIVERY = "delivery"
 PROVIDER = "provider"
+_CHECKS = {
+    "config": CONFIG,
+    "dataloader_config": DATALOADER,
+    "destinations": DELIVERY,
+    "webhook_url": DELIVERY,
+}
 _ADVICE = {
     "secret_in_config": "Remove it, and revoke it if it was shared. This service gives the trainer keys of its own.",
+    "credential_missing": "Store it, and check again. Secrets are typed in or piped, never part of a command.",
     "dataset_unresolved": "Upload it: stcloud datasets push FOLDER.",
     "too_large": "Shorten the config or the dataloader.",
     "duplicate": "Keep one of the two.",
@@ -195,26 +204,36 @@ def _with(result: CheckResult, more: list[Finding]) -> CheckResult:
 
 def finding_of(problem: ConfigProblem) -> Finding:
     """A reason to refuse as a finding."""
-    root = problem.field.split(".")[0]
+    root, last = problem.field.split(".")[0], problem.field.rpartition(".")[2]
     if problem.code.startswith("dataset_") or problem.code == "too_many_datasets":
         check = DATASETS
+    elif last in DELIVERY_OPTIONS or "publishing_config" in problem.field or problem.code.startswith("credential_"):
+        check = DELIVERY
     else:
-        check = {"config": CONFIG, "dataloader_config": DATALOADER}.get(root, PROVIDER)
-    last = problem.field.rpartition(".")[2]
+        check = _CHECKS.get(root, PROVIDER)
     message = problem.message if problem.message[:1].isupper() else f"{last}: {problem.message}"
     advice = _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
     return Finding(Level.ERROR, problem.code, check, problem.field, f"{message.rstrip('.')}.", advice)
 
 
 def _delivery(draft: Draft) -> Iterator[Finding]:
-    wanted = [name for name in ("push_to_hub", "hub_model_id", "publishing_config") if draft.plain.get(name)]
-    if not wanted:
-        return
-    yield Finding(
-        Level.NOTE,
-        "delivered_here_first",
-        DELIVERY,
-        f"config.{wanted[0]}",
-        f"{' and '.join(wanted)} reach no trainer: the model goes to this stack's own bucket and is verified there.",
-        "Fetch it when the job is completed: stcloud jobs pull JOB.",
-    )
+    for wish in draft.destinations:
+        yield Finding(
+            Level.NOTE,
+            "will_be_delivered",
+            DELIVERY,
+            "destinations",
+            f"The model is sent to {label(wish.destination)} by this service, after verification in its own bucket.",
+            "Nothing to do. Whatever happens there, the model stays in this stack's bucket: stcloud jobs pull JOB.",
+        )
+    said = [name for name in DELIVERY_OPTIONS if draft.plain.get(name)]
+    if said and not draft.destinations:
+        yield Finding(
+            Level.NOTE,
+            "not_delivered",
+            DELIVERY,
+            f"config.{said[0]}",
+            f"{' and '.join(said)} say nothing here: the model goes to this stack's own bucket and is verified there.",
+            "Fetch it when the job is completed: stcloud jobs pull JOB. To have it sent: push_to_hub with "
+            "hub_model_id, or destinations.",
+        )

@@ -39,6 +39,7 @@ from chalicelib.errors import (
 from chalicelib.schemas.jobs import SubmitRequest
 from chalicelib.services.dataset_lookup import resolve
 from chalicelib.services.draft import find_provider, make_draft
+from chalicelib.services.escrow import days_for
 from chalicelib.services.key_terms import budget_of, over_budget
 from chalicelib.services.preflight import PreflightService
 from chalicelib.services.submit_findings import check_findings, noted, refusal, warnings_of
@@ -153,6 +154,8 @@ class SubmissionService:
             max_run_seconds=max_run_seconds,
             max_train_steps=prepared.max_train_steps,
             datasets=references,
+            destinations=draft.destinations,
+            escrow_days=days_for(self._ports, owner, request),
             idempotency_hash=key_hash(key) if key else None,
             key_id=who.key_id,
             budget_id=budget.budget_id if budget else None,

@@ -17,6 +17,7 @@ from chalicelib.domain.notification_events import outbox_items
 from chalicelib.domain.ports import (
     DatasetGoneError,
     DeletedJob,
+    EscrowMark,
     IdempotencyHitError,
     JobFilter,
     JobPage,
@@ -35,9 +36,11 @@ from chalicelib.store.records import (
     job_pk,
     microdollars,
     microseconds,
+    moment_of,
     month_of,
     owner_pk,
     prediction_pk,
+    stamp,
     ttl_seconds,
     version_sk,
     versions_pk,
@@ -51,6 +54,7 @@ MAX_REMOVALS = 1000
 _LAST_SEQ = 10**10 - 1
 _RECORD, _INPUT, _IDEMPOTENCY, _BUDGET = "record", "input", "idempotency", "budget"
 _DELETED = "deleted"
+_ESCROW = "escrow-retention"
 _MICRODOLLARS = 1_000_000
 
 
@@ -220,6 +224,19 @@ class DynamoJobStore:
     def release_slot(self, owner: str, job_id: str) -> None:
         self._table.update(self._table.new(owner_pk(owner), SLOTS), [Record.holders.delete({job_id})])
 
+    def mark_escrow(self, mark: EscrowMark) -> None:
+        self._table.put(
+            self._table.new(_ESCROW, _escrow_sk(mark), document=mark.job_id, valid_until=microseconds(mark.due))
+        )
+
+    def list_escrow_due(self, *, due_before: datetime, limit: int = 100) -> Sequence[EscrowMark]:
+        """As the port says, to the microsecond."""
+        found = self._table.query(_ESCROW, within=Record.sk < stamp(due_before), limit=limit)
+        return [EscrowMark(record.document, moment_of(int(record.valid_until))) for record in found]
+
+    def unmark_escrow(self, mark: EscrowMark) -> None:
+        self._table.delete(_ESCROW, _escrow_sk(mark))
+
     def budget_used(self, budget_id: str) -> Decimal:
         record = self._table.get(budget_pk(budget_id), _BUDGET)
         return _dollars(record)
@@ -280,6 +297,10 @@ class DynamoJobStore:
         if len(events) + len(puts) > MAX_EVENTS:
             raise ValueError(f"{len(events)} events at once, {MAX_EVENTS - len(puts)} are possible")
         return puts
+
+
+def _escrow_sk(mark: EscrowMark) -> str:
+    return f"{stamp(mark.due)}#{mark.job_id}"
 
 
 def _dollars(record: Record | None) -> Decimal:

@@ -23,6 +23,7 @@ attributes and document fields it does not know, so a newer release may add some
     deliveries#<job>               <delivery>             a delivery of a job's model
     open-deliveries                <delivery>             the same while it is not settled, by job
     retention                      <time>#<hash>          a dataset whose old versions end, by when to look for such
+    escrow-retention               <time>#<job>           a job whose model may have to leave escrow, by when
     usage#<owner>                  datasets               what the owner's dataset versions take of the quota
     configs#<owner>                <name>                 the latest version of a config
     config#<owner>#<name>          v#<version>            one version of a config

@@ -19,6 +19,7 @@ from chalicelib.domain.ports import ExecutionState, Ports, Provider
 from chalicelib.domain.predictions import Prediction
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.dataset_retention import remove_expired
+from chalicelib.services.escrow_care import empty_escrow
 from chalicelib.services.inspection import tend_inspections
 from chalicelib.services.leftovers import remove_leftovers
 from chalicelib.services.observation import ObservationService
@@ -51,6 +52,7 @@ class SweepReport:
     leftovers_removed: int = 0
     inspections_restarted: int = 0
     versions_expired: int = 0
+    models_expired: int = 0
     provider_errors: int = 0
     failed: int = 0
     unfinished: bool = False
@@ -64,7 +66,8 @@ def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepRep
 
     First what needs no provider, for every active job; then the orphans, in half of the budget; then the provider is
     asked about the jobs that were not asked about for longest, so a slow provider delays looks and starves none. Last
-    inspections that died, what is left of uploads and deletions that did, and dataset versions whose time is over.
+    inspections that died, what is left of uploads and deletions that did, and dataset versions and models whose time is
+    over.
     """
     report = SweepReport()
     started = ports.clock.now()
@@ -92,6 +95,10 @@ def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepRep
     report.versions_expired = expired.removed
     report.failed += expired.failed
     report.unfinished |= expired.unfinished
+    emptied = empty_escrow(ports, stop_at)
+    report.models_expired = emptied.removed
+    report.failed += emptied.failed
+    report.unfinished |= emptied.unfinished
     return report
 
 

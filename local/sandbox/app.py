@@ -1,4 +1,4 @@
-"""Builds the server: store, engine, webhooks and routes, and the loop that drives the engine."""
+"""Builds the server: store, engine, webhooks and routes, the Hub beside them, and the loop that drives the engine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from local.sandbox.api import Api
 from local.sandbox.clock import Clock, utc_now
 from local.sandbox.control import Control
 from local.sandbox.engine import Engine, EngineOptions
 from local.sandbox.faults import FaultPlan
+from local.sandbox.hub.app import HubOptions, build_hub
 from local.sandbox.problems import Problem
 from local.sandbox.process import Launcher, ProcessLauncher, TrainerOptions
 from local.sandbox.recorder import Recorder
@@ -106,7 +107,11 @@ def build(
         others_per_minute=options.others_per_minute,
     )
     return Starlette(
-        routes=[*_api_routes(Api(engine, secret), gate), *Control(engine, webhooks, recorder).routes()],
+        routes=[
+            *_api_routes(Api(engine, secret), gate),
+            *Control(engine, webhooks, recorder).routes(),
+            Mount("/hub", app=build_hub(HubOptions(options.data_dir / "hub")).app),
+        ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _http_error},
     )

@@ -19,6 +19,7 @@ def announcement(ports: Ports, *, detached: bool, elsewhere: bool = False, peopl
         f"  API           {url}/api/cloud      its description: {url}/docs",
         f"  AWS emulator  {ports.emulator_url}      key test, secret test, region us-east-1",
         f"  Sandbox       {ports.sandbox_url}      stands for Replicate; nothing is billed",
+        f"  Sandbox Hub   {ports.hub_url}  stands for huggingface.co; its token is hf_sandbox",
         "",
         "Try next:",
         f"  {STCLOUD} login --url {url}" if people else f"  curl {url}/api/cloud/jobs",

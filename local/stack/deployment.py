@@ -28,6 +28,7 @@ def fingerprint(root: Path, ports: Ports) -> str:
             ".chalice/config.json",
             "requirements.txt",
             "requirements-inspect.txt",
+            "requirements-deliver.txt",
             "webui",
         )
     ]
@@ -45,7 +46,7 @@ def command(layout: Layout, ports: Ports) -> list[str]:
     return [
         str(layout.python), "-m", "infra.deploy", "--stage", STAGE, "--region", "us-east-1",
         "--endpoint-url", ports.emulator_url, "--auth-mode", "local",
-        "--sandbox", "--provider-base-url", ports.sandbox_url,
+        "--sandbox", "--provider-base-url", ports.sandbox_url, "--hub-url", ports.hub_url,
         "--provider-token-file", str(layout.provider_token), "--public-url", ports.public_url,
         "--stack-file", str(layout.stack_file), "--port", str(ports.front_door), "--sandbox-url", ports.sandbox_url,
     ]  # fmt: skip

@@ -39,6 +39,11 @@ class Ports:
     def sandbox_url(self) -> str:
         return f"http://127.0.0.1:{self.sandbox}"
 
+    @property
+    def hub_url(self) -> str:
+        """The sandbox's Hub, which stands for huggingface.co."""
+        return f"{self.sandbox_url}/hub"
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -19,6 +19,7 @@ from chalicelib.domain.ports import (
     DatasetGoneError,
     DatasetUsage,
     DeletedJob,
+    EscrowMark,
     IdempotencyHitError,
     InvalidCursorError,
     JobFilter,
@@ -58,6 +59,7 @@ class InMemoryJobStore:
         self._told = told
         self._datasets = datasets or InMemoryDatasetStore()
         self._deleted: dict[str, DeletedJob] = {}
+        self._escrow_marks: set[EscrowMark] = set()
         self._jobs: dict[str, Job] = {}
         self._inputs: dict[str, JobInput] = {}
         self._events: dict[str, list[JobEvent]] = {}
@@ -67,7 +69,7 @@ class InMemoryJobStore:
 
     def backup(self) -> Callable[[], None]:
         """What is stored now; calling the answer brings it back, as a restored backup or a killed emulator does."""
-        parts = ("_jobs", "_inputs", "_events", "_keys", "_slots", "_budgets", "_deleted")
+        parts = ("_jobs", "_inputs", "_events", "_keys", "_slots", "_budgets", "_deleted", "_escrow_marks")
         with self._lock:
             kept = copy.deepcopy({name: getattr(self, name) for name in parts})
 
@@ -210,6 +212,19 @@ class InMemoryJobStore:
     def release_slot(self, owner: str, job_id: str) -> None:
         with self._lock:
             self._slots.get(owner, set()).discard(job_id)
+
+    def mark_escrow(self, mark: EscrowMark) -> None:
+        with self._lock:
+            self._escrow_marks.add(mark)
+
+    def list_escrow_due(self, *, due_before: datetime, limit: int = 100) -> Sequence[EscrowMark]:
+        with self._lock:
+            found = sorted((m for m in self._escrow_marks if m.due < due_before), key=lambda m: (m.due, m.job_id))
+            return found[:limit]
+
+    def unmark_escrow(self, mark: EscrowMark) -> None:
+        with self._lock:
+            self._escrow_marks.discard(mark)
 
     def budget_used(self, budget_id: str) -> Decimal:
         with self._lock:

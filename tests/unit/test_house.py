@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, SessionVerifier, UserPool
 from chalicelib.domain.credentials import CredentialStore, SecretStore
+from chalicelib.domain.delivery_ports import DeliveryRunner, DeliveryStore, Target, TargetLookup
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.ports import (
     ArchiveStore,
@@ -33,11 +34,14 @@ from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, SequentialIds
 from tests.fakes.credentials import InMemoryCredentialStore, InMemorySecretStore
 from tests.fakes.dataset_runner import FakeDatasetRunner
+from tests.fakes.deliveries import InMemoryDeliveryStore
+from tests.fakes.delivery_runner import FakeDeliveryRunner
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.probe import FakeProbe
 from tests.fakes.provider import FakeProvider
 from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
+from tests.fakes.targets import FakeTarget, FakeTargets
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("app.py", "chalicelib", "infra", "local", "cli", "scripts", "benchmarks", "webui/src", "webui/dev", "tests")
@@ -125,6 +129,10 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
     rates: RateStore = InMemoryRateStore()
     credentials: CredentialStore = InMemoryCredentialStore()
     secrets: SecretStore = InMemorySecretStore()
+    deliveries: DeliveryStore = InMemoryDeliveryStore()
+    delivery_runner: DeliveryRunner = FakeDeliveryRunner(clock)
+    targets: TargetLookup = FakeTargets()
+    target: Target = FakeTarget(FakeTargets(), "somewhere")
     fake_pool = FakeUserPool(clock)
     pool: UserPool = fake_pool
     verifier: SessionVerifier = FakeVerifier(fake_pool)
@@ -148,6 +156,10 @@ def test_every_port_has_a_fake_with_its_shape() -> None:
         (RateStore, rates),
         (CredentialStore, credentials),
         (SecretStore, secrets),
+        (DeliveryStore, deliveries),
+        (DeliveryRunner, delivery_runner),
+        (TargetLookup, targets),
+        (Target, target),
         (UserPool, pool),
         (SessionVerifier, verifier),
     ]

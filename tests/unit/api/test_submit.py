@@ -105,7 +105,7 @@ def test_the_tutorial_as_printed(api: ApiClient, world: World) -> None:
 
 
 def test_simpletuners_other_fields_are_accepted(api: ApiClient) -> None:
-    extra = {"webhook_url": "https://h/x", "upload_id": "u-1", "snapshot_name": "s", "hardware_profile": "l40s"}
+    extra = {"upload_id": "u-1", "snapshot_name": "s", "hardware_profile": "l40s"}
     body = api.post(SUBMIT, {**BODY, **extra}).json()
     assert body["job"]["metadata"]["model"] == "simpletuner/advanced-trainer-l40s"
 

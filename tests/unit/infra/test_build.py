@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.buckets import Bucket, cache_control, content_type, forget_old_archives, publish_console
-from infra.package import Package
+from infra.options import ROOT
+from infra.package import EXTRAS, Archive, Package
 from infra.vendor import LAMBDA, Target, cache_key, pip_arguments, trim
 from tests.unit.infra.fakes import FakeS3
 
@@ -84,12 +85,15 @@ def test_what_the_runtime_has_is_left_out_and_needed_metadata_stays(tmp_path: Pa
         "urllib3-2.8.0.dist-info/METADATA",
         "python_dateutil-2.9.0.dist-info/RECORD",
         "bin/httpx",
+        "hf_xet/hf_xet.abi3.so",
+        "hf_xet-1.6.0.dist-info/METADATA",
         "httpx/_client.py",
         "httpx/__pycache__/_client.pyc",
         "httpx-0.28.1.dist-info/METADATA",
         "replicate/__about__.py",
         "replicate-1.0.7.dist-info/METADATA",
         "replicate-1.0.7.dist-info/RECORD",
+        "httpx2-2.16.2.dist-info/METADATA",
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +101,7 @@ def test_what_the_runtime_has_is_left_out_and_needed_metadata_stays(tmp_path: Pa
     trim(tmp_path)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == [
         "httpx/_client.py",
+        "httpx2-2.16.2.dist-info/METADATA",
         "replicate-1.0.7.dist-info/METADATA",
         "replicate/__about__.py",
     ]
@@ -109,17 +114,35 @@ def test_the_template_points_every_function_at_the_uploaded_code() -> None:
             "B": {"Type": "AWS::S3::Bucket", "Properties": {}},
         }
     }
-    located = Package(Path("x.zip"), "00", template).located("bucket")
+    located = Package(Archive(Path("x.zip"), "00"), template).located("bucket")
     assert located["Resources"]["A"]["Properties"]["CodeUri"] == "s3://bucket/code/00.zip"
     assert located["Resources"]["B"] == template["Resources"]["B"]
     assert template["Resources"]["A"]["Properties"] == {"CodeUri": "./deployment.zip"}
 
 
-def test_one_function_alone_gets_the_archive_with_the_imaging_library() -> None:
+def test_functions_with_large_libraries_get_archives_of_their_own() -> None:
     function = {"Type": "AWS::Serverless::Function", "Properties": {}}
-    template = {"Resources": {"Prepare": function, "InspectBatch": function}}
-    built = Package(Path("x.zip"), "00", template, Path("y.zip"), "11")
-    located = built.located("bucket")["Resources"]
-    assert located["Prepare"]["Properties"]["CodeUri"] == "s3://bucket/code/00.zip"
-    assert located["InspectBatch"]["Properties"]["CodeUri"] == "s3://bucket/code/11.zip"
-    assert built.archives == {"code/00.zip": Path("x.zip"), "code/11.zip": Path("y.zip")}
+    template = {"Resources": dict.fromkeys(("Prepare", "InspectBatch", "DeliverModel", "DeliverPiece"), function)}
+    extras = {"imaging": Archive(Path("y.zip"), "11"), "delivery": Archive(Path("z.zip"), "22")}
+    built = Package(Archive(Path("x.zip"), "00"), template, extras)
+    located = {name: r["Properties"]["CodeUri"] for name, r in built.located("bucket")["Resources"].items()}
+    assert located == {
+        "Prepare": "s3://bucket/code/00.zip",
+        "InspectBatch": "s3://bucket/code/11.zip",
+        "DeliverModel": "s3://bucket/code/22.zip",
+        "DeliverPiece": "s3://bucket/code/22.zip",
+    }
+    assert built.archives == {
+        "code/00.zip": Path("x.zip"),
+        "code/11.zip": Path("y.zip"),
+        "code/22.zip": Path("z.zip"),
+    }
+
+
+def test_every_extra_has_pinned_requirements_and_functions_of_its_own() -> None:
+    for extra in EXTRAS:
+        lines = [line for line in (ROOT / extra.requirements).read_text().splitlines() if not line.startswith("#")]
+        assert lines
+        assert all("==" in line for line in lines)
+    names = [name for extra in EXTRAS for name in extra.functions]
+    assert len(names) == len(set(names))

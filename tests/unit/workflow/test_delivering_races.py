@@ -42,6 +42,8 @@ class DiesOnce:
 
     def _wrapped(self, write: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
+            if args and "/artifacts/" in str(args[0]):
+                return write(*args, **kwargs)  # the trainer's
             now = self._left == 0
             self._left -= 1
             if now and not self._late:

@@ -1,0 +1,1 @@
+"""How a delivery of a very large model behaves; see README.md."""
