@@ -10,6 +10,7 @@ from chalicelib.api.application import mount
 from chalicelib.api.auth import authenticate
 from chalicelib.events.archives import archives
 from chalicelib.events.inspection import inspection_tasks
+from chalicelib.events.notifications import notifications
 from chalicelib.events.tasks import tasks
 from chalicelib.wiring import get_services
 
@@ -23,3 +24,4 @@ mount(app, get_services, authenticate)
 app.register_blueprint(tasks)
 app.register_blueprint(inspection_tasks)
 app.register_blueprint(archives)
+app.register_blueprint(notifications)
