@@ -28,9 +28,10 @@ class SnsMailer:
         self._client = client
 
     def subscribe(self, address: str) -> str:
+        topic = self._required()
         with answering(_SERVICE):
             made = self._client().subscribe(
-                TopicArn=self._required(),
+                TopicArn=topic,
                 Protocol="email",
                 Endpoint=address,
                 Attributes={"FilterPolicy": json.dumps({_RECIPIENT: [address]})},
@@ -50,9 +51,10 @@ class SnsMailer:
         return Subscription.PENDING if pending else Subscription.CONFIRMED
 
     def send(self, address: str, subject: str, text: str) -> None:
+        topic = self._required()
         with answering(_SERVICE):
             self._client().publish(
-                TopicArn=self._required(),
+                TopicArn=topic,
                 Subject=subject[:MAX_SUBJECT] or "SimpleTuner Cloud",
                 Message=text,
                 MessageAttributes={_RECIPIENT: {"DataType": "String", "StringValue": address}},
