@@ -35,10 +35,6 @@ class NotificationApi:
         require_private(self._client.url, "A secret")
         return self._client.call("POST", f"{_BASE}/channels", json=body, attempts=1, needs=(*_CHANNEL, "secret"))
 
-    def list(self) -> list[dict[str, Any]]:
-        answer = self._client.call("GET", f"{_BASE}/channels", needs=("channels",))
-        return [shaped(entry, _CHANNEL, self._client.url) for entry in answer["channels"]]
-
     def change(self, channel_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._client.call("PATCH", _channel(channel_id), json=body, needs=_CHANNEL)
 
@@ -67,6 +63,10 @@ class NotificationApi:
     def events(self) -> list[dict[str, Any]]:
         answer = self._client.call("GET", f"{_BASE}/events", needs=("event_types",))
         return [shaped(e, ("id", "category", "description"), self._client.url) for e in answer["event_types"]]
+
+    def list(self) -> list[dict[str, Any]]:
+        answer = self._client.call("GET", f"{_BASE}/channels", needs=("channels",))
+        return [shaped(entry, _CHANNEL, self._client.url) for entry in answer["channels"]]
 
 
 def _channel(channel_id: str) -> str:
