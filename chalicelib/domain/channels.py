@@ -64,7 +64,7 @@ class Channel(BaseModel):
 
     @property
     def secret_name(self) -> str:
-        """The name of its secrets in the SecretStore. No credential's name begins with an underscore."""
+        """The name of its secrets in the SecretStore. Credentials' names are in lower case."""
         return f"{secret_folder(self.channel_id)}/{self.secret_id}"
 
     @property
@@ -96,7 +96,7 @@ class Channel(BaseModel):
 
 
 def secret_folder(channel_id: str) -> str:
-    return f"_channel.{channel_id}"
+    return f"Channel.{channel_id}"
 
 
 class SigningSecrets(BaseModel):

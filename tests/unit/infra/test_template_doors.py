@@ -183,9 +183,9 @@ def test_secrets_of_destinations_are_the_apis_to_change_and_the_deliverers_to_re
                 continue
             assert statement["Effect"] == "Allow"
             if function == "notify":
-                # Signing secrets of channels alone: no credential's name begins with an underscore.
+                # Signing secrets of channels alone: credentials' names are in lower case.
                 assert statement["Action"] == "ssm:GetParameter"
-                assert statement["Resource"]["Fn::Sub"].endswith("/credentials/*/_channel.*")
+                assert statement["Resource"]["Fn::Sub"].endswith("/credentials/*/Channel.*")
                 continue
             assert statement["Resource"]["Fn::Sub"].endswith(":parameter/stcloud/${Stage}/credentials/*")
             found.setdefault(function, set()).update(as_list(statement["Action"]))
