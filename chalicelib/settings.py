@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     inspection_arn: str = ""
     unpack_arn: str = ""
     delivery_arn: str = ""
+    notify_function: str = ""
+    mail_topic_arn: str = ""
     ssm_prefix: Base
     provider_base_url: Base = "https://api.replicate.com"
     hub_url: Base = ""

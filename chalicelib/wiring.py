@@ -14,11 +14,14 @@ from chalicelib.aws.cognito import CognitoUserPool
 from chalicelib.aws.dataset_runner import StepFunctionsDatasetRunner
 from chalicelib.aws.delivery_runner import StepFunctionsDeliveryRunner
 from chalicelib.aws.jwks import pool_verifier
+from chalicelib.aws.mail import SnsMailer
+from chalicelib.aws.nudge import LambdaNudge
 from chalicelib.aws.object_store import S3ObjectStore
 from chalicelib.aws.parameters import SsmParameters, StackParameters
 from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.aws.secrets import SsmSecretStore
 from chalicelib.delivery.directory import Connector, TargetDirectory
+from chalicelib.delivery.hooks import Hooks
 from chalicelib.domain.credentials import HubSecret, S3Secret, Secret
 from chalicelib.domain.delivery_ports import DeliveryFault, Target
 from chalicelib.domain.destinations import HubDestination, S3Destination, WebhookDestination
@@ -32,6 +35,7 @@ from chalicelib.providers.registry import PROVIDERS, ProviderEntry
 from chalicelib.schemas.jobs import JobView, job_view
 from chalicelib.services.archives import ArchiveService
 from chalicelib.services.audit import AuditService
+from chalicelib.services.channels import ChannelService
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.configs import ConfigService
 from chalicelib.services.consent import ConsentService
@@ -68,6 +72,7 @@ from chalicelib.store import (
     DynamoDatasetStore,
     DynamoDeliveryStore,
     DynamoJobStore,
+    DynamoNotificationStore,
     DynamoOwnerSettingsStore,
     DynamoRateStore,
     DynamoWebhookLog,
@@ -93,6 +98,7 @@ class Services:
     configs: ConfigService
     credentials: CredentialService
     credential_tests: CredentialTests
+    channels: ChannelService
     deliveries: DeliveryService
     webhooks: WebhookService
     system: SystemService
@@ -138,6 +144,7 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         configs=ConfigService(ports),
         credentials=credentials,
         credential_tests=CredentialTests(ports, credentials, rates),
+        channels=ChannelService(ports, rates),
         webhooks=WebhookService(ports),
         system=SystemService(ports, {name: entry.title for name, entry in PROVIDERS.items()}),
         audit=audit,
@@ -199,8 +206,9 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
     """The real adapters; sends nothing."""
     clock = SystemClock()
     table = settings.jobs_table
+    nudge = LambdaNudge(settings.notify_function, clients.lambdas)
     return Ports(
-        jobs=DynamoJobStore(table),
+        jobs=DynamoJobStore(table, told=nudge),
         datasets=DynamoDatasetStore(table),
         archives=DynamoArchiveStore(table),
         configs=DynamoConfigStore(table),
@@ -216,6 +224,10 @@ def build_ports(settings: Settings, clients: Clients, parameters: StackParameter
         ),
         deliveries=DynamoDeliveryStore(table),
         delivery_runner=StepFunctionsDeliveryRunner(settings.delivery_arn, clients.stepfunctions),
+        notifications=DynamoNotificationStore(table),
+        mailer=SnsMailer(settings.mail_topic_arn, clients.sns),
+        hooks=Hooks(allow_private=settings.allow_private_destinations),
+        nudge=nudge,
         targets=TargetDirectory(connectors(settings, parameters, clock)),
         broker=StsBroker(
             datasets_bucket=settings.datasets_bucket,

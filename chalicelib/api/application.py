@@ -22,6 +22,7 @@ from chalicelib.api import (
     inspections,
     jobs,
     keys,
+    notifications,
     receipts,
     sessions,
     system,
@@ -50,6 +51,7 @@ RESOURCES = (
     receipts.api,
     users.api,
     audit.api,
+    notifications.api,
     system.api,
 )
 

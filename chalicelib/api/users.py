@@ -153,7 +153,7 @@ def reset_password(call: Call[None, None], user_id: str) -> schema.ResetPassword
     audited=Audited(AuditAction.USER_DELETE, "user:{user_id}", granting=True),
 )
 def delete_user(call: Call[None, None], user_id: str) -> Reply:
-    """Delete a person with their keys and credentials.
+    """Delete a person with their keys, credentials and channels of notifications.
 
     Their jobs and datasets stay. Refused while they have active jobs.
     """

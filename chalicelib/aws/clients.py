@@ -59,6 +59,13 @@ class Clients:
     def cognito(self) -> Any:
         return self._get("cognito-idp")
 
+    def sns(self) -> Any:
+        return self._get("sns")
+
+    def lambdas(self) -> Any:
+        """For starting functions and not waiting for them: gives up early, as nothing depends on it."""
+        return self._get("lambda")
+
     def sts(self, key: AccessKey) -> Any:
         """A new STS client that signs with ``key``; the caller keeps and closes it."""
         with self._lock:
@@ -103,6 +110,8 @@ class Clients:
             "read_timeout": READ_TIMEOUT,
             "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
         }
+        if service == "lambda":
+            options |= {"connect_timeout": 1, "read_timeout": 2, "retries": {"total_max_attempts": 1}}
         if _is_loopback(self._s3_endpoint_url):
             # An emulator on this computer is never behind a proxy, whatever HTTP_PROXY says.
             options["proxies"] = {}

@@ -63,6 +63,12 @@ class AuditAction(StrEnum):
     KEY_ROTATE = "key.rotate"
     MFA_ADD = "mfa.add"
     MFA_REMOVE = "mfa.remove"
+    NOTIFICATION_CHANGE = "notification.change"
+    NOTIFICATION_CREATE = "notification.create"
+    NOTIFICATION_DELETE = "notification.delete"
+    NOTIFICATION_REDELIVER = "notification.redeliver"
+    NOTIFICATION_ROTATE = "notification.rotate"
+    NOTIFICATION_TEST = "notification.test"
     PASSWORD_CHANGE = "password.change"  # noqa: S105 - the name of an action
     PROVIDER_TOKEN_PUT = "provider_token.put"  # noqa: S105 - the name of an action
     SESSION_REFRESH = "session.refresh"

@@ -112,7 +112,7 @@ class SecretStore(Protocol):
     """Secrets by owner and name, encrypted at rest. Raises Unavailable when it can't answer.
 
     Names have letters, digits, dots, dashes and underscores in parts between slashes: ``<credential>/<secret id>``
-    of credentials, ``channel.<id>`` of what is no credential.
+    of credentials, ``Channel.<id>/<secret id>`` of notifications' channels, which no credential's name can be.
     """
 
     def put(self, owner: str, name: str, secret: Mapping[str, Any]) -> None:

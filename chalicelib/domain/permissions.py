@@ -28,6 +28,8 @@ class Permission(StrEnum):
     JOB_VIEW_OWN = "job.view.own"
     KEYS_ALL = "api.keys.all"
     KEYS_OWN = "api.keys.own"
+    NOTIFICATION_EDIT = "notification.edit"
+    NOTIFICATION_VIEW = "notification.view"
     PROFILE_OWN = "profile.own"
     PROVIDER_VIEW = "provider.view"
     USER_MANAGE = "user.manage"
@@ -74,6 +76,8 @@ _RESEARCHER = _VIEWER | {
     Permission.JOB_DELETE_OWN,
     Permission.JOB_SUBMIT,
     Permission.KEYS_OWN,
+    Permission.NOTIFICATION_EDIT,
+    Permission.NOTIFICATION_VIEW,
 }
 _LEAD = _RESEARCHER | {Permission.JOB_CANCEL_ALL, Permission.JOB_VIEW_ALL, Permission.USER_VIEW}
 

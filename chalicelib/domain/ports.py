@@ -19,6 +19,12 @@ from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.delivery_ports import DeliveryRunner, DeliveryStore, TargetLookup
 from chalicelib.domain.executions import ExecutionState
 from chalicelib.domain.hub import ModelHub
+from chalicelib.domain.notification_ports import (
+    AddressTakenError,
+    HookSender,
+    Mailer,
+    NotificationStore,
+)
 from chalicelib.domain.objects import (
     MAX_KEY_BYTES,
     MAX_PARTS,
@@ -55,6 +61,7 @@ from chalicelib.domain.stores import (
 __all__ = [
     "MAX_KEY_BYTES",
     "MAX_PARTS",
+    "AddressTakenError",
     "ArchiveStore",
     "BudgetExceededError",
     "BudgetHold",
@@ -71,6 +78,7 @@ __all__ = [
     "DeliveryStore",
     "EscrowMark",
     "ExecutionState",
+    "HookSender",
     "IdSource",
     "IdempotencyHitError",
     "InvalidCursorError",
@@ -78,10 +86,12 @@ __all__ = [
     "JobPage",
     "JobStore",
     "Limits",
+    "Mailer",
     "ModelHub",
     "MultipartError",
     "MultipartGoneError",
     "MultipartInfo",
+    "NotificationStore",
     "ObjectInfo",
     "ObjectStore",
     "OwnerSettingsStore",
@@ -241,7 +251,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Ports:
-    """Everything a service or workflow step may touch; built by ``wiring`` or by a test."""
+    """Everything a service or workflow step may touch; built by ``wiring`` or by a test.
+
+    ``nudge`` makes the sender of notifications look at once; it never raises, and nothing depends on it."""
 
     jobs: JobStore
     datasets: DatasetStore
@@ -258,6 +270,10 @@ class Ports:
     deliveries: DeliveryStore
     delivery_runner: DeliveryRunner
     targets: TargetLookup
+    notifications: NotificationStore
+    mailer: Mailer
+    hooks: HookSender
+    nudge: Callable[[], None]
     broker: CredentialsBroker
     providers: ProviderLookup
     hub: ModelHub

@@ -21,6 +21,7 @@ from chalicelib.errors import (
     ValidationFailed,
 )
 from chalicelib.services.audit import Actor, AuditService
+from chalicelib.services.channels import forget_channels
 from chalicelib.services.credentials import forget_owner
 from chalicelib.services.doors import Doors
 
@@ -208,7 +209,7 @@ class PeopleService:
         return changed
 
     def delete(self, actor: Actor, who: Principal, user_id: str) -> None:
-        """Removes profile, keys, credentials and user. What else they own stays, and admins see it.
+        """Removes profile, keys, credentials, channels and user. What else they own stays, and admins see it.
 
         Deactivated first, so that nothing of theirs works whatever happens then; the profile goes last, so that a
         removal that broke off can be repeated. Nobody comes back under the same id. Raises NotFound, Conflict
@@ -226,6 +227,7 @@ class PeopleService:
         if person.active:
             self._put(person.model_copy(update={"active": False}), person)
         self._doors.pool.delete(person.username, only=user_id)
+        forget_channels(self._ports, user_id)
         forget_owner(self._ports, user_id)
         try:
             self._doors.access.delete_person(user_id)

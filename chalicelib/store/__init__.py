@@ -8,6 +8,7 @@ from chalicelib.store.credentials import DynamoCredentialStore
 from chalicelib.store.datasets import DynamoDatasetStore
 from chalicelib.store.deliveries import DynamoDeliveryStore
 from chalicelib.store.jobs import DynamoJobStore
+from chalicelib.store.notifications import DynamoNotificationStore
 from chalicelib.store.owner_settings import DynamoOwnerSettingsStore
 from chalicelib.store.rates import DynamoRateStore
 from chalicelib.store.webhooks import DynamoWebhookLog
@@ -21,6 +22,7 @@ __all__ = [
     "DynamoDatasetStore",
     "DynamoDeliveryStore",
     "DynamoJobStore",
+    "DynamoNotificationStore",
     "DynamoOwnerSettingsStore",
     "DynamoRateStore",
     "DynamoWebhookLog",

@@ -13,6 +13,7 @@ from chalicelib.domain.budgets import BudgetExceededError, BudgetHold, checked_h
 from chalicelib.domain.datasets import VersionStatus
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
+from chalicelib.domain.notification_events import outbox_items
 from chalicelib.domain.ports import (
     DatasetGoneError,
     DeletedJob,
@@ -25,6 +26,7 @@ from chalicelib.domain.ports import (
 )
 from chalicelib.store.faults import ConditionFailedError, TransactionFailedError
 from chalicelib.store.listing import EVERYBODY, MONTHS, SLOTS, JobListing
+from chalicelib.store.outbox import outbox_puts
 from chalicelib.store.records import (
     Record,
     budget_pk,
@@ -60,12 +62,22 @@ class DynamoJobStore:
     """``JobStore`` over the jobs table. Besides what the port says, every method raises ``Unavailable`` when DynamoDB
     can't answer; after a failed write nobody knows then whether it took place, and repeating it is safe.
 
+    Events that people may want to be told of go into the outbox of notifications in the same transaction; then
+    ``told`` is called, which must not raise.
+
     ``sleep`` takes seconds; it is called between the tries of writes that collide.
     """
 
-    def __init__(self, table_name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        table_name: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
         self._table = Table(table_name, sleep=sleep)
         self._listing = JobListing(self._table)
+        self._told = told
 
     def submit(
         self,
@@ -77,12 +89,13 @@ class DynamoJobStore:
         now: datetime,
         budget: BudgetHold | None = None,
     ) -> None:
-        """As the port says; StaleRecordError when the job id exists. At most 95 events, one less for each dataset.
+        """As the port says; StaleRecordError when the job id exists. At most 95 events, one less for each dataset and
+        each event that people are told of.
 
         The month marker of everybody is written first, outside the transaction: one item that every submit has to
         lock would make them all wait for each other, and a marker without a job only costs a list one query.
         """
-        _check_events(events)
+        outbox = self._outbox(job, events)
         hold = checked_hold(job, budget)
         self._mark_month(month_of(job.created_at))
         writes: list[Write] = [
@@ -110,7 +123,7 @@ class DynamoJobStore:
         checks = self._datasets_ready(job)
         first = len(writes)
         try:
-            self._table.transact([*writes, *checks, *self._event_puts(events)])
+            self._table.transact([*writes, *checks, *self._event_puts(events), *outbox])
         except TransactionFailedError as error:
             if idempotency is not None:
                 known = error.failed.get(hit) if hit is not None else None
@@ -124,6 +137,8 @@ class DynamoJobStore:
             if error.failed.keys() & set(range(first, first + len(checks))):
                 raise DatasetGoneError(job.job_id) from None
             raise StaleRecordError(job.job_id) from None
+        if outbox:
+            self._told()
 
     def get(self, job_id: str) -> Job | None:
         record = self._table.get(job_pk(job_id), _RECORD)
@@ -135,14 +150,15 @@ class DynamoJobStore:
         return JobInput.model_validate_json(record.document) if record else None
 
     def save(self, job: Job, *, events: Sequence[JobEvent] = (), release_slot: bool = False) -> None:
-        """As the port says; at most 95 events. Without events and slot this is one plain write, half the price."""
-        _check_events(events)
+        """As the port says; at most 95 events, of which each that people are told of counts twice. Without events and
+        slot this is one plain write, half the price."""
+        outbox = self._outbox(job, events)
         record, unchanged = self._job(job), Record.version == job.version - 1
         try:
             if not events and not release_slot:
                 self._table.put(record, unchanged)
                 return
-            writes: list[Write] = [Put(record, unchanged), *self._event_puts(events)]
+            writes: list[Write] = [Put(record, unchanged), *self._event_puts(events), *outbox]
             if release_slot:
                 slots = self._table.new(owner_pk(job.owner), SLOTS)
                 writes.append(Update(slots, [Record.holders.delete({job.job_id})]))
@@ -150,6 +166,8 @@ class DynamoJobStore:
             self._table.transact(writes)
         except (ConditionFailedError, TransactionFailedError):
             raise StaleRecordError(job.job_id) from None
+        if outbox:
+            self._told()
 
     def find_idempotency(self, owner: str, key_hash: str, now: datetime) -> IdempotencyRecord | None:
         return _live(self._table.get(idempotency_pk(owner, key_hash), _IDEMPOTENCY), now)
@@ -273,14 +291,16 @@ class DynamoJobStore:
     def _event_puts(self, events: Sequence[JobEvent]) -> Sequence[Put]:
         return [Put(self._table.new(job_pk(e.job_id), event_sk(e.seq), document=e.model_dump_json())) for e in events]
 
+    def _outbox(self, job: Job, events: Sequence[JobEvent]) -> Sequence[Put]:
+        """What these events put into the outbox. Raises ValueError when it is too much for a transaction."""
+        puts = outbox_puts(self._table, outbox_items(job, events))
+        if len(events) + len(puts) > MAX_EVENTS:
+            raise ValueError(f"{len(events)} events at once, {MAX_EVENTS - len(puts)} are possible")
+        return puts
+
 
 def _escrow_sk(mark: EscrowMark) -> str:
     return f"{stamp(mark.due)}#{mark.job_id}"
-
-
-def _check_events(events: Sequence[JobEvent]) -> None:
-    if len(events) > MAX_EVENTS:
-        raise ValueError(f"{len(events)} events at once, {MAX_EVENTS} are possible")
 
 
 def _dollars(record: Record | None) -> Decimal:

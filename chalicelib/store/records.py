@@ -29,6 +29,12 @@ attributes and document fields it does not know, so a newer release may add some
     config#<owner>#<name>          v#<version>            one version of a config
     credentials#<owner>            <name>                 a named credential, without its secret
     credentials#<owner>            #count                 how many there are
+    channels#<owner>               <channel>              a channel of notifications
+    channels#<owner>               #count                 how many there are
+    mail-address#<hash>            channel                the channel that has this e-mail address
+    outbox                         <time>#<job>-<seq>     an event that is to be told of, until its messages are there
+    messages#<owner>               <message>              an event on its way to a channel, and every try
+    due-messages                   <time>#<message>       the same while it is pending, by when it is tried next
     webhook#<provider>#<hash>      webhook                a webhook id that was seen
     budget#<id>                    budget                 what the jobs of an API key with a budget cost or may cost
 

@@ -22,6 +22,7 @@ from stcloud.commands import (
     escrow,
     jobs,
     keys,
+    notifications,
     profiles,
     pull,
     receive,
@@ -62,6 +63,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(configs.app, name="configs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(credentials.app, name="credentials")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(account.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")

@@ -27,6 +27,7 @@ from stcloud.dataset_api import DatasetApi
 from stcloud.delivery_api import DeliveryApi
 from stcloud.errors import Interrupted, LocalError, StcloudError, UsageError
 from stcloud.helptext import Command
+from stcloud.notification_api import NotificationApi
 from stcloud.profiles import ProfileFile
 from stcloud.render import Output
 from stcloud.renewal import Renewal
@@ -161,6 +162,10 @@ class Session:
     @property
     def credentials(self) -> CredentialApi:
         return CredentialApi(self._signed_in())
+
+    @property
+    def notifications(self) -> NotificationApi:
+        return NotificationApi(self._signed_in())
 
     @property
     def access(self) -> AccessApi:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.credentials import MAX_CREDENTIALS, MAX_SECRET_BYTES, Credential
 from chalicelib.domain.ports import SlotsFullError, StaleRecordError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}")
 
 
 class InMemoryCredentialStore:
@@ -57,6 +60,8 @@ class InMemorySecretStore:
         text = json.dumps(dict(secret), separators=(",", ":"))
         if len(text.encode()) > MAX_SECRET_BYTES:
             raise ValueError(f"a secret has {MAX_SECRET_BYTES} bytes at most")
+        if not _NAME.fullmatch(name):
+            raise ValueError("not the name of a secret")
         with self._lock:
             self.stored[owner, name] = text
 

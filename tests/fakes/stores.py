@@ -13,6 +13,7 @@ from chalicelib.domain.configs import TrainingConfig
 from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
+from chalicelib.domain.notification_events import outbox_items
 from chalicelib.domain.owner_settings import OwnerSettings
 from chalicelib.domain.ports import (
     DatasetGoneError,
@@ -27,6 +28,7 @@ from chalicelib.domain.ports import (
     SlotsFullError,
     StaleRecordError,
 )
+from tests.fakes.notifications import InMemoryNotificationStore
 
 
 def _after(cursor: str | None, kind: str) -> str | None:
@@ -43,10 +45,18 @@ def _sort_key(job: Job) -> str:
 
 
 class InMemoryJobStore:
-    """``datasets`` is the store in the same database, whose versions a submit looks at."""
+    """``datasets`` and ``notifications`` are the stores in the same database: a submit looks at versions of the first,
+    and every write fills the outbox of the second. ``told`` is called then."""
 
-    def __init__(self, datasets: InMemoryDatasetStore | None = None) -> None:
+    def __init__(
+        self,
+        datasets: InMemoryDatasetStore | None = None,
+        notifications: InMemoryNotificationStore | None = None,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
         self._lock = threading.RLock()
+        self._notifications = notifications or InMemoryNotificationStore()
+        self._told = told
         self._datasets = datasets or InMemoryDatasetStore()
         self._deleted: dict[str, DeletedJob] = {}
         self._escrow_marks: set[EscrowMark] = set()
@@ -105,6 +115,13 @@ class InMemoryJobStore:
             self._events[job.job_id] = list(events)
             if idempotency is not None:
                 self._keys[idempotency.owner, idempotency.key_hash] = idempotency
+            self._tell(job, events)
+
+    def _tell(self, job: Job, events: Sequence[JobEvent]) -> None:
+        items = outbox_items(job, events)
+        self._notifications.put_items(items)
+        if items:
+            self._told()
 
     def get(self, job_id: str) -> Job | None:
         with self._lock:
@@ -121,6 +138,7 @@ class InMemoryJobStore:
                 raise StaleRecordError(job.job_id)
             self._jobs[job.job_id] = job
             self._events[job.job_id].extend(events)
+            self._tell(job, events)
             if release_slot:
                 self._slots.get(job.owner, set()).discard(job.job_id)
             if release_slot and job.is_terminal and job.budget_id is not None:

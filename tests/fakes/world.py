@@ -39,6 +39,7 @@ from tests.fakes.deliveries import InMemoryDeliveryStore
 from tests.fakes.delivery_runner import FakeDeliveryRunner
 from tests.fakes.hub import FLUX, KREA, FakeModelHub
 from tests.fakes.machine import VirtualMachine
+from tests.fakes.notifications import FakeHooks, FakeMailer, InMemoryNotificationStore
 from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.provider import FakeProvider, Life
 from tests.fakes.stores import (
@@ -108,7 +109,11 @@ class World:
         self.machine = VirtualMachine(self.clock)
         self.provider = FakeProvider(self.clock, publish=self._publish)
         datasets = InMemoryDatasetStore()
-        self.jobs = InMemoryJobStore(datasets)
+        self.notifications = InMemoryNotificationStore()
+        self.nudges = 0
+        self.jobs = InMemoryJobStore(datasets, self.notifications, self._nudge)
+        self.mailer = FakeMailer()
+        self.hooks = FakeHooks()
         self.outputs = InMemoryObjectStore("outputs")
         self.dataset_files = InMemoryObjectStore("datasets")
         self.broker = FakeBroker()
@@ -140,6 +145,10 @@ class World:
             deliveries=self.deliveries,
             delivery_runner=self.delivery_runner,
             targets=self.targets,
+            notifications=self.notifications,
+            mailer=self.mailer,
+            hooks=self.hooks,
+            nudge=self._nudge,
             broker=self.broker,
             providers=lambda name: self.provider if name == "replicate" else None,
             hub=self.hub,
@@ -183,6 +192,9 @@ class World:
         self.slept: list[float] = []
         wait = Wait(monotonic=lambda: self.clock.now().timestamp(), sleep=self.slept.append)
         self.services: Services = build_services(self.ports, self.doors, settings, wait)
+
+    def _nudge(self) -> None:
+        self.nudges += 1
 
     # --- doing ------------------------------------------------------------------------------------------------
     def push(

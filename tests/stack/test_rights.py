@@ -17,7 +17,7 @@ from tests.support.emulator import ACCOUNT
 from tests.support.stack import Stack
 
 FUNCTIONS = (
-    "api-handler", "prepare", "launch", "await-change", "observe", "deliver", "verify", "finish", "sweep",
+    "api-handler", "prepare", "launch", "await-change", "observe", "deliver", "verify", "finish", "sweep", "notify",
     "inspect-plan", "inspect-batch", "inspect-report",
     "archive-plan", "archive-unpack", "archive-assemble",
     "deliver-model", "deliver-piece",

@@ -90,6 +90,17 @@ GET    /cloud/jobs/{job_id}/inline-progress                              job.vie
 GET    /cloud/jobs/{job_id}/logs                                         job.view.own
 GET    /cloud/jobs/{job_id}/manifest                                     job.view.own
 GET    /cloud/jobs/{job_id}/outputs                                      job.view.own
+GET    /cloud/notifications/channels                                     notification.view
+POST   /cloud/notifications/channels                                     notification.edit
+DELETE /cloud/notifications/channels/{channel_id}                        notification.edit
+GET    /cloud/notifications/channels/{channel_id}                        notification.view
+PATCH  /cloud/notifications/channels/{channel_id}                        notification.edit
+POST   /cloud/notifications/channels/{channel_id}/rotate-secret          notification.edit
+POST   /cloud/notifications/channels/{channel_id}/test                   notification.edit
+GET    /cloud/notifications/events                                       notification.view
+GET    /cloud/notifications/history                                      notification.view
+POST   /cloud/notifications/history/{message_id}/redeliver               notification.edit
+GET    /cloud/notifications/status                                       notification.view
 GET    /cloud/providers                                                  provider.view
 GET    /configs                                                          config.view
 POST   /configs                                                          config.edit

@@ -12,6 +12,7 @@ from chalicelib.domain.permissions import PEOPLE_ONLY, ROLES, Permission, Princi
 from chalicelib.services.delivery_records import make
 from tests.fakes.world import CONFIG, World
 from tests.support.deliveries import HUB
+from tests.support.notifying import send
 from tests.unit.api.client import ApiClient
 from tests.unit.api.team import Team
 
@@ -30,6 +31,7 @@ BODIES: dict[str, Any] = {
     "rotate_api_key": {},
     "finish_upload": {"path": "a.jpg"},
     "change_dataset": {"retention_days": 1},
+    "change_channel": {"name": "mine"},
     "create_archive": {"filename": "a.zip", "size": 1},
     "deliver_job": {"destination": {"kind": "huggingface", "repo_id": "acme/cats"}},
     "set_job_escrow": {"days": 1},
@@ -48,8 +50,12 @@ def things(shared: Team) -> dict[str, str]:
     rita = shared.session("rita")
     version = shared.push(rita)
     assert rita.put("/api/configs/mine", {"config": CONFIG}).status == 200
+    hook = {"channel_type": "webhook", "name": "mine", "webhook_url": "https://hooks.example/in"}
+    channel = rita.post("/api/cloud/notifications/channels", hook).json()["id"]
     job = shared.submit(rita).json()["job_id"]
     shared.world.run(240, step=30)
+    send(shared.world)
+    message = rita.get("/api/cloud/notifications/history").json()["entries"][0]["id"]
     key = shared.make_key("rita")["key_info"]["id"]
     archive = rita.post("/api/cloud/datasets/photos/archives", BODIES["create_archive"]).json()["archive_id"]
     # Of which nothing is sent: nobody started it.
@@ -62,6 +68,8 @@ def things(shared: Team) -> dict[str, str]:
         "name": "mine",
         "key_id": key,
         "archive_id": archive,
+        "channel_id": channel,
+        "message_id": message,
     }
 
 
@@ -136,7 +144,17 @@ def test_what_belongs_to_somebody_else_is_not_there(shared: Team, things: dict[s
     assert (nothing.status, nothing.json()["code"]) == (404, theirs.json()["code"])
 
 
-@pytest.mark.parametrize("path", ["/api/cloud/jobs", "/api/cloud/datasets", "/api/configs", "/api/auth/api-keys"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/cloud/jobs",
+        "/api/cloud/datasets",
+        "/api/configs",
+        "/api/auth/api-keys",
+        "/api/cloud/notifications/channels",
+        "/api/cloud/notifications/history",
+    ],
+)
 def test_lists_show_ones_own_only(shared: Team, things: dict[str, str], path: str) -> None:
     mine, theirs = shared.session("rita").get(path).json(), shared.session("otto").get(path).json()
     assert any(value in str(mine) for value in things.values())

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from chalice.app import Chalice
 
+from chalicelib.delivery.hooks import SECONDS
+from chalicelib.domain.messages import LEASE
 from chalicelib.events.archives import archives
 from chalicelib.events.deliveries import deliveries
 from chalicelib.events.inspection import inspection_tasks
+from chalicelib.events.notifications import notifications
 from chalicelib.events.tasks import ARCHIVE_BUDGET, DELIVERY_BUDGET, SEAL_BUDGET, SWEEP_BUDGET, tasks
 from chalicelib.settings import Settings
+from chalicelib.workflow.notifying import BUDGET
 from chalicelib.workflow.unpack_piece import BUDGET as PIECE_BUDGET
 from chalicelib.workflow.unpack_plan import BUDGET as PLAN_BUDGET
 from chalicelib.workflow.verification import FILE_BUDGET, VERIFY_BUDGET
@@ -33,6 +38,8 @@ from tests.unit.infra.described import (
 #: Actions that know no resource, by statement.
 WITHOUT_RESOURCE = {
     "Wake": ["states:SendTaskSuccess"],
+    "MailSubscriptions": ["sns:GetSubscriptionAttributes", "sns:Unsubscribe"],
+    "LookAtSubscriptions": ["sns:GetSubscriptionAttributes"],
     "DeliverLogs": [
         "logs:CreateLogDelivery",
         "logs:GetLogDelivery",
@@ -51,7 +58,7 @@ IDENTITIES = [n for n, r in RESOURCES.items() if r.get("Type") in {"AWS::IAM::Ro
 
 def test_every_function_of_the_code_is_configured() -> None:
     probe = Chalice(app_name="probe")
-    for blueprint in (tasks, inspection_tasks, archives, deliveries):
+    for blueprint in (tasks, inspection_tasks, archives, deliveries, notifications):
         probe.register_blueprint(blueprint)
     in_code = {f.name for f in probe.pure_lambda_functions}
     assert set(FUNCTIONS) == in_code | {"api_handler"}
@@ -116,7 +123,8 @@ WORKFLOWS = {
 def test_a_workflow_may_run_exactly_its_steps(workflow: str) -> None:
     invoke = next(s for s in statements(f"{workflow}Role") if s["Action"] == "lambda:InvokeFunction")
     allowed = {r["Fn::GetAtt"][0] for r in invoke["Resource"]}
-    of_others = {f for f in FUNCTIONS if f.startswith(sum(WORKFLOWS.values(), ()))} | {"api_handler", "sweep"}
+    others = {"api_handler", "sweep", "notify"}
+    of_others = {f for f in FUNCTIONS if f.startswith(sum(WORKFLOWS.values(), ()))} | others
     own = (
         {f for f in FUNCTIONS if f.startswith(WORKFLOWS[workflow])}
         if workflow in WORKFLOWS
@@ -291,12 +299,31 @@ def test_no_log_is_kept_for_ever_and_the_workflow_logs_no_tokens() -> None:
     assert logging["IncludeExecutionData"] is False
 
 
-def test_the_sweeper_is_on_a_schedule_that_alone_may_call_it() -> None:
-    (rule,) = of_type("AWS::Events::Rule").values()
-    assert rule["State"] == "ENABLED"
-    assert rule["Targets"][0]["Arn"] == {"Fn::GetAtt": ["Sweep", "Arn"]}
-    (permission,) = of_type("AWS::Lambda::Permission").values()
-    assert permission["SourceArn"] == {"Fn::GetAtt": ["SweepSchedule", "Arn"]}
+@pytest.mark.parametrize("function", ["Sweep", "Notify"])
+def test_what_runs_every_minute_is_on_a_schedule_that_alone_may_call_it(function: str) -> None:
+    assert set(of_type("AWS::Events::Rule")) == {"SweepSchedule", "NotifySchedule"}
+    rule = RESOURCES[f"{function}Schedule"]["Properties"]
+    assert (rule["State"], rule["ScheduleExpression"]) == ("ENABLED", "rate(1 minute)")
+    assert rule["Targets"][0]["Arn"] == {"Fn::GetAtt": [function, "Arn"]}
+    assert len(of_type("AWS::Lambda::Permission")) == 2
+    permission = RESOURCES[f"{function}Permission"]["Properties"]
+    assert permission["FunctionName"] == {"Ref": function}
+    assert permission["SourceArn"] == {"Fn::GetAtt": [f"{function}Schedule", "Arn"]}
+    # What failed is not tried again: the next run is a minute away.
+    assert RESOURCES[f"{function}Once"]["Properties"]["MaximumRetryAttempts"] == 0
+
+
+def test_the_sender_of_notifications_ends_in_time_and_sees_nothing_else() -> None:
+    # The last try, with the look-up of its name, and what is written afterwards.
+    assert BUDGET.total_seconds() + SECONDS + 15 < FUNCTIONS["notify"]["lambda_timeout"]
+    assert timedelta(seconds=SECONDS + 15) < LEASE
+    records = next(s for s in statements("NotifyRole") if s["Sid"] == "Notifications")
+    assert records["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["outbox", "due-messages", "channels#*", "messages#*"]}
+    }
+    assert "dynamodb:Scan" not in records["Action"]
+    waking = {f for f in FUNCTIONS for s in statements(role_of(f)) if s.get("Sid") == "WakeTheSender"}
+    assert waking == {"api_handler", "observe", "finish", "sweep"}
 
 
 def test_no_secret_is_in_the_template() -> None:
