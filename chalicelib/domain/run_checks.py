@@ -119,7 +119,7 @@ def _base_model(config: Mapping[str, Any], family: Any, known: Options) -> Itera
 
 
 def _kind(config: Mapping[str, Any]) -> str | None:
-    """``lora`` or ``full``; None for what is neither, which the check of the options tells of. Nothing follows from it."""
+    """``lora`` or ``full``; None for what is neither: the check of the options tells of it, and nothing follows."""
     kind = str(config.get("model_type") or "full")
     return kind if kind in {"lora", "full"} else None
 

@@ -1,4 +1,5 @@
-"""The options of SimpleTuner 4.10.1: names, types, choices, limits, settings of datasets, model families. Read from the data file beside it.
+"""The options of SimpleTuner 4.10.1: names, types, choices, limits; the settings of datasets; model families. Read from
+the data file beside it.
 
 The file is made by ``scripts/simpletuner_options.py`` from the release's wheel and holds facts only. A trainer may be
 newer than the file, so what is not in it is never an error by itself.

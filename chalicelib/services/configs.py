@@ -36,7 +36,7 @@ class ConfigService:
             raise ValidationFailed(
                 f"{problems[0].field}: {problems[0].message}",
                 code=problems[0].code,
-                errors=[FieldError(p.field, p.message, p.code) for p in problems],
+                errors=[FieldError(p.field, p.text, p.code) for p in problems],
             )
         now = self._ports.clock.now()
         for _ in range(MAX_TRIES):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, Level, in_order, result_of
@@ -23,9 +23,6 @@ from chalicelib.services.dataset_facts import DatasetFacts
 from chalicelib.services.draft import Draft, find_provider, make_draft
 from chalicelib.services.preflight_checks import LocalChecks
 from chalicelib.services.preflight_world import Estimate, Estimates, SkippedError, TokenCheck
-
-#: See ``_as_submitted``.
-_IMAGE_DECIDES = frozenset({"bucket_incomplete", "bucket_without_keys", "no_media"})
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +86,7 @@ class PreflightService:
 
     def before_submit(self, draft: Draft) -> list[Finding]:
         """What submit goes by: errors first. Raises Unavailable."""
-        return in_order(_as_submitted(f) for check in self._local.run(draft) for f in check.findings)
+        return in_order(f for check in self._local.run(draft) for f in check.findings)
 
     def _ask(self, checks: dict[str, Callable[[], Iterable[Finding]]]) -> list[CheckResult]:
         pool = ThreadPoolExecutor(max_workers=len(checks), thread_name_prefix="preflight")
@@ -100,12 +97,6 @@ class PreflightService:
         finally:
             # What still waits for somebody's answer ends by itself: every call is bounded.
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _as_submitted(finding: Finding) -> Finding:
-    """What only the trainer's image can tell holds no submit up: one of the user's own may bring keys of a bucket, or
-    read files whose names say nothing."""
-    return replace(finding, level=Level.NOTE) if finding.code in _IMAGE_DECIDES else finding
 
 
 def _answer(name: str, future: Future[CheckResult]) -> CheckResult:

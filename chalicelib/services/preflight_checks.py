@@ -12,6 +12,7 @@ from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, L
 from chalicelib.domain.datasets import DatasetVersion, InspectionStatus
 from chalicelib.domain.entry_checks import CHECK as DATALOADER
 from chalicelib.domain.entry_checks import Entry, check_entries
+from chalicelib.domain.entry_keys import check_keys
 from chalicelib.domain.entry_links import check_links
 from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
 from chalicelib.domain.failures import ProviderFault
@@ -22,18 +23,17 @@ from chalicelib.domain.ports import Ports
 from chalicelib.domain.run_checks import CHECK as CONFIG
 from chalicelib.domain.run_checks import check_run
 from chalicelib.domain.run_length import CHECK as LENGTH
-from chalicelib.domain.run_length import Length, Media, check_length, length_of
+from chalicelib.domain.run_length import Length, Media, check_length, counts_make_sense, length_of
 from chalicelib.domain.simpletuner_options import options
-from chalicelib.domain.trainer import ConfigProblem, needs_upload
+from chalicelib.domain.trainer import DELIVERED_HERE, DELIVERY_OPTIONS, ConfigProblem, needs_upload
 from chalicelib.services.dataset_facts import DatasetFacts
+from chalicelib.services.dataset_lookup import pushed_elsewhere
 from chalicelib.services.draft import Draft
-from chalicelib.services.preflight_datasets import DATASETS, LEARNED, TOY, check_dataset
+from chalicelib.services.preflight_datasets import DATASETS, LEARNED, TOY, check_dataset, left_out
 
 DELIVERY = "delivery"
 PROVIDER = "provider"
 _ADVICE = {
-    "secret_in_config": "Remove it, and revoke it if it was shared. This service gives the trainer keys of its own.",
-    "dataset_unresolved": "Upload it: stcloud datasets push FOLDER.",
     "too_large": "Shorten the config or the dataloader.",
     "duplicate": "Keep one of the two.",
     "missing": "Add it.",
@@ -55,7 +55,14 @@ class LocalChecks:
         made = [
             result_of(OPTIONS, check_options(_as_launched(draft), known)),
             result_of(CONFIG, self._config(draft)),
-            result_of(DATALOADER, [*check_entries(draft.entries), *check_links(draft.plain, draft.entries)]),
+            result_of(
+                DATALOADER,
+                [
+                    *check_entries(draft.entries),
+                    *check_links(draft.plain, draft.entries),
+                    *check_keys(draft.entries, known),
+                ],
+            ),
             self._datasets(draft),
             self._length(draft),
             result_of(DELIVERY, _delivery(draft)),
@@ -71,7 +78,9 @@ class LocalChecks:
             return
         yield from check_run(draft.prepared.config, draft.prepared.max_train_steps, options())
         for change in draft.prepared.adjustments:
-            yield Finding(Level.NOTE, "adjusted", CONFIG, "config", f"{change}.", "Nothing to do.")
+            # The check of the delivery says that, with what to do.
+            if not change.endswith(DELIVERED_HERE):
+                yield Finding(Level.NOTE, "adjusted", CONFIG, "config", f"{change}.", "")
 
     def _length(self, draft: Draft) -> CheckResult:
         media = self.media(draft)
@@ -87,7 +96,7 @@ class LocalChecks:
     @staticmethod
     def length(draft: Draft, media: list[Media]) -> Length | None:
         """What the run comes to; None while the config or the hardware is wrong."""
-        if draft.prepared is None or draft.profile is None:
+        if draft.prepared is None or draft.profile is None or not counts_make_sense(draft.prepared.config):
             return None
         learned = [e for e in draft.entries if e.kind in LEARNED]
         return length_of(
@@ -106,16 +115,17 @@ class LocalChecks:
             kind = LEARNED.get(entry.kind)
             if kind is None:
                 continue
-            count = self._count(version, kind)
+            count = self._count(entry, version, kind)
             if count is not None:
                 found.append(Media(entry, count))
         return found
 
-    def _count(self, version: DatasetVersion, kind: Kind) -> int | None:
+    def _count(self, entry: Entry, version: DatasetVersion, kind: Kind) -> int | None:
         report = self.facts.report(version)
         if report is not None and report.facts is not None:
             counts = report.facts.counts
-            return {Kind.IMAGE: counts.images, Kind.VIDEO: counts.video, Kind.AUDIO: counts.audio}[kind]
+            images = counts.images - left_out(entry, report.facts)
+            return {Kind.IMAGE: images, Kind.VIDEO: counts.video, Kind.AUDIO: counts.audio}[kind]
         names = self.facts.names(version)
         return None if names is None else names.counts[kind]
 
@@ -134,6 +144,7 @@ class LocalChecks:
             inspection = version.inspection
             if inspection is not None and not inspection.status.is_over:
                 waiting += 1
+            findings += self._places(draft, entry, version)
             findings += self._mild(
                 check_dataset(draft, entry, self.facts.names(version), self.facts.report(version), version)
             )
@@ -154,11 +165,23 @@ class LocalChecks:
             return CheckResult(DATASETS, CheckStatus.PENDING, found.findings, reason)
         return found
 
+    def _places(self, draft: Draft, entry: Entry, version: DatasetVersion) -> Iterator[Finding]:
+        """An entry whose name says one dataset and whose folder another: which of them is used."""
+        other = pushed_elsewhere(self.ports, draft.who.owner, entry.data, version)
+        if other is not None:
+            found = entry.finding(
+                Level.WARNING,
+                "id_and_folder_differ",
+                "instance_data_dir",
+                f"its id names the dataset '{version.dataset_id}', and its folder was pushed as '{other}'. "
+                f"'{version.dataset_id}' is used.",
+                f"To say which you mean, add dataset_id: '{other}' or '{version.dataset_id}'.",
+            )
+            yield replace(found, check=DATASETS)
+
     def _mild(self, findings: Iterable[Finding]) -> list[Finding]:
         """On the sandbox what is wrong with sizes and numbers is told, and holds nobody up."""
-        if not self.on_sandbox:
-            return list(findings)
-        return [replace(f, level=Level.NOTE) if f.code in TOY else f for f in findings]
+        return [_for_toys(f) if self.on_sandbox and f.code in TOY else f for f in findings]
 
     def _rights(self, draft: Draft) -> list[Finding]:
         """Whether the datasets' names fit into one set of temporary credentials."""
@@ -174,6 +197,14 @@ class LocalChecks:
                 Finding(Level.ERROR, fault.code, DATASETS, "dataloader_config", fault.message, "Use fewer datasets.")
             ]
         return []
+
+
+def _for_toys(finding: Finding) -> Finding:
+    if finding.level is Level.NOTE:
+        return finding
+    kind = "an error" if finding.level is Level.ERROR else "a warning"
+    said = f"{finding.message} On a GPU this is {kind}; training here is the sandbox's, whose toy model does not mind."
+    return replace(finding, level=Level.NOTE, message=said)
 
 
 def _as_launched(draft: Draft) -> dict[str, object]:
@@ -202,19 +233,20 @@ def finding_of(problem: ConfigProblem) -> Finding:
         check = {"config": CONFIG, "dataloader_config": DATALOADER}.get(root, PROVIDER)
     last = problem.field.rpartition(".")[2]
     message = problem.message if problem.message[:1].isupper() else f"{last}: {problem.message}"
-    advice = _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
+    advice = problem.advice or _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
     return Finding(Level.ERROR, problem.code, check, problem.field, f"{message.rstrip('.')}.", advice)
 
 
 def _delivery(draft: Draft) -> Iterator[Finding]:
-    wanted = [name for name in ("push_to_hub", "hub_model_id", "publishing_config") if draft.plain.get(name)]
+    wanted = [name for name in DELIVERY_OPTIONS if draft.plain.get(name)]
     if not wanted:
         return
+    verb = "reaches" if len(wanted) == 1 else "reach"
     yield Finding(
         Level.NOTE,
         "delivered_here_first",
         DELIVERY,
         f"config.{wanted[0]}",
-        f"{' and '.join(wanted)} reach no trainer: the model goes to this stack's own bucket and is verified there.",
+        f"{', '.join(wanted)} {verb} no trainer: the model goes to this stack's own bucket and is verified there.",
         "Fetch it when the job is completed: stcloud jobs pull JOB.",
     )
