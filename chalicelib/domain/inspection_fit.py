@@ -55,8 +55,8 @@ def fit(
             _finding(
                 Level.WARNING if kept else Level.ERROR,
                 "images_below_minimum",
-                f"{found.left_out:,} of {found.images:,} images have {_below(sizing, minimum_image_size)}: they are "
-                f"left out, and {f'{kept:,} are learned from' if kept else 'none is left'}.",
+                f"{found.left_out:,} of {found.images:,} images {'has' if found.left_out == 1 else 'have'} "
+                f"{_below(sizing, minimum_image_size)}. Left out, that leaves {f'{kept:,}' if kept else 'none'}.",
                 "Lower minimum_image_size, or add larger pictures.",
                 found.left_out,
             )
@@ -84,7 +84,9 @@ def fit(
         staying = [b for b in found.buckets if b not in left_out]
         short = [b for b in staying if b.images * (repeats + 1) < batch_size * together]
         if left_out:
-            then = "Their {n:,} images are left out" + ("." if staying else ", and none is left.")
+            images = sum(b.images for b in left_out)
+            then = f"{'1 image is' if images == 1 else f'{images:,} images are'} left out"
+            then += "." if staying else ", and none is left."
             level = Level.WARNING if staying else Level.ERROR
             findings.append(_buckets(level, left_out, found, batch_size, repeats, 1, then))
         if short:
@@ -97,12 +99,11 @@ def _buckets(
     level: Level, short: list[Bucket], found: Sorted, batch: int, repeats: int, together: int, then: str
 ) -> Finding:
     """``together``: batches that are learned at once, by accumulation and on several GPUs; ``then`` is what becomes of
-    it, ``{n}`` being the number of images."""
+    it."""
     least = batch * together
-    images = sum(b.images for b in short)
     named = ", ".join(f"{b.aspect:g} ({b.images * (repeats + 1)} of {least})" for b in short[:MAX_NAMED])
     more = f" and {len(short) - MAX_NAMED} more" if len(short) > MAX_NAMED else ""
-    advice = [f"set repeats to {max(b.repeats_for(least) for b in short)} or more"]
+    advice = [f"set repeats to at least {max(b.repeats_for(least) for b in short)}"]
     fitting = min(b.images for b in short) * (repeats + 1) // together
     if fitting:
         advice.append(f"lower train_batch_size to {fitting}")
@@ -110,14 +111,13 @@ def _buckets(
         advice.append("lower gradient_accumulation_steps")
     if len(found.buckets) > 1:
         advice.append("crop all pictures to one aspect (crop true, crop_aspect square)")
-    said = advice[0] if len(advice) == 1 else f"{', '.join(advice[:-1])} or {advice[-1]}"
+    said = f"{', '.join(advice[:-1])} or {advice[-1]}" if len(advice) > 1 else advice[0]
     return _finding(
         level,
         "buckets_too_small",
-        f"{len(short)} of {len(found.buckets)} aspect buckets can't fill a batch of {least}: {named}{more}. "
-        + then.format(n=images),
+        f"{len(short)} of {len(found.buckets)} aspect buckets can't fill a batch of {least}: {named}{more}. " + then,
         f"{said[0].upper()}{said[1:]}.",
-        images,
+        sum(b.images for b in short),
     )
 
 

@@ -96,10 +96,15 @@ def length_of(
 
 
 def counts_make_sense(config: Mapping[str, Any]) -> bool:
-    """Whether the batch and the accumulation, as far as they are given, are whole numbers from 1. Another check tells of
-    those that are not, and nothing is reckoned with them."""
+    """Whether the batch and the accumulation, as far as they are given, are whole numbers from 1. Another check tells
+    of those that are not, and nothing is reckoned with them."""
     given = [config.get(name) for name in ("train_batch_size", "gradient_accumulation_steps")]
-    return all(value in (None, "") or (number(value) or 0) == (_positive(value) or -1) for value in given)
+    return all(value in (None, "") or _is_count(value) for value in given)
+
+
+def _is_count(value: Any) -> bool:
+    count = _positive(value)
+    return count is not None and count == number(value)
 
 
 def repeats_of(entry: Entry) -> int:

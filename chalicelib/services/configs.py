@@ -34,7 +34,7 @@ class ConfigService:
         problems = check_stored(body.config, body.dataloader_config or [])
         if problems:
             raise ValidationFailed(
-                f"{problems[0].field}: {problems[0].message}",
+                f"{problems[0].field}: {problems[0].text}",
                 code=problems[0].code,
                 errors=[FieldError(p.field, p.text, p.code) for p in problems],
             )

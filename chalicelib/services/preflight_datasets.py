@@ -71,8 +71,7 @@ def check_dataset(
         return
     for one in report.findings:
         if one.level in _SHOWN and one.code not in _TOLD_BY_NAMES:
-            shown = bool(one.paths) and one.count <= len(one.paths)
-            yield _about(entry, one, "" if shown else f"See all: stcloud datasets check {version.dataset_id}")
+            yield _about(entry, one, f"See all: stcloud datasets check {version.dataset_id}")
     if report.facts is None or entry.kind not in {"image", "conditioning"}:
         return
     family = draft.plain.get("model_family")
