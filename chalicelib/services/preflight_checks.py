@@ -203,7 +203,7 @@ def _for_toys(finding: Finding) -> Finding:
     if finding.level is Level.NOTE:
         return finding
     kind = "an error" if finding.level is Level.ERROR else "a warning"
-    said = f"{finding.message} On a GPU this is {kind}; training here is the sandbox's, whose toy model does not mind."
+    said = f"{finding.message} On a GPU this is {kind}; the sandbox's toy model does not mind."
     return replace(finding, level=Level.NOTE, message=said)
 
 

@@ -221,7 +221,7 @@ def test_the_sandbox_minds_neither_size_nor_number(world: World) -> None:
     assert done.ok
     assert codes(done, Level.WARNING) == []
     assert {"images_too_small", "buckets_too_small", "fewer_than_batch"} <= set(codes(done, Level.NOTE))
-    told = "On a GPU this is an error; training here is the sandbox's, whose toy model does not mind."
+    told = "On a GPU this is an error; the sandbox's toy model does not mind."
     assert the(done, "fewer_than_batch").message.endswith(told)
     assert "On a GPU this is a warning" in the(done, "images_too_small").message
     assert statuses(done)["model"] == "skipped"
