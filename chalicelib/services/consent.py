@@ -97,9 +97,9 @@ def _message(consent: Consent, datasets: Sequence[LocalDataset]) -> str:
     if not datasets:
         return "No local datasets: nothing leaves your machine."
     if not missing:
-        return f"{len(datasets)} dataset(s) are uploaded already; nothing leaves your machine."
+        return f"{_are(datasets)} uploaded already; nothing leaves your machine."
     push = f"stcloud datasets push {missing[0].folder or '<folder>'}"
-    said = f"{len(missing)} dataset(s) are not uploaded."
+    said = f"{_are(missing)} not uploaded."
     match consent:
         case Consent.DENY:
             return f"{said} Your data consent is set to deny, so none will be."
@@ -107,3 +107,7 @@ def _message(consent: Consent, datasets: Sequence[LocalDataset]) -> str:
             return f"{said} Upload without being asked: {push}"
         case Consent.ASK:
             return f"{said} You are asked before anything is sent: {push}"
+
+
+def _are(datasets: Sequence[LocalDataset]) -> str:
+    return "1 dataset is" if len(datasets) == 1 else f"{len(datasets)} datasets are"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from stcloud.preflight import accepted_lines, finding_lines, preflight_text
 
 
@@ -16,7 +15,12 @@ def finding(level: str = "note", check: str = "length", advice: str = "") -> dic
 
 def answer(*findings: dict[str, Any], low: float = 0.0, likely: float = 0.0, high: float = 0.0) -> dict[str, Any]:
     estimate = {
-        **{"steps": 6, "samples": 6, "images": 6, "passes": 1.0, "max_cost_usd": 0.5, "basis": "a guess"},
+        "steps": 6,
+        "samples": 6,
+        "images": 6,
+        "passes": 1.0,
+        "max_cost_usd": 0.5,
+        "basis": "a guess",
         "seconds": {"low": 1, "likely": 2, "high": 3},
         "cost_usd": {"low": low, "likely": likely, "high": high},
     }
