@@ -106,7 +106,7 @@ class HashCache:
             with suppress(sqlite3.Error):
                 self._db.commit()
 
-    def close(self, *, forget: bool) -> None:
+    def close(self, *, forget: bool = False) -> None:
         """``forget``: files that were neither asked for nor put since it was opened are gone."""
         if self._db is None:
             return

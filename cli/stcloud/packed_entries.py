@@ -45,8 +45,8 @@ class UnreadableArchiveError(UsageError):
 
 @dataclass(frozen=True)
 class Packed:
-    """An entry that is no folder. ``problem`` is a code and reason for which it is left out in any case. ``start`` gives
-    its first bytes, or why they can't be read; of a tar only until the next entry is asked for."""
+    """An entry that is no folder. ``problem`` is a code and reason for which it is left out in any case. ``start``
+    gives its first bytes, or why they can't be read; of a tar only until the next entry is asked for."""
 
     name: str
     size: int

@@ -75,7 +75,7 @@ def compare(base: Callable[[], Iterable[Known]], files: Iterable[FoundFile]) -> 
     """
     removed: list[Known] = []
     new: list[tuple[FoundFile, Known | None]] = []
-    for was, now in _pairs(base(), files):
+    for was, now in pairs(base(), files):
         if now is None:
             assert was is not None  # noqa: S101  (one of them is there)
             removed.append(was)
@@ -99,7 +99,7 @@ def compare(base: Callable[[], Iterable[Known]], files: Iterable[FoundFile]) -> 
     return sorted(changes, key=lambda change: (change.path.encode(), change.change))
 
 
-def _pairs(base: Iterable[Known], files: Iterable[FoundFile]) -> Iterator[tuple[Known | None, FoundFile | None]]:
+def pairs(base: Iterable[Known], files: Iterable[FoundFile]) -> Iterator[tuple[Known | None, FoundFile | None]]:
     """Those of one path side by side."""
     old, new = iter(base), iter(files)
     was, now = next(old, None), next(new, None)
