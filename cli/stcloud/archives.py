@@ -31,6 +31,8 @@ MAX_PASSES = 100
 #: Seconds between looks at an unpacking, and how long a command looks.
 LOOK_SECONDS = 2.0
 MAX_LOOKS = 3600
+#: A look through a larger archive takes a while.
+SLOW_BYTES = 200_000_000
 #: The server compares the SHA-256 of archives up to this size.
 MAX_HASHED_BYTES = 20 * 1024**3
 
@@ -56,6 +58,8 @@ def push_archive(session: Session, file: Path, name: str, *, yes: bool, listing:
     if listing:
         list_archive(session, file, name)
         return
+    if size > SLOW_BYTES:
+        output.note("Looking through it …")
     check_archive(session, file)
     note_source(session, name, source_path_of(file))
     consent(session, f"Upload to {session.url}?", yes=yes)

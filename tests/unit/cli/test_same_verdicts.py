@@ -83,7 +83,7 @@ SECRETS = [
     "hf_" + "a" * 34,
     "hf_short",
     "r8_" + "b" * 37,
-    "ghp_" + "c" * 36,
+    *(f"gh{kind}_" + "c" * 36 for kind in "pousr"),
     "a photo of a cat",
 ]
 
