@@ -5,6 +5,7 @@ One that can't be made says so; it never passes in silence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -33,11 +34,12 @@ DELIVERY = "delivery"
 PROVIDER = "provider"
 _ADVICE = {
     "secret_in_config": "Remove it, and revoke it if it was shared. This service gives the trainer keys of its own.",
-    "dataset_unresolved": "Upload it: stcloud datasets push FOLDER.",
     "too_large": "Shorten the config or the dataloader.",
     "duplicate": "Keep one of the two.",
     "missing": "Add it.",
 }
+#: Where a refusal goes over to what to do about it.
+_COMMAND = re.compile(r"\. (?:Run|See): ")
 
 
 @dataclass(frozen=True)
@@ -201,9 +203,15 @@ def finding_of(problem: ConfigProblem) -> Finding:
     else:
         check = {"config": CONFIG, "dataloader_config": DATALOADER}.get(root, PROVIDER)
     last = problem.field.rpartition(".")[2]
-    message = problem.message if problem.message[:1].isupper() else f"{last}: {problem.message}"
-    advice = _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
-    return Finding(Level.ERROR, problem.code, check, problem.field, f"{message.rstrip('.')}.", advice)
+    # A refusal says in one sentence what a finding says in two.
+    said, command = problem.message, ""
+    if found := _COMMAND.search(said):
+        said, command = said[: found.start()], said[found.start() + 2 :]
+    if not said[:1].isupper():
+        # The number of an entry is no name of anything.
+        said = f"{said[:1].upper()}{said[1:]}" if last.isdigit() else f"{last}: {said}"
+    advice = command or _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
+    return Finding(Level.ERROR, problem.code, check, problem.field, f"{said.rstrip('.')}.", advice)
 
 
 def _delivery(draft: Draft) -> Iterator[Finding]:
