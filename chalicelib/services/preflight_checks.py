@@ -232,7 +232,10 @@ def finding_of(problem: ConfigProblem) -> Finding:
     else:
         check = {"config": CONFIG, "dataloader_config": DATALOADER}.get(root, PROVIDER)
     last = problem.field.rpartition(".")[2]
-    message = problem.message if problem.message[:1].isupper() else f"{last}: {problem.message}"
+    message = problem.message
+    if not message[:1].isupper():
+        # The number of an entry is no name of anything.
+        message = f"{message[:1].upper()}{message[1:]}" if last.isdigit() else f"{last}: {message}"
     advice = problem.advice or _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
     return Finding(Level.ERROR, problem.code, check, problem.field, f"{message.rstrip('.')}.", advice)
 

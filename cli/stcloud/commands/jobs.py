@@ -12,6 +12,7 @@ import typer
 from stcloud.commands.configs import DataloaderOption, load_dataloader
 from stcloud.errors import ExitCode, Interrupted, NetworkError, StcloudError, UsageError
 from stcloud.files import absolute_folders, max_run_seconds, read_config, read_dataloader
+from stcloud.freshness import tell_changed
 from stcloud.helptext import Group
 from stcloud.models import JOB_STATUSES, Job
 from stcloud.people import owner_names
@@ -247,6 +248,7 @@ def _submit_body(
             body["dataloader_config"], notes = absolute_folders(read_dataloader(dataloader))
             for note in notes:
                 session.output.note(note)
+            tell_changed(session, body["dataloader_config"])
         return body
     if config_version is not None:
         raise UsageError("--config-version goes with --config-name.")
@@ -257,6 +259,7 @@ def _submit_body(
             f"There is no dataloader for '{config}'.",
             advice="Put multidatabackend.json beside it, or name one with --dataloader.",
         )
+    tell_changed(session, entries)
     return {"config": content, "dataloader_config": entries}
 
 
@@ -274,7 +277,8 @@ def _conclude(session: Session, job: Job) -> None:
     output, job_id = session.output, job["job_id"]
     ran = f"after {duration_text(job['duration_seconds'])}, {money_text(job['cost_usd'])}"
     if job["status"] == "completed":
-        output.note(f"Completed {ran}. {job['delivery']['verified_files']} files are verified.")
+        verified = count_text(job["delivery"]["verified_files"], "file is", "files are")
+        output.note(f"Completed {ran}. {verified} verified.")
         output.note(f"Fetch the model: stcloud jobs pull {job_id}")
     elif job["status"] == "cancelled":
         output.note(f"Cancelled {ran}.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from stcloud.errors import UsageError
-from stcloud.listing import Excluded, FoundFile, Kind
+from stcloud.listing import Excluded, Flaw, FoundFile, Kind
 from stcloud.scan import EMPTY, NO_IMAGE, scan
 
 
@@ -40,7 +40,7 @@ def look(folder: Path) -> Seen:
             found.of(Kind.UNKNOWN).paths,
             found.without_caption.paths,
             found.without_image.paths,
-            found.empty_captions.paths,
+            found.flawed(Flaw.EMPTY).paths,
             found.excluded_as(EMPTY, NO_IMAGE).paths,
         )
 
@@ -225,8 +225,36 @@ def test_nothing_to_send_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no files"):
         look(tmp_path)
     fill(tmp_path, ".env")
-    with pytest.raises(UsageError, match="1 entries were left out"):
+    with pytest.raises(UsageError, match="1 entry was left out"):
         look(tmp_path)
+
+
+# --- texts --------------------------------------------------------------------------------------------------------
+def test_a_text_that_holds_a_token_stays_and_the_token_is_not_repeated(tmp_path: Path) -> None:
+    token = "hf_" + "a" * 34
+    fill(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "a.txt").write_text(f"a cup {token}")
+    (tmp_path / "notes").write_text(f"token: {token}")
+    (tmp_path / "late.md").write_text("x" * 400_000 + f" {token}")
+    found = look(tmp_path)
+    assert {e.path: e.reason for e in found.excluded} == dict.fromkeys(
+        ("a.txt", "notes", "late.md"), "holds what looks like a Hugging Face token"
+    )
+    assert found.without_caption == ["a.jpg", "b.jpg"]
+
+
+def test_captions_that_cannot_be_used_are_sent_and_counted(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg")
+    for name, content in {
+        "a.txt": "赤いカップ".encode("cp932"),
+        "b.txt": b"\xef\xbb\xbf \n",
+        "c.txt": "é".encode(),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    with scan(tmp_path) as found:
+        assert found.flawed(Flaw.NOT_UTF8).paths == ["a.txt"]
+        assert found.flawed(Flaw.EMPTY).paths == ["b.txt"]
+        assert found.count == 4
 
 
 # --- .stcloudignore -----------------------------------------------------------------------------------------------

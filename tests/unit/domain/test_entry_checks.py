@@ -144,6 +144,12 @@ def test_entries_between_each_other() -> None:
     assert ("error", "cache_shared", "dataloader_config.0.cache_dir_vae") in found(text, TEXTS)
     assert ("error", "no_training_dataset", "dataloader_config") in found(CONDITION)
     assert ("error", "no_training_dataset", "dataloader_config") in found(TEXTS)
+
+
+def test_a_slip_in_a_dataset_type_is_told_once() -> None:
+    assert found({**LOCAL, "dataset_type": "imgae"}) == [
+        ("error", "unknown_dataset_type", "dataloader_config.0.dataset_type")
+    ]
     assert found(TEXTS, distillation_method="dcm") == []
     assert ("error", "conditioning_missing", "dataloader_config.0.conditioning_data") in found(LOCAL, controlnet="true")
     assert ("error", "broken_link", "dataloader_config.0.conditioning_data") in found(

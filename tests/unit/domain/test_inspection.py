@@ -111,6 +111,13 @@ def test_long_captions() -> None:
     assert "600" in found["caption_over_t5"].message
 
 
+def test_groups_of_copies_stand_together() -> None:
+    names = {"a.png": "1", "z.png": "1", "b.png": "2", "c.png": "2"}
+    found = by_code(*(image(path, sha256=sha256) for path, sha256 in names.items()))["duplicates"]
+    assert found.message == "4 images are exact copies of one another (2 groups)."
+    assert (found.count, found.paths) == (4, ("a.png", "z.png", "b.png", "c.png"))
+
+
 def test_copies_and_near_copies_are_told_apart() -> None:
     near = {"rows": 0x5555, "columns": 0x3333}
     found = by_code(
@@ -119,7 +126,8 @@ def test_copies_and_near_copies_are_told_apart() -> None:
         image("b.jpg", sha256="2", rows=0x5554, columns=0x3333),
         image("other.png", sha256="3", rows=0xFFFF0000FFFF, columns=0xF0F0F0F0F0),
     )
-    assert (found["duplicates"].count, found["duplicates"].paths) == (1, ("a.png", "copy.png"))
+    assert (found["duplicates"].count, found["duplicates"].paths) == (2, ("a.png", "copy.png"))
+    assert found["duplicates"].message == "2 images are exact copies of one another."
     assert (found["near_duplicates"].count, found["near_duplicates"].paths) == (2, ("a.png", "b.jpg"))
 
 

@@ -59,7 +59,11 @@ def test_everything_that_is_wrong_is_told_at_once_errors_first(world: World) -> 
     levels = [f.level for f in done.findings]
     assert levels == sorted(levels, key=list(Level).index)
     assert all(f.message and (f.advice or f.level is Level.NOTE) for f in done.findings)
-    assert the(done, "dataset_unresolved").field == "dataloader_config.0"
+    unresolved = the(done, "dataset_unresolved")
+    assert unresolved.field == "dataloader_config.0"
+    assert unresolved.message.startswith("No uploaded dataset has the id ")
+    assert unresolved.advice.startswith("Run: stcloud datasets push ")
+    assert "Run:" not in unresolved.message
     assert statuses(done)["length"] == "skipped"
     assert done.estimate is None
 
