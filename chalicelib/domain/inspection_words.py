@@ -152,8 +152,8 @@ PROBLEMS: dict[Problem, Words] = {
     ),
     Problem.TOO_LARGE: Words(
         _W,
-        "An image has too many pixels to be looked at: more than 40 million as JPEG 2000, WebP, AVIF, TIFF, PSD or ICO, "
-        "or than 100 million in another format.",
+        "An image has too many pixels to be looked at: more than 40 million as JPEG 2000, WebP, AVIF, TIFF, PSD or "
+        "ICO, or than 100 million in another format.",
         "{n} images have too many pixels to be looked at: more than 40 million as JPEG 2000, WebP, AVIF, TIFF, PSD or "
         "ICO, or than 100 million in another format.",
         "Whether they can be decoded is not known. Scale them down, or make sure yourself that they are whole.",
