@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, Level, result_of
-from chalicelib.domain.datasets import DatasetVersion, InspectionStatus
+from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.entry_checks import CHECK as DATALOADER
 from chalicelib.domain.entry_checks import Entry, check_entries
 from chalicelib.domain.entry_keys import check_keys
@@ -30,9 +30,12 @@ from chalicelib.services.dataset_facts import DatasetFacts
 from chalicelib.services.dataset_lookup import pushed_elsewhere
 from chalicelib.services.draft import Draft
 from chalicelib.services.preflight_datasets import DATASETS, LEARNED, TOY, check_dataset, left_out
+from chalicelib.services.preflight_known import gap_finding, gap_of, told_by_record
 
 DELIVERY = "delivery"
 PROVIDER = "provider"
+#: Nothing is asked of anybody, so nothing has passed.
+_DELIVERED = "nothing to check: the model goes to this stack's own bucket; fetch it with stcloud jobs pull JOB"
 _ADVICE = {
     "too_large": "Shorten the config or the dataloader.",
     "duplicate": "Keep one of the two.",
@@ -65,7 +68,7 @@ class LocalChecks:
             ),
             self._datasets(draft),
             self._length(draft),
-            result_of(DELIVERY, _delivery(draft)),
+            CheckResult(DELIVERY, CheckStatus.SKIPPED, tuple(_delivery(draft)), _DELIVERED),
         ]
         return [_with(result, [p for p in problems if p.check == result.name]) for result in made] + [
             result_of(name, [p for p in problems if p.check == name])
@@ -140,29 +143,26 @@ class LocalChecks:
     def _datasets(self, draft: Draft) -> CheckResult:
         findings: list[Finding] = []
         waiting = 0
+        gaps: list[str] = []
         for entry, version in self._located(draft):
             inspection = version.inspection
             if inspection is not None and not inspection.status.is_over:
                 waiting += 1
+            names, report = self.facts.names(version), self.facts.report(version)
             findings += self._places(draft, entry, version)
-            findings += self._mild(
-                check_dataset(draft, entry, self.facts.names(version), self.facts.report(version), version)
-            )
-            if inspection is not None and inspection.status is InspectionStatus.FAILED:
-                findings.append(
-                    entry.finding(
-                        Level.NOTE,
-                        "not_inspected",
-                        "",
-                        "its files could not be inspected.",
-                        f"Try again: stcloud datasets check {version.dataset_id}",
-                    )
-                )
+            findings += self._mild(check_dataset(draft, entry, names, report, version))
+            findings += told_by_record(entry, version, report)
+            gap = gap_of(entry, version, names, report)
+            if gap is not None:
+                gaps.append(gap)
+                findings += gap_finding(entry, version, gap)
         findings += self._rights(draft)
         found = result_of(DATASETS, findings)
         if waiting and found.status is not CheckStatus.FAILED:
             reason = f"{waiting} of {len(draft.versions)} datasets are still being inspected"
-            return CheckResult(DATASETS, CheckStatus.PENDING, found.findings, reason)
+            return CheckResult(DATASETS, CheckStatus.PENDING, found.findings, "; ".join([reason, *dict.fromkeys(gaps)]))
+        if gaps and found.status is not CheckStatus.FAILED:
+            return CheckResult(DATASETS, CheckStatus.SKIPPED, found.findings, "; ".join(dict.fromkeys(gaps)))
         return found
 
     def _places(self, draft: Draft, entry: Entry, version: DatasetVersion) -> Iterator[Finding]:

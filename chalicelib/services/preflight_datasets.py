@@ -58,6 +58,8 @@ def check_dataset(
             return
     if names is not None:
         yield from _files(entry, names)
+    elif report is not None and report.facts is not None:
+        yield from _files_counted(entry, report.facts)
     for option in _DELETES:
         if truth(entry.setting(option)):
             yield entry.finding(
@@ -121,9 +123,15 @@ def _files(entry: Entry, names: FileNames) -> Iterator[Finding]:
     """What the names of its files tell of an entry."""
     media = sum(names.counts[kind] for kind in _MEDIA)
     if entry.caption_strategy == "textfile" and entry.kind in LEARNED:
-        yield from _captions(entry, names, media)
+        yield from _captions(entry, names.missing, names.missing_count, media)
     if entry.data.get("metadata_backend") == "parquet" or entry.caption_strategy == "parquet":
         yield from _table(entry, names)
+
+
+def _files_counted(entry: Entry, facts: ReportFacts) -> Iterator[Finding]:
+    """The same from an inspection's counts: a long list of names is not read."""
+    if entry.caption_strategy == "textfile" and entry.kind in LEARNED:
+        yield from _captions(entry, (), facts.captions.missing, facts.counts.images + facts.counts.video)
 
 
 def _counts(names: FileNames | None, report: Report | None) -> dict[Kind, int] | None:
@@ -153,11 +161,11 @@ def _nothing(entry: Entry, counts: dict[Kind, int]) -> Finding | None:
     )
 
 
-def _captions(entry: Entry, names: FileNames, media: int) -> Iterator[Finding]:
-    if names.missing_count == 0:
+def _captions(entry: Entry, missing: tuple[str, ...], count: int, media: int) -> Iterator[Finding]:
+    if count == 0:
         return
-    all_missing = names.missing_count >= media
-    said = "there is no .txt at all" if all_missing else f"{names.missing_count:,} of {media:,} have no .txt"
+    all_missing = count >= media
+    said = "there is no .txt at all" if all_missing else f"{count:,} of {media:,} have no .txt"
     found = entry.finding(
         Level.ERROR if all_missing else Level.WARNING,
         "captions_missing",
@@ -165,9 +173,7 @@ def _captions(entry: Entry, names: FileNames, media: int) -> Iterator[Finding]:
         f"caption_strategy is textfile, and {said}. The trainer ends at the first file without one.",
         "Write the captions, leave those files out, or use caption_strategy filename or instanceprompt.",
     )
-    yield Finding(
-        found.level, found.code, DATASETS, found.field, found.message, found.advice, names.missing, names.missing_count
-    )
+    yield Finding(found.level, found.code, DATASETS, found.field, found.message, found.advice, missing, count)
 
 
 def _table(entry: Entry, names: FileNames) -> Iterator[Finding]:
