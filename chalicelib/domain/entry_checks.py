@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.domain.check_results import Finding, Level
-from chalicelib.domain.number_ranges import OF_ENTRIES, is_placeholder
+from chalicelib.domain.number_ranges import ASPECT, OF_ENTRIES, is_placeholder
 from chalicelib.domain.option_checks import number, truth
 from chalicelib.domain.simpletuner_options import closest
+from chalicelib.domain.trainer import entry_type, is_enabled
 
 CHECK = "dataloader"
 TYPES = ("local", "aws", "csv", "huggingface", "webshart", "memory")
@@ -52,7 +53,7 @@ class Entry:
 
     @property
     def type(self) -> str:
-        return str(self.data.get("type") or "local")
+        return entry_type(self.data)
 
     @property
     def kind(self) -> str:
@@ -60,7 +61,7 @@ class Entry:
 
     @property
     def enabled(self) -> bool:
-        return not (truth(self.data.get("disabled")) or truth(self.data.get("disable")))
+        return is_enabled(self.data)
 
     @property
     def caption_strategy(self) -> str | None:
@@ -287,7 +288,21 @@ def _pictures(entry: Entry) -> Iterator[Finding]:
             f"crop_aspect {entry.data['crop_aspect']} needs crop_aspect_buckets.",
             "List the aspect ratios, for example [1.0, 0.75, 1.33], or use crop_aspect square.",
         )
+    wrong = [b for b in buckets if not _is_aspect(b)] if isinstance(buckets, list) else []
+    if wrong or not isinstance(buckets, list | None):
+        shown = wrong[0] if wrong else buckets
+        yield entry.error(
+            "out_of_range",
+            "crop_aspect_buckets",
+            f"crop_aspect_buckets holds {str(shown)[:MAX_SHOWN]}; each must be {ASPECT}.",
+            "List aspect ratios, width through height: [1.0, 0.75, 1.33].",
+        )
     yield from _sizes(entry)
+
+
+def _is_aspect(value: Any) -> bool:
+    amount = number(value)
+    return not isinstance(value, str) and amount is not None and ASPECT.holds(amount)
 
 
 def _sizes(entry: Entry) -> Iterator[Finding]:

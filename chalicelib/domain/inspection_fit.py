@@ -39,6 +39,8 @@ def fit(
     """
     if resolution <= 0 or batch_size < 1 or repeats < 0 or gradient_accumulation_steps < 1 or gpus < 1:
         raise ValueError("resolution, batch size, accumulation and GPUs are positive, repeats not negative")
+    if resolution_type == ResolutionType.PIXEL and resolution < 1:
+        raise ValueError("a resolution of less than one pixel")
     sizing = Sizing(
         resolution=resolution,
         kind=ResolutionType(resolution_type),

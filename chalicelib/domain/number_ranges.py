@@ -29,13 +29,16 @@ class Range:
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
         if self.above:
-            return f"{kind} above {self.low:g}"
-        return f"{kind}, {self.low:g} or more" if self.high is None else f"{kind} from {self.low:g} to {self.high:g}"
+            return f"{kind} above {self.low:g}" + ("" if self.high is None else f" and at most {self.high:,g}")
+        return f"{kind}, {self.low:g} or more" if self.high is None else f"{kind} from {self.low:g} to {self.high:,g}"
 
 
-_COUNT = Range(1, whole=True)
+#: Far beyond what anybody trains with, and small enough to reckon with.
+_MANY = 100_000
+_COUNT = Range(1, _MANY, whole=True)
 _SHARE = Range(0, 1)
-_SIZE = Range(0)
+_SIZE = Range(0, _MANY)
+_RESOLUTION = Range(0, _MANY, above=True)
 _BATCHES = ("train_batch_size", "vae_batch_size", "read_batch_size", "write_batch_size", "image_processing_batch_size")
 _SIZES = ("minimum_image_size", "maximum_image_size", "target_downsample_size")
 
@@ -44,7 +47,7 @@ OF_RUNS: Mapping[str, Range] = {
     **dict.fromkeys(_SIZES, _SIZE),
     **dict.fromkeys(("caption_dropout_probability", "ema_decay", "input_perturbation"), _SHARE),
     "learning_rate": Range(0, above=True),
-    "resolution": Range(0, above=True),
+    "resolution": _RESOLUTION,
     "lr_warmup_steps": Range(0, whole=True),
 }
 #: They mean something for a LoRA alone.
@@ -52,10 +55,12 @@ OF_LORAS: Mapping[str, Range] = {"lora_rank": _COUNT, "lora_alpha": Range(0, abo
 OF_ENTRIES: Mapping[str, Range] = {
     **dict.fromkeys(_BATCHES, _COUNT),
     **dict.fromkeys(_SIZES, _SIZE),
-    "resolution": Range(0, above=True),
-    "repeats": Range(0, whole=True),
+    "resolution": _RESOLUTION,
+    "repeats": Range(0, _MANY, whole=True),
     "probability": _SHARE,
 }
+#: Aspect ratios, width through height.
+ASPECT = Range(0.01, 100)
 
 
 def is_placeholder(value: Any) -> bool:

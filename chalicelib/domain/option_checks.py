@@ -183,15 +183,19 @@ def _limits(option: Option, value: Any) -> Iterator[Finding]:
     )
 
 
+#: No option of a training is beyond this, and sums, products and squares of what is within stay finite.
+MAX_NUMBER = 1e18
+
+
 def number(value: Any) -> float | None:
-    """``value`` as a finite number, or None."""
+    """``value`` as a number from -MAX_NUMBER to MAX_NUMBER, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         amount = float(value)
     except (ValueError, OverflowError):
         return None
-    return amount if amount - amount == 0 else None
+    return amount if -MAX_NUMBER <= amount <= MAX_NUMBER else None
 
 
 def truth(value: Any) -> bool:

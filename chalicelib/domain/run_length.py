@@ -109,7 +109,7 @@ def _is_count(value: Any) -> bool:
 
 def repeats_of(entry: Entry) -> int:
     amount = number(entry.data.get("repeats"))
-    return int(amount) if amount is not None and 0 < amount < 1e6 else 0
+    return int(amount) if amount is not None and 0 < amount <= 1e5 else 0
 
 
 def check_length(length: Length, media: Sequence[Media]) -> Iterator[Finding]:

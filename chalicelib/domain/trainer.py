@@ -181,7 +181,7 @@ def check_submission(config: Mapping[str, Any], dataloader: Sequence[Mapping[str
         problems.append(
             ConfigProblem("dataloader_config", f"has more than {MAX_LOCAL_ENTRIES} local datasets", "too_many_entries")
         )
-    if not any(not _is_cache(e) and not e.get("disabled") for e in dataloader):
+    if not any(not _is_cache(e) and is_enabled(e) for e in dataloader):
         problems.append(
             ConfigProblem(
                 "dataloader_config",
@@ -218,6 +218,21 @@ def _entry_name_problem(value: Any) -> str | None:
     return None
 
 
+def entry_type(entry: Mapping[str, Any]) -> str:
+    """The entry's type; without one, or with an empty one, it is local."""
+    return str(entry.get("type") or "local")
+
+
+def is_local(entry: Mapping[str, Any]) -> bool:
+    return entry_type(entry) == "local"
+
+
+def is_enabled(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry takes part. SimpleTuner passes over one whose ``disabled`` or ``disable`` holds anything that
+    Python calls true, and so the text "false" too (4.10.1, ``data_backend/factory.py``)."""
+    return not (entry.get("disabled") or entry.get("disable"))
+
+
 def _is_cache(entry: Mapping[str, Any]) -> bool:
     kind = entry.get("dataset_type", "image")
     return isinstance(kind, str) and kind in CACHE_DATASET_TYPES
@@ -225,7 +240,7 @@ def _is_cache(entry: Mapping[str, Any]) -> bool:
 
 def needs_upload(entry: Mapping[str, Any]) -> bool:
     """True for an entry whose data lies on the user's disk: it must be a dataset version before launch."""
-    return entry.get("type", "local") == "local" and not _is_cache(entry) and not entry.get("disabled", False)
+    return is_local(entry) and not _is_cache(entry) and is_enabled(entry)
 
 
 def _as_int(value: Any) -> int | None:

@@ -21,7 +21,7 @@ from chalicelib.schemas.preflight import EstimateView, RangeView
 from chalicelib.services import preflight_world as world
 from chalicelib.services.dataset_facts import DatasetFacts
 from chalicelib.services.draft import Draft, find_provider, make_draft
-from chalicelib.services.preflight_checks import LocalChecks
+from chalicelib.services.preflight_checks import WENT_WRONG, LocalChecks
 from chalicelib.services.preflight_world import Estimate, Estimates, SkippedError, TokenCheck
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,7 @@ class PreflightService:
                 raise
             return _refused(refusal)
         checks = self._local.run(draft)
-        media = self._local.media(draft)
-        length = self._local.length(draft, media)
-        estimate = self._estimates.of(draft, length, media)
+        estimate = self._estimate(draft)
         now = self._ports.clock.now()
         asked: dict[str, Callable[[], Iterable[Finding]]] = {
             world.PROVIDER: lambda: self._token(provider, now),
@@ -83,6 +81,17 @@ class PreflightService:
         checks = _joined([*checks, *self._ask(asked)])
         found = in_order(f for check in checks for f in check.findings)
         return Preflight(tuple(checks), tuple(found[:MAX_FINDINGS]), estimate)
+
+    def _estimate(self, draft: Draft) -> Estimate | None:
+        try:
+            media = self._local.media(draft)
+            return self._estimates.of(draft, self._local.length(draft, media), media)
+        except AppError:
+            raise
+        except Exception:
+            # As with any check: what can't be estimated is not told.
+            logger.exception("preflight's estimate failed")
+            return None
 
     def before_submit(self, draft: Draft) -> list[Finding]:
         """What submit goes by: errors first. Raises Unavailable."""
@@ -117,7 +126,7 @@ def _made(name: str, check: Callable[[], Iterable[Finding]]) -> CheckResult:
     except Exception:
         # One check's defect must not take the others' findings away; it says so, and the log has it.
         logger.exception("preflight's check of %s failed", name)
-        return CheckResult(name, CheckStatus.SKIPPED, tuple(found), "something went wrong on our side")
+        return CheckResult(name, CheckStatus.SKIPPED, tuple(found), WENT_WRONG)
     return result_of(name, found)
 
 

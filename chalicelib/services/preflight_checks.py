@@ -5,7 +5,8 @@ One that can't be made says so; it never passes in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, Level, result_of
@@ -24,15 +25,20 @@ from chalicelib.domain.run_checks import CHECK as CONFIG
 from chalicelib.domain.run_checks import check_run
 from chalicelib.domain.run_length import CHECK as LENGTH
 from chalicelib.domain.run_length import Length, Media, check_length, counts_make_sense, length_of
-from chalicelib.domain.simpletuner_options import options
+from chalicelib.domain.simpletuner_options import Options, options
 from chalicelib.domain.trainer import DELIVERED_HERE, DELIVERY_OPTIONS, ConfigProblem, needs_upload
+from chalicelib.errors import AppError
 from chalicelib.services.dataset_facts import DatasetFacts
 from chalicelib.services.dataset_lookup import pushed_elsewhere
 from chalicelib.services.draft import Draft
 from chalicelib.services.preflight_datasets import DATASETS, LEARNED, TOY, check_dataset, left_out
 from chalicelib.services.preflight_known import gap_finding, gap_of, told_by_record
 
+logger = logging.getLogger(__name__)
+
 DELIVERY = "delivery"
+#: Why a check with a defect was not made.
+WENT_WRONG = "something went wrong on our side"
 PROVIDER = "provider"
 #: Nothing is asked of anybody, so nothing has passed.
 _DELIVERED = "nothing to check: the model goes to this stack's own bucket; fetch it with stcloud jobs pull JOB"
@@ -52,22 +58,16 @@ class LocalChecks:
     on_sandbox: bool = False
 
     def run(self, draft: Draft) -> list[CheckResult]:
-        """All of them. Raises Unavailable when the database or the bucket does not answer."""
+        """All of them. Raises Unavailable when the database or the bucket does not answer. A check with a defect takes
+        no other with it: it is SKIPPED, with a warning, so that a submit goes on only when that is accepted."""
         problems = [finding_of(p) for p in draft.problems]
         known = options()
         made = [
-            result_of(OPTIONS, check_options(_as_launched(draft), known)),
-            result_of(CONFIG, self._config(draft)),
-            result_of(
-                DATALOADER,
-                [
-                    *check_entries(draft.entries),
-                    *check_links(draft.plain, draft.entries),
-                    *check_keys(draft.entries, known),
-                ],
-            ),
-            self._datasets(draft),
-            self._length(draft),
+            _made(OPTIONS, lambda: result_of(OPTIONS, check_options(_as_launched(draft), known))),
+            _made(CONFIG, lambda: result_of(CONFIG, self._config(draft))),
+            _made(DATALOADER, lambda: result_of(DATALOADER, _dataloader(draft, known))),
+            _made(DATASETS, lambda: self._datasets(draft)),
+            _made(LENGTH, lambda: self._length(draft)),
             CheckResult(DELIVERY, CheckStatus.SKIPPED, tuple(_delivery(draft)), _DELIVERED),
         ]
         return [_with(result, [p for p in problems if p.check == result.name]) for result in made] + [
@@ -197,6 +197,30 @@ class LocalChecks:
                 Finding(Level.ERROR, fault.code, DATASETS, "dataloader_config", fault.message, "Use fewer datasets.")
             ]
         return []
+
+
+def _made(name: str, check: Callable[[], CheckResult]) -> CheckResult:
+    try:
+        return check()
+    except (AppError, ProviderFault):
+        raise
+    except Exception:
+        logger.exception("the check of %s failed", name)
+        finding = Finding(
+            Level.WARNING,
+            "check_failed",
+            name,
+            "",
+            f"The check of {name} could not be made: {WENT_WRONG}.",
+            "Look at odd values, or go on without this check. Tell whoever runs this stack: its log has the reason.",
+        )
+        return CheckResult(name, CheckStatus.SKIPPED, (finding,), WENT_WRONG)
+
+
+def _dataloader(draft: Draft, known: Options) -> Iterator[Finding]:
+    yield from check_entries(draft.entries)
+    yield from check_links(draft.plain, draft.entries)
+    yield from check_keys(draft.entries, known)
 
 
 def _for_toys(finding: Finding) -> Finding:

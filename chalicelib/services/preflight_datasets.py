@@ -13,6 +13,7 @@ from chalicelib.domain.inspection_facts import ReportFacts
 from chalicelib.domain.inspection_fit import caption_fit, fit
 from chalicelib.domain.launch_payload import table_in_dataset
 from chalicelib.domain.media import Kind
+from chalicelib.domain.number_ranges import ASPECT, OF_ENTRIES
 from chalicelib.domain.option_checks import number, truth
 from chalicelib.domain.run_length import counts_make_sense, gpus_of, repeats_of
 from chalicelib.domain.simpletuner_options import options
@@ -233,6 +234,13 @@ def _fits(draft: Draft, entry: Entry, facts: ReportFacts) -> Iterator[Finding]:
     resolution = number(entry.setting("resolution")) or number(known.default("resolution")) or 1024
     buckets = entry.data.get("crop_aspect_buckets")
     aspects = [number(b) for b in buckets] if isinstance(buckets, list) else []
+    crop_aspect = str(entry.data.get("crop_aspect") or CropAspect.SQUARE)
+    if (
+        not OF_ENTRIES["resolution"].holds(resolution)
+        or _unit(entry) not in set(ResolutionType)
+        or crop_aspect not in set(CropAspect)
+    ):
+        return  # the check of the dataloader tells of it
     try:
         found = fit(
             facts,
@@ -241,14 +249,23 @@ def _fits(draft: Draft, entry: Entry, facts: ReportFacts) -> Iterator[Finding]:
             batch_size=int(batch or number(known.default("train_batch_size")) or 1),
             repeats=repeats_of(entry),
             crop=truth(entry.data.get("crop")),
-            crop_aspect=str(entry.data.get("crop_aspect") or CropAspect.SQUARE),
-            crop_aspect_buckets=tuple(a for a in aspects if a),
+            crop_aspect=crop_aspect,
+            crop_aspect_buckets=tuple(a for a in aspects if a and ASPECT.holds(a)),
             minimum_image_size=_minimum(entry),
             gradient_accumulation_steps=int(accumulation),
             gpus=gpus_of(draft.profile.id) if draft.profile else 1,
             bucket_pruning=not truth(config.get("disable_bucket_pruning")),
         )
-    except ValueError:
-        return  # settings that make no sense are told of by the check of the dataloader
+    except ValueError as reason:
+        yield _in_datasets(
+            entry.finding(
+                Level.WARNING,
+                "fit_not_checked",
+                "",
+                f"how its pictures fit the settings can't be reckoned: {reason}.",
+                "Look at its resolution, crop_aspect_buckets, repeats and batch size.",
+            )
+        )
+        return
     for one in found:
         yield _about(entry, one)

@@ -102,6 +102,14 @@ def test_what_simpletuner_takes_passes(entries: list[dict[str, Any]]) -> None:
         ({"repeats": -1}, "out_of_range", "repeats"),
         ({"repeats": 1.5}, "out_of_range", "repeats"),
         ({"repeats": "²"}, "invalid", "repeats"),
+        ({"repeats": 1e300}, "invalid", "repeats"),
+        ({"repeats": 200_000}, "out_of_range", "repeats"),
+        ({"resolution": 1e200}, "invalid", "resolution"),
+        ({"resolution": 1e17, "resolution_type": "area"}, "out_of_range", "resolution"),
+        ({"crop_aspect": "closest", "crop_aspect_buckets": [-1]}, "out_of_range", "crop_aspect_buckets"),
+        ({"crop_aspect": "closest", "crop_aspect_buckets": [1.0, 1e305]}, "out_of_range", "crop_aspect_buckets"),
+        ({"crop_aspect": "closest", "crop_aspect_buckets": ["1.0"]}, "out_of_range", "crop_aspect_buckets"),
+        ({"crop_aspect_buckets": 1.0}, "out_of_range", "crop_aspect_buckets"),
         ({"probability": 2}, "out_of_range", "probability"),
         ({"train_batch_size": 0}, "out_of_range", "train_batch_size"),
         ({"train_batch_size": "two"}, "invalid", "train_batch_size"),
@@ -214,7 +222,7 @@ def test_what_is_no_entry_at_all_is_told_of_briefly() -> None:
 
 def test_a_number_out_of_range_is_told_with_the_range() -> None:
     (finding,) = check_entries(entries_of({}, [{**LOCAL, "resolution": -1}]))
-    assert finding.message.endswith("resolution is -1, and must be a number above 0.")
+    assert finding.message.endswith("resolution is -1, and must be a number above 0 and at most 100,000.")
     assert found({**LOCAL, "resolution": "{env:SIZE}", "resolution_type": "pixel", "repeats": 0}) == []
 
 

@@ -104,7 +104,7 @@ def test_numbers_of_a_lora_count_for_a_lora_alone() -> None:
 
 def test_a_number_out_of_range_is_told_with_the_range() -> None:
     (finding,) = check_options({"train_batch_size": 0}, KNOWN)
-    assert finding.message == "train_batch_size is 0, and must be a whole number, 1 or more."
+    assert finding.message == "train_batch_size is 0, and must be a whole number from 1 to 100,000."
     assert finding.advice == "Mend it, or leave it out for SimpleTuner's default, 4."
     (finding,) = check_options({"learning_rate": float("nan")}, KNOWN)
     assert finding.message == "learning_rate must be a number above 0."
