@@ -13,18 +13,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from chalicelib.domain.datasets import MAX_PATH_BYTES
-from chalicelib.domain.media import Kind, is_secret_name, sniff
+from chalicelib.domain.media import SUFFIXES, Kind, is_secret_name, sniff
 
 MAX_DEPTH = 64
 #: What of a path a report shows.
 MAX_SHOWN = 512
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".jxl"}
-)
-_MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
-    ".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac",
-}  # fmt: skip
+_IMAGES = frozenset(suffix for suffix, (kind, _) in SUFFIXES.items() if kind is Kind.IMAGE)
+_MEDIA = frozenset(suffix for suffix, (kind, _) in SUFFIXES.items() if kind in {Kind.IMAGE, Kind.VIDEO, Kind.AUDIO})
 _ARCHIVE_SUFFIXES = (
     ".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".7z", ".rar", ".zst", ".lz4", ".jar", ".cab",
     ".iso",
@@ -107,8 +103,9 @@ def judge_content(path: str, size: int, head: bytes) -> tuple[str, str] | None:
     """
     suffix = PurePosixPath(path).suffix.lower()
     if size == 0:
-        return ("empty", EMPTY) if suffix in _MEDIA_SUFFIXES else None
-    if suffix in IMAGE_SUFFIXES and not _is_image(head):
+        return ("empty", EMPTY) if suffix in _MEDIA else None
+    # TGA has no signature.
+    if suffix in _IMAGES and suffix != ".tga" and not _is_image(head):
         return "not_an_image", NO_IMAGE
     return None
 

@@ -29,14 +29,6 @@ from chalicelib.domain.job_deliveries import place_of
 from chalicelib.domain.publishing import destinations_of
 from chalicelib.domain.trainer import ConfigProblem
 
-#: Options that say where a model goes. They reach no trainer.
-DELIVERY_OPTIONS = (
-    "push_to_hub",
-    "push_checkpoints_to_hub",
-    "push_to_hub_background",
-    "hub_model_id",
-    "publishing_config",
-)
 _REPO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.check_results import Finding, Level
-from chalicelib.domain.entry_checks import CHECK, MAX_SHOWN, MEDIA_TYPES, Entry
+from chalicelib.domain.entry_checks import CHECK, DATASET_TYPES, MAX_SHOWN, MEDIA_TYPES, Entry
 from chalicelib.domain.option_checks import truth
 from chalicelib.domain.simpletuner_options import closest
 
@@ -26,7 +26,6 @@ _LINKS: Mapping[str, frozenset[str]] = {
     "s2v_datasets": frozenset({"audio"}),
 }
 _PRIMARY = frozenset({"image", "video", "audio"})
-_LORA = frozenset({"lora"})
 
 
 def check_links(config: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -39,7 +38,9 @@ def check_links(config: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator
     yield from _caches(entries)
     yield from _conditioning(config, entries)
     yield from _regularisation(config, entries)
-    if not config.get("distillation_method") and entries and not any(e.kind in _PRIMARY for e in entries):
+    # A dataset_type that is a slip of the pen may have meant a primary one.
+    primary = any(e.kind in _PRIMARY or e.kind not in DATASET_TYPES for e in entries)
+    if not config.get("distillation_method") and entries and not primary:
         kind = "caches" if not any(e.kind in MEDIA_TYPES for e in entries) else "conditioning or evaluation"
         yield Finding(
             Level.ERROR,
@@ -140,7 +141,7 @@ def _regularisation(config: Mapping[str, Any], entries: Sequence[Entry]) -> Iter
     ]
     if not regular:
         return
-    if str(config.get("model_type", "full")) not in _LORA:
+    if str(config.get("model_type") or "full") == "full":
         yield regular[0].finding(
             Level.NOTE,
             "regularisation_unused",

@@ -66,6 +66,10 @@ class Collector:
         self._by_hash: dict[str, list[str]] = defaultdict(list)
         self._pictures: list[tuple[str, Fingerprint]] = []
 
+    @property
+    def files(self) -> int:
+        return self._files
+
     def add(self, file: FileFacts) -> None:
         self._files += 1
         self._bytes += file.size
@@ -180,8 +184,8 @@ class Collector:
             yield _listed(
                 Level.WARNING,
                 "caption_missing",
-                f"{len(missing):,} of {self._pictures_and_videos():,} images and videos have no caption (.txt) of "
-                "their name.",
+                f"{len(missing):,} of {self._pictures_and_videos():,} images and videos "
+                f"{'has' if len(missing) == 1 else 'have'} no caption (.txt) of the same name.",
                 "Write them, or set caption_strategy to filename or instanceprompt.",
                 missing,
             )
@@ -220,21 +224,21 @@ class Collector:
             (
                 "caption_over_t5",
                 Level.WARNING,
-                f"{{n}} captions are longer than 512 tokens (the longest about {longest:,}), more than any text "
-                "encoder takes.",
+                f"{{n}} longer than 512 tokens (the longest about {longest:,}), more than any text encoder takes.",
                 "Shorten them: what is beyond is cut off.",
             ),
             (
                 "caption_over_clip",
                 Level.NOTE,
-                f"{{n}} captions are longer than 77 tokens (the longest about {longest:,}).",
+                f"{{n}} longer than 77 tokens (the longest about {longest:,}).",
                 "SD 1.5 and SDXL cut them off there, and so does the CLIP half of SD3 and Flux; T5 reads on to 256 or "
                 "512. Put what matters first.",
             ),
         ):
             if code in self._long:
                 seen = self._long[code]
-                yield _found(level, code, message.format(n=f"{seen.count:,}"), advice, seen.count, seen.paths())
+                said = "1 caption is" if seen.count == 1 else f"{seen.count:,} captions are"
+                yield _found(level, code, message.format(n=said), advice, seen.count, seen.paths())
 
     def _pictures_and_videos(self) -> int:
         return sum(1 for path in self._media.values() if path)
@@ -242,16 +246,15 @@ class Collector:
     def _about_duplicates(self) -> Iterable[Finding]:
         copies = [paths for paths in self._by_hash.values() if len(paths) > 1]
         if copies:
-            extra = sum(len(paths) - 1 for paths in copies)
+            same = sum(len(paths) for paths in copies)
+            several = f" ({len(copies):,} groups)" if len(copies) > 1 else ""
             yield _listed(
                 Level.NOTE,
                 "duplicates",
-                "An image is an exact copy of another."
-                if extra == 1
-                else f"{extra:,} images are exact copies of others.",
-                "Remove the copies, unless you mean to weigh these pictures more.",
-                [path for paths in copies for path in paths],
-                count=extra,
+                f"{same:,} images are exact copies of one another{several}.",
+                "Keep one of each group, unless you mean to weigh these pictures more.",
+                [path for paths in sorted(sorted(paths) for paths in copies) for path in paths],
+                ordered=True,
             )
         seen = set()
         pictures = []

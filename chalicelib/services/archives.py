@@ -195,9 +195,9 @@ class ArchiveService:
             elif size != wanted:
                 problems.append(FieldError(f"parts.{number}", f"has {size} bytes instead of {wanted}", "differs"))
         if problems:
+            said = "1 part is missing or has" if len(problems) == 1 else f"{len(problems)} parts are missing or have"
             raise Conflict(
-                f"{len(problems)} parts are missing or have another size. Ask for their URLs again, upload them, then "
-                "complete again.",
+                f"{said} another size. Ask for URLs again, upload what they name, then complete again.",
                 code="upload_incomplete",
                 errors=problems[:MAX_LISTED],
             )

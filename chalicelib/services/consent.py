@@ -68,8 +68,8 @@ class ConsentService:
         """Raises PermissionDenied (``consent_denied``) when the owner wants no data to be taken."""
         if self.get(owner) is Consent.DENY:
             raise PermissionDenied(
-                "Your data consent is set to deny, so no data is taken. To allow uploads: PUT "
-                '/api/cloud/data-consent/setting {"consent": "ask"}.',
+                "Your data consent is set to deny, so no data is taken. To allow uploads: stcloud consent set ask, or "
+                'PUT /api/cloud/data-consent/setting {"consent": "ask"}.',
                 code="consent_denied",
             )
 
@@ -97,9 +97,9 @@ def _message(consent: Consent, datasets: Sequence[LocalDataset]) -> str:
     if not datasets:
         return "No local datasets: nothing leaves your machine."
     if not missing:
-        return f"{len(datasets)} dataset(s) are uploaded already; nothing leaves your machine."
+        return f"{_datasets(len(datasets))} uploaded already; nothing leaves your machine."
     push = f"stcloud datasets push {missing[0].folder or '<folder>'}"
-    said = f"{len(missing)} dataset(s) are not uploaded."
+    said = f"{_datasets(len(missing))} not uploaded."
     match consent:
         case Consent.DENY:
             return f"{said} Your data consent is set to deny, so none will be."
@@ -107,3 +107,7 @@ def _message(consent: Consent, datasets: Sequence[LocalDataset]) -> str:
             return f"{said} Upload without being asked: {push}"
         case Consent.ASK:
             return f"{said} You are asked before anything is sent: {push}"
+
+
+def _datasets(count: int) -> str:
+    return "1 dataset is" if count == 1 else f"{count} datasets are"

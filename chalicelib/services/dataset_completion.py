@@ -134,9 +134,9 @@ def announce_ready(ports: Ports, version: DatasetVersion) -> None:
 
 
 def _incomplete(problems: Sequence[FieldError]) -> Conflict:
+    said = "1 file is missing or differs" if len(problems) == 1 else f"{len(problems)} files are missing or differ"
     return Conflict(
-        f"{len(problems)} files are missing or differ from the manifest. Ask for their upload URLs again, upload them, "
-        "then complete again.",
+        f"{said} from the manifest. Ask for upload URLs again, upload what they name, then complete again.",
         code="upload_incomplete",
         errors=problems[:MAX_LISTED],
     )

@@ -121,7 +121,9 @@ def _verified(job: Job, summary: DeliverySummary, failure: Failure | None, now: 
     if failure is not None:
         note = Note("job.problem", failure.message, {"code": failure.code})
     else:
-        note = Note("job.verified", f"{summary.verified_files} files verified", {"weights": list(summary.weights)})
+        count = summary.verified_files
+        said = f"{count} file{'s' if count != 1 else ''} verified"
+        note = Note("job.verified", said, {"weights": list(summary.weights)})
     return change(job.moved(now=now, delivery=summary, failure=failure), now, note)
 
 
@@ -197,7 +199,8 @@ def _unsound(job: Job, checked: list[OutputFile], weights: list[OutputFile]) -> 
         return Failure(
             code="model_incomplete",
             kind=FaultKind.PROVIDER,
-            message=f"{len(missing)} parts of the model never arrived: {', '.join(missing[:3])}",
+            message=f"{len(missing)} part{'s' if len(missing) != 1 else ''} of the model never arrived: "
+            f"{', '.join(missing[:3])}",
             advice="What arrived is kept. Look at the end of the log for publishing errors, then submit again.",
         )
     broken = [f for f in weights if f.problem is not None]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,8 +14,10 @@ from typing import Any
 from stcloud.consent import consent
 from stcloud.dataset_api import DatasetApi
 from stcloud.datasets import source_path_of
+from stcloud.describing import note_source
 from stcloud.errors import Conflict, Interrupted, LocalError, NotFound, TransferError, UsageError
 from stcloud.hashing import hashes_of
+from stcloud.packed_check import check_archive, list_archive
 from stcloud.render import MAX_SHOWN, count_text, size_text
 from stcloud.session import Session
 from stcloud.upload import Piece, Uploader
@@ -31,6 +31,8 @@ MAX_PASSES = 100
 #: Seconds between looks at an unpacking, and how long a command looks.
 LOOK_SECONDS = 2.0
 MAX_LOOKS = 3600
+#: A look through a larger archive takes a while.
+SLOW_BYTES = 200_000_000
 #: The server compares the SHA-256 of archives up to this size.
 MAX_HASHED_BYTES = 20 * 1024**3
 
@@ -40,7 +42,7 @@ def is_archive(path: Path) -> bool:
 
 
 def stem_of(path: Path) -> Path:
-    """The path without the archive's suffix: where the folder that was packed would be."""
+    """The path without the archive's suffix, of which a dataset's name is made."""
     name = path.name.lower()
     suffix = max((s for s in SUFFIXES if name.endswith(s)), key=len, default="")
     return path.with_name(path.name[: len(path.name) - len(suffix)] or path.name)
@@ -54,12 +56,16 @@ def push_archive(session: Session, file: Path, name: str, *, yes: bool, listing:
         raise UsageError(f"'{file}' is empty.")
     output.note(f"{file}: {size_text(size)}. Goes to dataset '{name}', as it is; it is unpacked on the server's side.")
     if listing:
-        _list_entries(session, file, name)
+        list_archive(session, file, name)
         return
+    if size > SLOW_BYTES:
+        output.note("Looking through it …")
+    check_archive(session, file)
+    note_source(session, name, source_path_of(file))
     consent(session, f"Upload to {session.url}?", yes=yes)
     with output.transfer("Reading", size) as bar:
         sha256 = _hashed(file, bar.advance)
-    body = {"filename": file.name, "size": size, "source_path": source_path_of(stem_of(file))}
+    body = {"filename": file.name, "size": size, "source_path": source_path_of(file)}
     if size <= MAX_HASHED_BYTES:
         body["sha256"] = sha256
     memory = Memory.of(session.runtime.cache_dir, session.url, name, sha256, size)
@@ -218,28 +224,3 @@ def _tell(session: Session, name: str, record: dict[str, Any]) -> None:
     if taken:
         session.output.note(f"Took {count_text(taken['files'], 'file')} ({size_text(taken['bytes'])}).")
     session.output.result(record, f"{name} {record.get('version_id')}")
-
-
-def _list_entries(session: Session, file: Path, name: str) -> None:
-    try:
-        entries = _entries(file)
-        if session.output.json_mode:
-            session.output.streamed({"dataset_id": name, "bytes": file.stat().st_size}, entries=entries)
-        else:
-            session.output.lines(f"{entry['size']}\t{entry['path']}" for entry in entries)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError) as error:
-        raise UsageError(f"'{file}' can't be listed: {error}.", advice="Is it damaged? Pack it again.") from error
-    session.output.note("What of it is no image, caption or the like, or may hold secrets, is left out when unpacking.")
-
-
-def _entries(file: Path) -> Iterator[dict[str, Any]]:
-    if file.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(file) as packed:
-            for info in packed.infolist():
-                if not info.is_dir():
-                    yield {"path": info.filename, "size": info.file_size}
-        return
-    with tarfile.open(file, "r|*") as packed_tar:
-        for member in packed_tar:
-            if not member.isdir():
-                yield {"path": member.name, "size": member.size}

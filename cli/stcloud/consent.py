@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from stcloud.errors import Interrupted, PermissionDenied, UsageError
+from stcloud.errors import Interrupted, LocalError, PermissionDenied, UsageError
+from stcloud.findings import secrets_finding
+from stcloud.listing import Some
 from stcloud.session import Session
 
 
@@ -20,7 +22,7 @@ def consent(session: Session, question: str, *, yes: bool) -> None:
             "Upload not allowed",
             f"The data consent setting of {session.url} is never to upload.",
             code="consent_denied",
-            advice="PUT /api/cloud/data-consent/setting changes it; or use a dataset of type huggingface or aws.",
+            advice="Change it: stcloud consent set ask. Or use a dataset of type huggingface or aws.",
         )
     if setting == "allow" or yes:
         return
@@ -32,3 +34,23 @@ def consent(session: Session, question: str, *, yes: bool) -> None:
         )
     if not typer.confirm(question, err=True):
         raise Interrupted("Nothing was sent.", code="declined")
+
+
+def settle_secrets(session: Session, secrets: Some, *, yes: bool, exclude: bool) -> None:
+    """Returns when the push may go on without the texts that hold ``secrets``: told so by ``exclude``, or by the user.
+
+    ``yes`` is no answer to this question: whoever wrote it into a script did not know of them. Raises Interrupted when
+    the user says no, LocalError where nobody was asked.
+    """
+    finding = secrets_finding(secrets)
+    if finding is None or exclude:
+        return
+    if session.runtime.is_interactive() and not yes:
+        if typer.confirm("Upload the rest, without the files that hold keys or tokens?", err=True):
+            return
+        raise Interrupted("Nothing was sent.", code="declined")
+    raise LocalError(
+        f"{finding.message} Nothing was sent.",
+        advice=f"{finding.advice} Then push again; or leave these files here: --exclude-secrets",
+        code="secrets_found",
+    )

@@ -25,14 +25,22 @@ class DatasetApi(Api):
     def consent(self) -> str:
         """``ask``, ``allow`` or ``deny``; ``ask`` where the server has no such setting or the caller may not see it."""
         try:
-            answer = self._client.call("GET", "/cloud/data-consent/setting", needs=("consent",))
+            setting = self.consent_setting()
         except (NotFound, PermissionDenied):
             return "ask"
         except ApiError as error:
             if error.code == "not_the_api":
                 return "ask"
             raise
-        return str(answer["consent"]) if answer["consent"] in CONSENTS else "ask"
+        return setting if setting in CONSENTS else "ask"
+
+    def consent_setting(self) -> str:
+        return str(self._client.call("GET", "/cloud/data-consent/setting", needs=("consent",))["consent"])
+
+    def set_consent(self, consent: str) -> str:
+        """Returns the setting as it is now."""
+        answer = self._client.call("PUT", "/cloud/data-consent/setting", json={"consent": consent}, needs=("consent",))
+        return str(answer["consent"])
 
     def stage_manifest(self, dataset_id: str, size: int, sha256: str) -> Staged:
         """Where a manifest that is too large for ``create_version`` is put first."""

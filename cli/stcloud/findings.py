@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stcloud.listing import Kind, Listing, Some
+from stcloud.listing import Flaw, Kind, Listing, Some
 from stcloud.render import count_text, some
 from stcloud.scan import EMPTY, NO_IMAGE, UNREADABLE
+from stcloud.texts import HOLDS
 
 LEVELS = ("error", "warning", "note")
 #: Paths a finding names, as the server's do.
@@ -60,12 +61,17 @@ def counts_text(numbers: Mapping[str, int]) -> str:
 
 
 def local_findings(found: Listing) -> list[Finding]:
-    """What the names, sizes and first bytes of a folder's files tell; errors first."""
+    """What the names, sizes, first bytes and texts of a folder's files tell; errors first."""
+    secrets = found.excluded_as(prefix=HOLDS)
+    not_utf8, format_unread = found.flawed(Flaw.NOT_UTF8), found.flawed(Flaw.FORMAT)
+    uncaptioned, empty = found.without_caption, found.flawed(Flaw.EMPTY)
+    pictures = ("image or video", "images and videos") if found.of(Kind.VIDEO) else ("image", "images")
     unreadable = found.excluded_as(prefix=UNREADABLE)
     broken = found.excluded_as(EMPTY, NO_IMAGE)
     unknown = found.of(Kind.UNKNOWN)
     nothing = not found.of(Kind.IMAGE, Kind.VIDEO, Kind.AUDIO)
     checks = (
+        secrets_finding(secrets),
         _finding(
             "error",
             "unreadable",
@@ -80,6 +86,21 @@ def local_findings(found: Listing) -> list[Finding]:
             f"{count_text(broken.count, 'file')} left out that would end the training",
             "Replace or delete what is empty or not an image.",
         ),
+        _finding(
+            "error",
+            "image_format_unsupported",
+            format_unread,
+            f"{count_text(format_unread.count, 'image')} in a format that the trainer can't read (HEIF or JPEG XL)",
+            "Convert to PNG, JPEG or WebP.",
+        ),
+        _finding(
+            "error",
+            "caption_not_utf8",
+            not_utf8,
+            f"{count_text(not_utf8.count, 'caption')} not in UTF-8, so the trainer can't read "
+            f"{'it' if not_utf8.count == 1 else 'them'}",
+            "Save as UTF-8 (from Shift_JIS: iconv -f CP932 -t UTF-8 old.txt > new.txt).",
+        ),
         Finding(
             "warning",
             "no_media",
@@ -91,16 +112,16 @@ def local_findings(found: Listing) -> list[Finding]:
         _finding(
             "warning",
             "caption_missing",
-            found.without_caption,
-            f"{count_text(found.without_caption.count, 'image')} without a .txt caption",
+            uncaptioned,
+            f"{count_text(uncaptioned.count, *pictures)} without a .txt caption",
             'With caption_strategy "textfile" this ends the training: give each a caption, or use "filename" or '
             '"instanceprompt".',
         ),
         _finding(
             "warning",
             "caption_empty",
-            found.empty_captions,
-            f"{count_text(found.empty_captions.count, 'caption')} without text",
+            empty,
+            f"{count_text(empty.count, 'caption')} without text",
             "Write what the image shows.",
         ),
         _finding(
@@ -119,6 +140,19 @@ def local_findings(found: Listing) -> list[Finding]:
         ),
     )
     return [check for check in checks if check is not None]
+
+
+def secrets_finding(secrets: Some) -> Finding | None:
+    """About texts that were left out since they seem to hold secrets."""
+    count = secrets.count
+    holds = "a text file holds" if count == 1 else f"{count:,} text files hold"
+    return _finding(
+        "error",
+        "secret_in_text",
+        secrets,
+        f"{holds[0].upper()}{holds[1:]} what looks like {'a key or token' if count == 1 else 'keys or tokens'}",
+        "Take it out of the text; if it was ever shared, revoke it too.",
+    )
 
 
 def _finding(level: str, code: str, files: Some, what: str, advice: str) -> Finding | None:

@@ -30,11 +30,13 @@ SETTLED_NS = 2_000_000_000
 GROUP_FILES, GROUP_BYTES = 64, 8 * CHUNK
 #: A push that is killed keeps what was hashed up to the last of these.
 SAVE_SECONDS = 5.0
-_FORMAT = 2
+_FORMAT = 3
 _CACHE_KIB = 4096
+_KEY = "size, mtime_ns, ctime_ns, inode"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS hashes (
-    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode TEXT, sha256 TEXT, parts TEXT, run INTEGER
+    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode TEXT, sha256 TEXT, parts TEXT,
+    run INTEGER
 ) WITHOUT ROWID;
 """
 
@@ -48,7 +50,9 @@ class Hashes:
 
 
 class HashCache:
-    """Hashes of one folder's files, keyed by path, size, mtime and inode; a database in the user's cache folder.
+    """Hashes of one folder's files, keyed by path, size, mtime, ctime and inode; a database in the user's cache folder.
+
+    ctime tells of a change by a program that sets mtime back.
 
     It is only an aid: when it can't be read or written, everything is hashed again and nothing is said. Used by one
     thread; several processes may use the same one.
@@ -74,14 +78,14 @@ class HashCache:
 
     def get(self, path: str, status: os.stat_result) -> Hashes | None:
         try:
-            row = self._execute("SELECT size, mtime_ns, inode, sha256, parts FROM hashes WHERE path = ?", path)
+            row = self._execute(f"SELECT {_KEY}, sha256, parts FROM hashes WHERE path = ?", path)  # noqa: S608
         except sqlite3.Error:
             return None
-        if row is None or row[:3] != (status.st_size, status.st_mtime_ns, str(status.st_ino)):
+        if row is None or row[:4] != _key(status):
             return None
-        digest = row[3]
+        digest = row[4]
         try:
-            parts = None if row[4] is None else tuple(json.loads(str(row[4])))
+            parts = None if row[5] is None else tuple(json.loads(str(row[5])))
         except (TypeError, ValueError):
             return None
         if not isinstance(digest, str) or len(digest) != 64 or (parts is None) is (status.st_size > PART_BYTES):
@@ -93,9 +97,8 @@ class HashCache:
         if now_ns - status.st_mtime_ns <= SETTLED_NS:
             return
         parts = None if hashes.parts is None else json.dumps(hashes.parts)
-        # SQLite's integers have a sign; inodes of some file systems need all 64 bits.
-        row = (path, status.st_size, status.st_mtime_ns, str(status.st_ino), hashes.sha256, parts, self._run)
-        self._write("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
+        row = (path, *_key(status), hashes.sha256, parts, self._run)
+        self._write("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
 
     def save(self) -> None:
         """Keeps what was put so far."""
@@ -103,7 +106,7 @@ class HashCache:
             with suppress(sqlite3.Error):
                 self._db.commit()
 
-    def close(self, *, forget: bool) -> None:
+    def close(self, *, forget: bool = False) -> None:
         """``forget``: files that were neither asked for nor put since it was opened are gone."""
         if self._db is None:
             return
@@ -126,6 +129,11 @@ class HashCache:
             return None
         row: tuple[object, ...] | None = self._db.execute(sql, values).fetchone()
         return row
+
+
+def _key(status: os.stat_result) -> tuple[int, int, int, str]:
+    # SQLite's integers have a sign; inodes of some file systems need all 64 bits.
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, str(status.st_ino)
 
 
 def _open(file: Path) -> sqlite3.Connection:

@@ -18,7 +18,7 @@ _CACHE_KIB = 8192
 _SCHEMA = """
 CREATE TABLE files (
     path TEXT PRIMARY KEY, source TEXT, size INTEGER NOT NULL, kind INTEGER NOT NULL, stem TEXT NOT NULL,
-    sha256 TEXT, parts TEXT
+    flaw INTEGER NOT NULL, sha256 TEXT, parts TEXT
 ) WITHOUT ROWID;
 CREATE INDEX stems ON files (stem, kind);
 CREATE TABLE excluded (path TEXT NOT NULL, reason TEXT NOT NULL);
@@ -34,6 +34,18 @@ class Kind(IntEnum):
     AUDIO = 3
     CAPTION = 4
     METADATA = 5
+
+
+class Flaw(IntEnum):
+    """What is wrong with a file that is sent all the same."""
+
+    NONE = 0
+    #: A caption without text.
+    EMPTY = 1
+    #: A caption in another encoding.
+    NOT_UTF8 = 2
+    #: An image that the trainer can't open.
+    FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -101,11 +113,13 @@ class Listing:
         self._db.close()
 
     # --- filling ----------------------------------------------------------------------------------------------
-    def add(self, path: str, source: str, size: int, kind: Kind, stem: str) -> bool:
+    def add(self, path: str, source: str, size: int, kind: Kind, stem: str, flaw: Flaw = Flaw.NONE) -> bool:
         """``source`` is the path below the root as the disk spells it. False: there is a file of that name already."""
-        row = (path, None if source == path else source, size, int(kind), stem)
+        row = (path, None if source == path else source, size, int(kind), stem, int(flaw))
+        columns = "path, source, size, kind, stem, flaw"
         done = self._db.execute(
-            "INSERT INTO files (path, source, size, kind, stem) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
+            f"INSERT INTO files ({columns}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608
+            row,
         )
         return done.rowcount == 1
 
@@ -180,9 +194,8 @@ class Listing:
         """Captions that have no image, video or audio of the same name beside them."""
         return self._alone((Kind.CAPTION,), (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO))
 
-    @property
-    def empty_captions(self) -> Some:
-        return self._some(f"FROM files WHERE kind = {int(Kind.CAPTION)} AND size = 0")
+    def flawed(self, flaw: Flaw) -> Some:
+        return self._some(f"FROM files WHERE flaw = {int(flaw)}")
 
     def excluded_as(self, *reasons: str, prefix: str | None = None) -> Some:
         """What was left out for one of ``reasons``, or for one that begins with ``prefix``."""

@@ -14,6 +14,7 @@ from stcloud.commands import (
     account,
     audit,
     configs,
+    consent,
     credentials,
     dataset_checks,
     dataset_files,
@@ -60,6 +61,7 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(consent.app, name="consent")
 app.add_typer(configs.app, name="configs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(credentials.app, name="credentials")

@@ -16,6 +16,7 @@ from stcloud.hashing import PART_BYTES
 from stcloud.listing import FoundFile, Listing
 from stcloud.manifest import Manifest
 from stcloud.models import Staged, Upload, UploadBatch, Version
+from stcloud.render import count_text
 from stcloud.retry import TRANSIENT, Retry, parse_retry_after
 from stcloud.upload import Piece, Uploader, changed
 
@@ -120,8 +121,10 @@ class Push:
         try:
             return PushResult(self._passes(version), unchanged=False, tally=self.tally)
         except KeyboardInterrupt:
+            up = self._uploader.whole + self._whole_large
+            stays = "is up and stays up" if up == 1 else "are up and stay up"
             raise Interrupted(
-                f"Stopped. {self._uploader.whole + self._whole_large:,} files of this run are up and stay up.",
+                f"Stopped. {count_text(up, 'file')} of this run {stays}.",
                 advice=f"Go on with: {self._resume}",
             ) from None
 

@@ -322,7 +322,9 @@ def job_text(job: Job) -> str:
         lines += [("problem", job["failure"]["message"]), ("advice", in_options(job["failure"]["advice"]))]
     if job["delivery"]["verified_at"]:
         delivery = job["delivery"]
-        lines.append(("model", f"{delivery['verified_files']} files verified, {size_text(delivery['bytes'])}"))
+        lines.append(
+            ("model", f"{count_text(delivery['verified_files'], 'file')} verified, {size_text(delivery['bytes'])}")
+        )
         lines += [("weights", path) for path in delivery["weights"]]
         lines += [("warning", text) for text in delivery.get("warnings") or []]
     escrow = job.get("escrow")

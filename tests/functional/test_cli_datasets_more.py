@@ -154,23 +154,25 @@ def test_diff_of_versions_and_of_a_folder(server: CliServer, cli: Cli, tmp_path:
     (folder / "two.png").unlink()
     (folder / "two.txt").rename(folder / "zwei.txt")
     (folder / "new.jpg").write_bytes(b"\xff\xd8\xff new")
+    (folder / "more" / "again.jpg").write_bytes(PICTURES["one.jpg"])
     local = cli.run("datasets", "diff", "photos", str(folder))
     assert local.code == 0, local.err
     assert [line.split("\t")[0] for line in local.out.splitlines()] == [
+        "+ more/again.jpg (a copy of one.jpg)",
         "+ new.jpg",
         "~ one.txt",
         "- two.png",
-        "- two.txt",
-        "+ zwei.txt",
+        "> zwei.txt (was two.txt)",
     ]
+    assert "17 B new" in local.err
     second = push(cli, folder)["version_id"]
-    expected = ["+ new.jpg", "~ one.txt", "- two.png", "> zwei.txt (was two.txt)"]
+    expected = ["+ more/again.jpg", "+ new.jpg", "~ one.txt", "- two.png", "> zwei.txt (was two.txt)"]
     for args in ((str(first), str(second)), (f"{first}..{second}",)):
         between = cli.run("datasets", "diff", "photos", *args)
         assert [line.split("\t")[0] for line in between.out.splitlines()] == expected
     data = cli.run("datasets", "diff", "photos", str(first), str(second), "--json").json()
     assert (data["base"], data["version"]) == (first, second)
-    assert [f["path"] for f in data["files"]] == ["new.jpg", "one.txt", "two.png", "zwei.txt"]
+    assert [f["path"] for f in data["files"]] == ["more/again.jpg", "new.jpg", "one.txt", "two.png", "zwei.txt"]
     same = cli.run("datasets", "diff", "photos", str(folder))
     assert (same.out, "no difference" in same.err) == ("", True)
 

@@ -23,7 +23,15 @@ from stcloud.versions import latest
 #: Seconds between looks at an inspection that goes on.
 LOOK_SECONDS = 2.0
 MAX_SHEET_BYTES = 100_000_000
-_COUNTS = ("images", "captions", "video", "audio", "metadata", "other")
+#: The report's counts, and what one of each is called.
+_COUNTS = {
+    "images": ("image", "images"),
+    "captions": ("caption", "captions"),
+    "video": ("video", "videos"),
+    "audio": ("audio file", "audio files"),
+    "metadata": ("metadata file", "metadata files"),
+    "other": ("other file", "other files"),
+}
 
 
 @command(app, "show")
@@ -114,7 +122,7 @@ def _check_folder(session: Session, folder: Path) -> int:
             **counts(findings),
         }
         size = f"{count_text(found.count, 'file')}, {size_text(found.bytes)}"
-    session.output.note(f"{folder}: {size}; names, sizes and first bytes were looked at.")
+    session.output.note(f"{folder}: {size}; names, sizes, first bytes and texts were looked at.")
     for entry in excluded:
         session.output.note(f"  left out: {entry['count']:,} × {entry['reason']}")
     if session.output.json_mode:
@@ -190,7 +198,7 @@ def _inspection_text(inspection: Mapping[str, Any] | None) -> str:
 
 def _counts_line(version: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     kinds = report.get("counts") or {}
-    said = [f"{int(kinds[name]):,} {name}" for name in _COUNTS if kinds.get(name)]
+    said = [count_text(int(kinds[name]), *words) for name, words in _COUNTS.items() if kinds.get(name)]
     return ", ".join([*said, size_text(version["bytes"])])
 
 

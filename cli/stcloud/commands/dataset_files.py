@@ -148,7 +148,7 @@ class _Totals:
     def counting(self, changes: Iterable[Change]) -> Iterator[Change]:
         for change in changes:
             self._files[change.change] = self._files.get(change.change, 0) + 1
-            self.to_send += 0 if change.change == "renamed" else change.size or 0
+            self.to_send += change.to_send
             yield change
 
     def __str__(self) -> str:
@@ -166,7 +166,7 @@ def _diff_folder(session: Session, dataset: str, folder: Path, version: str | No
     with scan(folder) as found, session.storage(1) as http, closing(fetch_manifest(http, url)) as manifest:
         with session.output.transfer("Reading", found.bytes) as bar:
             hash_files(found, HashCache.of(session.runtime.cache_dir, folder), on_bytes=bar.advance)
-        changes = totals.counting(compare(read_manifest(manifest), found.files()))
+        changes = totals.counting(compare(lambda: read_manifest(manifest), found.files()))
         _print(session, {"dataset_id": dataset, "base": version_id, "folder": str(folder)}, changes)
     session.output.note(f"{version_id}..{folder}: {totals}.")
 
@@ -194,6 +194,8 @@ def _print(session: Session, head: dict[str, Any], changes: Iterable[Change]) ->
 def _line(change: Change) -> str:
     size = change.base_size if change.size is None else change.size
     was = f" (was {change.base_path})" if change.base_path else ""
+    if change.copy_of:
+        was = f" (a copy of {change.copy_of})"
     return f"{_MARKS.get(change.change, change.change)} {change.path}{was}\t{size_text(size or 0)}"
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from stcloud import datasets as names
 from stcloud.archives import is_archive, push_archive, stem_of
-from stcloud.consent import consent
+from stcloud.consent import consent, settle_secrets
+from stcloud.describing import describe, list_files, note_source, scan_json
 from stcloud.errors import UsageError
-from stcloud.findings import local_findings
 from stcloud.hashing import HashCache, hash_files
 from stcloud.helptext import Group
-from stcloud.listing import Kind, Listing
+from stcloud.listing import Listing
 from stcloud.manifest import write_manifest
 from stcloud.pushing import Push, PushResult, Tally, start
-from stcloud.render import MAX_SHOWN, TransferBar, count_text, size_text, time_text
+from stcloud.render import TransferBar, count_text, size_text, time_text
 from stcloud.scan import scan
 from stcloud.session import Session, command
+from stcloud.texts import HOLDS
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Folders of images and captions, kept as immutable versions.")
 
@@ -31,8 +32,6 @@ VersionId = Annotated[
     typer.Option("--version", metavar="VERSION", help="This one alone. [default: the dataset with all versions]"),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
-#: Entries of lists in --json; all of them: --list.
-MAX_LISTED = 1000
 _DAYS = re.compile(r"[1-9]\d{0,4}")
 
 
@@ -48,6 +47,9 @@ def push(
     yes: Yes = False,
     listing: Annotated[bool, typer.Option("--list", help="Print each file to be sent; contact nobody.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; contact nobody.")] = False,
+    exclude_secrets: Annotated[
+        bool, typer.Option("--exclude-secrets", help="Go on without text files that hold a key or token.")
+    ] = False,
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, max=32, metavar="N", help="Parallel uploads.")
     ] = 8,
@@ -57,7 +59,7 @@ def push(
 
     Empty images and images that are none would end the training and are left out. Files that may hold secrets (.env,
     keys, credentials), hidden and system files, links that leave the folder, and what a .stcloudignore file names (in
-    the syntax of .gitignore) stay on this computer.
+    the syntax of .gitignore) stay on this computer. A key or token in a text stops the push.
 
     What leaves this computer is shown and asked about first, unless the server's setting is always to allow it.
     """
@@ -69,13 +71,15 @@ def push(
         return
     with scan(folder) as found:
         if listing:
-            _list_files(session, found, name)
+            list_files(session, found, name)
             return
-        _describe(session, found, name)
+        describe(session, found, name)
         if dry_run:
             paths = [file.path for file in found.files()]
-            session.output.result({"dry_run": True, "dataset_id": name, **_scan_json(found), "paths": paths})
+            session.output.result({"dry_run": True, "dataset_id": name, **scan_json(found), "paths": paths})
             return
+        settle_secrets(session, found.excluded_as(prefix=HOLDS), yes=yes, exclude=exclude_secrets)
+        note_source(session, name, names.source_path_of(folder))
         consent(session, f"Upload to {session.url}?", yes=yes)
         _send(session, found, folder, name, concurrency)
 
@@ -112,7 +116,7 @@ def _tell(session: Session, done: PushResult, found: Listing) -> None:
         "copied_files": tally.copied,
         "copied_bytes": tally.copied_bytes,
         "present_files": tally.present,
-        **_scan_json(found),
+        **scan_json(found),
     }
     if done.unchanged:
         output.note("Nothing to send: the server has exactly these files.")
@@ -212,65 +216,7 @@ class _Progress:
         self._bar.advance(count)
 
     def stored(self, files: int) -> None:
-        self._bar.files(f"{files:,} files sent")
+        self._bar.files(f"{count_text(files, 'file')} sent")
 
     def confirming(self, checked: int, files: int) -> None:
         self._bar.files(f"confirmed {checked:,} of {files:,}")
-
-
-def _list_files(session: Session, found: Listing, name: str) -> None:
-    """Every file and everything left out, one by one: there may be 200,000."""
-    if session.output.json_mode:
-        session.output.streamed(
-            {"dataset_id": name, "files_count": found.count, "bytes": found.bytes},
-            files=({"path": file.path, "size": file.size} for file in found.files()),
-            excluded=({"path": entry.path, "reason": entry.reason} for entry in found.excluded()),
-        )
-        return
-    session.output.lines(f"{file.size}\t{file.path}" for file in found.files())
-    _summary(session, found, name)
-    if found.excluded_count:
-        session.output.note(f"Left out ({found.excluded_count:,}):")
-    for entry in found.excluded():
-        session.output.note(f"  {entry.path}: {entry.reason}")
-
-
-def _summary(session: Session, found: Listing, name: str) -> None:
-    images = found.of(Kind.IMAGE, Kind.VIDEO).count
-    session.output.note(
-        f"{found.root}: {count_text(images, 'image')}, {count_text(found.of(Kind.CAPTION).count, 'caption')}, "
-        f"{count_text(found.count, 'file')} in all, {size_text(found.bytes)}. Goes to dataset '{name}'."
-    )
-
-
-def _describe(session: Session, found: Listing, name: str) -> None:
-    output, left_out = session.output, found.excluded_count
-    _summary(session, found, name)
-    if left_out:
-        output.note(f"Left out ({left_out:,}):")
-        shown = 4 * MAX_SHOWN
-        if left_out <= shown:
-            for entry in found.excluded():
-                output.note(f"  {entry.path}: {entry.reason}")
-        else:
-            for reason, count in found.reasons()[:shown]:
-                output.note(f"  {count:,} × {reason}")
-            output.note("  (each of them: --list)")
-    for finding in local_findings(found):
-        output.warn(f"{finding.message} {finding.advice}")
-
-
-def _scan_json(found: Listing) -> dict[str, Any]:
-    excluded = [{"path": entry.path, "reason": entry.reason} for entry in found.excluded(MAX_LISTED)]
-    return {
-        "files": found.count,
-        "bytes": found.bytes,
-        "images": found.of(Kind.IMAGE, Kind.VIDEO).count,
-        "captions": found.of(Kind.CAPTION).count,
-        "images_without_caption": found.without_caption.paths,
-        "captions_without_image": found.without_image.paths,
-        "empty_captions": found.empty_captions.paths,
-        "unknown_files": found.of(Kind.UNKNOWN).paths,
-        "excluded": excluded,
-        "excluded_count": found.excluded_count,
-    }

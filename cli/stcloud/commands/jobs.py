@@ -14,6 +14,7 @@ from stcloud.delivering import follow, outcome
 from stcloud.destinations import destination_of
 from stcloud.errors import ExitCode, Interrupted, NetworkError, StcloudError, UsageError
 from stcloud.files import absolute_folders, max_run_seconds, read_config, read_dataloader
+from stcloud.freshness import tell_changed
 from stcloud.helptext import Group
 from stcloud.models import JOB_STATUSES, Job
 from stcloud.people import owner_names
@@ -97,7 +98,7 @@ def submit(
 
     Prints the job's id.
     """
-    body = _submit_body(session, config, config_name, config_version, dataloader)
+    body = _submit_body(session, "submit", config, config_name, config_version, dataloader)
     body |= _terms(run_name, hardware, max_run, to)
     if escrow_days is not None:
         body["escrow_days"] = escrow_days
@@ -153,7 +154,7 @@ def preflight(
 
     Takes what submit takes, and makes nothing.
     """
-    body = _submit_body(session, config, config_name, config_version, dataloader)
+    body = _submit_body(session, "preflight", config, config_name, config_version, dataloader)
     body |= _terms(run_name, hardware, max_run, to)
     answer = session.api.preflight(body, provider=provider)
     session.output.result(answer, preflight_text(answer))
@@ -270,6 +271,7 @@ def _terms(
 
 def _submit_body(
     session: Session,
+    verb: str,
     config: Path | None,
     config_name: str | None,
     config_version: int | None,
@@ -278,7 +280,7 @@ def _submit_body(
     if (config is None) == (config_name is None):
         raise UsageError(
             "Give either a config.json or --config-name NAME.",
-            advice="stcloud jobs submit config.json, or: stcloud jobs submit --config-name NAME",
+            advice=f"stcloud jobs {verb} config.json, or: stcloud jobs {verb} --config-name NAME",
         )
     if config is None:
         body: dict[str, Any] = {"config_name_to_load": config_name}
@@ -288,6 +290,7 @@ def _submit_body(
             body["dataloader_config"], notes = absolute_folders(read_dataloader(dataloader))
             for note in notes:
                 session.output.note(note)
+            tell_changed(session, body["dataloader_config"])
         return body
     if config_version is not None:
         raise UsageError("--config-version goes with --config-name.")
@@ -298,6 +301,7 @@ def _submit_body(
             f"There is no dataloader for '{config}'.",
             advice="Put multidatabackend.json beside it, or name one with --dataloader.",
         )
+    tell_changed(session, entries)
     return {"config": content, "dataloader_config": entries}
 
 
@@ -319,7 +323,8 @@ def _conclude(session: Session, job: Job) -> None:
     output, job_id = session.output, job["job_id"]
     ran = f"after {duration_text(job['duration_seconds'])}, {money_text(job['cost_usd'])}"
     if job["status"] == "completed":
-        output.note(f"Completed {ran}. {job['delivery']['verified_files']} files are verified.")
+        verified = count_text(job["delivery"]["verified_files"], "file is", "files are")
+        output.note(f"Completed {ran}. {verified} verified.")
         output.note(f"Fetch the model: stcloud jobs pull {job_id}")
     elif job["status"] == "cancelled":
         output.note(f"Cancelled {ran}.")

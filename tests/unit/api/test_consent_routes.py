@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from chalicelib.domain.audit import AuditAction
 from tests.fakes.world import DATALOADER, FILES, World
-from tests.unit.api.client import ApiClient
+from tests.unit.api.client import ApiClient, local_services
 from tests.unit.api.team import Team
 
 SETTING = "/api/cloud/data-consent/setting"
@@ -29,12 +32,17 @@ def test_another_word_is_refused_as_recorded(api: ApiClient) -> None:
 
 def test_deny_takes_no_data(api: ApiClient, world: World) -> None:
     begun = api.post("/api/cloud/datasets", {"dataset_id": "half", "files": MANIFEST}).json()["version_id"]
+    archive = api.post("/api/cloud/datasets/half/archives", {"filename": "a.zip", "size": 500}).json()["archive_id"]
     api.put(SETTING, {"consent": "deny"})
     for path, body in (
         ("/api/cloud/datasets", {"dataset_id": "more", "files": MANIFEST}),
         ("/api/cloud/datasets/more/manifests", {"size": 5, "sha256": "0" * 64}),
         ("/api/cloud/datasets/more/archives", {"filename": "a.zip", "size": 500}),
         (f"/api/cloud/datasets/half/versions/{begun}/uploads", {}),
+        (f"/api/cloud/datasets/half/versions/{begun}/uploads/finish", {"path": "a.jpg"}),
+        (f"/api/cloud/datasets/half/versions/{begun}/complete", {}),
+        (f"/api/cloud/datasets/half/archives/{archive}/parts", {}),
+        (f"/api/cloud/datasets/half/archives/{archive}/complete", {}),
     ):
         answer = api.post(path, body)
         assert (answer.status, answer.json()["code"]) == (403, "consent_denied")
@@ -61,6 +69,15 @@ def test_the_preview_tells_what_is_uploaded_and_what_is_not(api: ApiClient) -> N
     assert api.post(PREVIEW, [remote]).json()["datasets"] == []
     api.put(SETTING, {"consent": "deny"})
     assert "deny" in api.post(PREVIEW, [other]).json()["message"]
+
+
+def test_the_documented_example() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "preflight.md").read_text(encoding="utf-8")
+    shown = text.split('data-consent/preview" \\\n')[1]
+    body = json.loads(shown.split("'")[1])
+    answer = json.loads(shown.split("```\n```\n")[1].split("```")[0])
+    world = World()
+    assert ApiClient(local_services(world)).post(PREVIEW, body).json() == answer
 
 
 def test_a_preview_takes_a_list(api: ApiClient) -> None:

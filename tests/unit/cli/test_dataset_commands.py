@@ -112,7 +112,7 @@ def test_denied_is_denied_whatever_the_option_says(folder: Path, tmp_path: Path)
     ran = push(routes, folder, tmp_path, "--yes", "--json")
     assert ran.code == 4
     assert json.loads(ran.out)["error"]["code"] == "consent_denied"
-    assert "data-consent/setting" in ran.err
+    assert "stcloud consent set ask" in ran.err
     assert routes.sent() == []
 
 
@@ -166,7 +166,7 @@ def test_check_waits_and_prints_errors_first_with_what_to_do() -> None:
     assert lines[2].strip() == "→ Save them again."
     assert lines[-1] == "1 error, 1 warning, 1 note."
     assert len(naps.taken) == 2
-    assert "3 images, 1 captions" in ran.err
+    assert "3 images, 1 caption," in ran.err
     assert "at 512: 2 aspect buckets, 1 image scaled up" in ran.err
 
 
@@ -284,7 +284,7 @@ def test_an_archive_goes_up_in_parts_and_what_was_left_out_is_said(packed: Path,
     assert "CP932" in ran.err
     assert "Took 2 files (28 B)" in ran.err
     body = routes.bodies["POST /api/cloud/datasets/photos/archives"]
-    assert (body["filename"], body["size"], body["source_path"]) == ("photos.zip", size, str(tmp_path / "photos"))
+    assert (body["filename"], body["size"], body["source_path"]) == ("photos.zip", size, str(packed))
 
 
 def test_a_broken_off_upload_of_an_archive_goes_on_with_what_is_missing(packed: Path, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_an_archive_that_is_refused_says_why_and_what_to_do(packed: Path, tmp_pa
 def test_the_entries_of_an_archive_are_listed_here(packed: Path, tmp_path: Path) -> None:
     routes = Routes()
     listed = json.loads(push(routes, packed, tmp_path, "--list", "--json").out)
-    assert [e["path"] for e in listed["entries"]] == ["a.jpg", "a.txt"]
+    assert [e["path"] for e in listed["files"]] == ["a.jpg", "a.txt"]
     assert routes.asked == []
     (tmp_path / "bad.zip").write_bytes(b"PK nothing")
     assert push(routes, tmp_path / "bad.zip", tmp_path, "--list").code == 2

@@ -67,6 +67,15 @@ def test_another_file_under_the_same_name_and_time_is_hashed_again(folder: Path,
     assert hashes(folder, tmp_path / "cache")["a.txt"] == hashlib.sha256(b"other").hexdigest()
 
 
+def test_a_file_changed_in_place_whose_time_is_set_back_is_hashed_again(folder: Path, tmp_path: Path) -> None:
+    hashes(folder, tmp_path / "cache")
+    inode = (folder / "a.txt").stat().st_ino
+    (folder / "a.txt").write_bytes(b"other")
+    os.utime(folder / "a.txt", ns=(LONG_AGO, LONG_AGO))
+    assert (folder / "a.txt").stat().st_ino == inode
+    assert hashes(folder, tmp_path / "cache")["a.txt"] == hashlib.sha256(b"other").hexdigest()
+
+
 def test_a_file_that_has_just_changed_is_not_remembered(folder: Path, tmp_path: Path) -> None:
     now = time.time_ns()
     os.utime(folder / "a.txt", ns=(now, now))

@@ -253,12 +253,22 @@ def test_what_differs_between_a_version_and_a_folder() -> None:
 
     base = [known("a", "1"), known("b", "2"), known("d", "4"), known("é", "5")]
     files = [found("a", "1"), found("b", "22"), found("c", "3"), found("é", "5")]
-    assert list(compare(base, files)) == [
+    assert compare(lambda: base, files) == [
         Change("changed", "b", 2, 1),
         Change("added", "c", 1, None),
         Change("removed", "d", None, 1),
     ]
-    assert list(compare([], [])) == []
+    assert compare(list, []) == []
+    moved = [found("a", "1"), found("copy", "1"), found("f", "4"), found("g", "4"), found("é", "2")]
+    changes = compare(lambda: base, moved)
+    assert changes == [
+        Change("removed", "b", None, 1),
+        Change("added", "copy", 1, None, copy_of="a"),
+        Change("renamed", "f", 1, 1, "d"),
+        Change("added", "g", 1, None, copy_of="d"),
+        Change("changed", "é", 1, 1, copy_of="b"),
+    ]
+    assert sum(change.to_send for change in changes) == 0
 
 
 def test_manifests_are_read_as_lines_and_as_the_array_of_the_first_release() -> None:

@@ -1,0 +1,105 @@
+"""What the command line and the server's inspection say of the same file must be the same."""
+
+from __future__ import annotations
+
+import pytest
+from stcloud import kinds, texts
+from stcloud.heads import HEAD, UNREAD_BY_TRAINER, WITHOUT_SIGNATURE, image_format
+from stcloud.listing import Flaw
+from stcloud.scan import judge_media
+
+from chalicelib.domain import archive_names, captions, media
+
+KINDS = {
+    kinds.Kind.IMAGE: media.Kind.IMAGE,
+    kinds.Kind.VIDEO: media.Kind.VIDEO,
+    kinds.Kind.AUDIO: media.Kind.AUDIO,
+    kinds.Kind.CAPTION: media.Kind.CAPTION,
+    kinds.Kind.METADATA: media.Kind.METADATA,
+    kinds.Kind.UNKNOWN: media.Kind.OTHER,
+}
+SUFFIXES = sorted({*media.SUFFIXES, *media.TEXT_SUFFIXES, ".docx", ".svg", ".pdf", ".npz", ""})
+HEADS = [
+    *(start for start, _, _ in media._STARTS),
+    *(b"\x00\x00\x00\x18ftyp" + brand for brand in (b"avif", b"avis", b"heic", b"mif1", b"jxl ", b"isom", b"M4A ")),
+    *(b"RIFF\x24\x00\x00\x00" + kind for kind in (b"WEBP", b"WAVE", b"AVI ")),
+    b"BM\x10\x00\x00\x00\x00\x00\x00\x00",
+    b"BMW is a car, not a bitmap",
+    b"P6\n10 10\n255\n",
+    b"<!DOCTYPE html>",
+    b"\xff",
+    b"RIFF",
+    b"OggS",
+    b"hello",
+]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names(suffix: str) -> None:
+    path = f"a{suffix}"
+    assert KINDS[kinds.kind_of(suffix)] is media.promised(path)[0]
+    assert kinds.is_text(suffix) is media.is_text_name(path)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads(head: bytes) -> None:
+    seen = media.sniff(head)
+    expected = seen.format if seen is not None and seen.kind is media.Kind.IMAGE else None
+    assert image_format(head[:HEAD]) == expected
+    if expected is not None:
+        assert (expected not in media.TRAINER_IMAGES) is (expected in UNREAD_BY_TRAINER)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("head", [b"", b"8BPS\x00\x01", b"hello", b"\xff\xd8\xff\xe0"])
+def test_files_of_an_archive_and_of_a_folder(suffix: str, head: bytes) -> None:
+    there = archive_names.judge_content(f"a{suffix}", len(head), head)
+    here, _ = judge_media(head, suffix, len(head))
+    assert here == (there and there[1])
+
+
+def test_a_photoshop_file_is_an_image_everywhere() -> None:
+    assert judge_media(b"8BPS\x00\x01", ".psd", 6) == (None, Flaw.NONE)
+    assert judge_media(b"hello", ".psd", 5)[0] is not None
+    assert ".tga" in WITHOUT_SIGNATURE
+
+
+NAMES = [".env", "a.env", ".env.local", "x.PEM", "id_rsa.pub", "credentials.csv", ".netrc", ".ssh", "a.jpg", "keys.txt"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_may_hold_secrets(name: str) -> None:
+    assert (kinds.private_part(name) == "may hold secrets") is media.is_secret_name(name)
+
+
+SECRETS = [
+    "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN OPENSSH PRIVATE KEY-----",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----",
+    "-----BEGIN PUBLIC KEY-----",
+    "AKIA" + "A1" * 8,
+    "ASIA" + "A1" * 8,
+    "AKIA" + "A1" * 9,
+    "hf_" + "a" * 34,
+    "hf_short",
+    "r8_" + "b" * 37,
+    *(f"gh{kind}_" + "c" * 36 for kind in "pousr"),
+    "a photo of a cat",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_secrets_in_texts(secret: str) -> None:
+    text = f"a red cup, {secret} on a table"
+    what = media.secret_in(text)
+    assert texts.secret_reason(text.encode()) == (what and texts.HOLDS + what)
+    assert secret not in (texts.secret_reason(text.encode()) or "")
+
+
+CAPTIONS = [b"a cat", b"", b" \n\t", b"\xef\xbb\xbf", "猫".encode(), "猫".encode("cp932"), b"\xff\xfea\x00", b"a\x00b"]
+
+
+@pytest.mark.parametrize("data", CAPTIONS)
+def test_captions(data: bytes) -> None:
+    problems = {None: Flaw.NONE, "empty": Flaw.EMPTY, "not_utf8": Flaw.NOT_UTF8}
+    assert texts.caption_flaw(data, len(data)) is problems[captions.read_caption(data).problem]
