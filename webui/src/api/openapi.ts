@@ -337,6 +337,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_credentials"];
+        put?: never;
+        post: operations["create_credential"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/credentials/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_credential"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_credential"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/credentials/{name}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put: operations["rotate_credential"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/credentials/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["test_credential"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/data-consent/preview": {
         parameters: {
             query?: never;
@@ -625,6 +689,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/delivery/defaults": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_delivery_defaults"];
+        put: operations["set_delivery_defaults"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/escrow/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_escrow_settings"];
+        put: operations["set_escrow_settings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/health": {
         parameters: {
             query?: never;
@@ -769,6 +865,134 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/jobs/{job_id}/deliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["deliver_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/{job_id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/{job_id}/deliveries/{delivery_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_delivery"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/{job_id}/deliveries/{delivery_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["cancel_delivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/{job_id}/deliveries/{delivery_id}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_delivery_links"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_delivery_receipt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/{job_id}/deliveries/{delivery_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["retry_delivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/jobs/{job_id}/escrow": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put: operations["set_job_escrow"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/jobs/{job_id}/events": {
         parameters: {
             query?: never;
@@ -817,6 +1041,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/jobs/{job_id}/manifest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_job_manifest"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/jobs/{job_id}/outputs": {
         parameters: {
             query?: never;
@@ -825,6 +1065,134 @@ export interface paths {
             cookie?: never;
         };
         get: operations["list_job_outputs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/notifications/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_channels"];
+        put?: never;
+        post: operations["create_channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/notifications/channels/{channel_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_channel"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_channel"];
+        options?: never;
+        head?: never;
+        patch: operations["change_channel"];
+        trace?: never;
+    };
+    "/api/cloud/notifications/channels/{channel_id}/rotate-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["rotate_channel_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/notifications/channels/{channel_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["test_channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/notifications/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_event_types"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/notifications/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_notification_history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/notifications/history/{message_id}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["redeliver_notification"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/notifications/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_notification_status"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1177,6 +1545,16 @@ export interface components {
         };
         /** @enum {string} */
         Change: "added" | "removed" | "changed" | "renamed";
+        ChangeChannelBody: {
+            /** @default null */
+            events: string[] | null;
+            /** @default null */
+            is_enabled: boolean | null;
+            /** @default null */
+            name: string | null;
+            /** @default null */
+            webhook_url: string | null;
+        };
         ChangePasswordBody: {
             /** Format: password */
             current_password: string;
@@ -1192,6 +1570,71 @@ export interface components {
             display_name: string | null;
             /** @default null */
             role: components["schemas"]["Role"] | null;
+        };
+        ChannelCounts: {
+            by_state: {
+                [key: string]: number;
+            };
+            by_type: {
+                [key: string]: number;
+            };
+            enabled: number;
+            total: number;
+        };
+        ChannelCreatedResponse: {
+            channel_type: components["schemas"]["ChannelType"];
+            /** Format: date-time */
+            created_at: string;
+            disabled_reason: string | null;
+            email: string | null;
+            events: string[];
+            failing_since: string | null;
+            id: string;
+            is_enabled: boolean;
+            name: string;
+            previous_secret_until: string | null;
+            rotated_at: string | null;
+            secret: string | null;
+            state: components["schemas"]["ChannelState"];
+            /** Format: date-time */
+            updated_at: string;
+            webhook_url: string | null;
+        };
+        ChannelDeletedResponse: {
+            id: string;
+            success: boolean;
+        };
+        ChannelListResponse: {
+            channels: components["schemas"]["ChannelView"][];
+        };
+        /** @enum {string} */
+        ChannelState: "active" | "failing" | "pending_confirmation" | "disabled";
+        ChannelTestedResponse: {
+            error: string | null;
+            id: string;
+            latency_ms: number;
+            status: number | null;
+            success: boolean;
+        };
+        /** @enum {string} */
+        ChannelType: "webhook" | "email";
+        ChannelView: {
+            channel_type: components["schemas"]["ChannelType"];
+            /** Format: date-time */
+            created_at: string;
+            disabled_reason: string | null;
+            email: string | null;
+            events: string[];
+            failing_since: string | null;
+            id: string;
+            is_enabled: boolean;
+            name: string;
+            previous_secret_until: string | null;
+            rotated_at: string | null;
+            state: components["schemas"]["ChannelState"];
+            /** Format: date-time */
+            updated_at: string;
+            webhook_url: string | null;
         };
         CheckResponse: {
             authenticated: boolean;
@@ -1227,6 +1670,8 @@ export interface components {
             }[] | null;
             /** @default null */
             description: string | null;
+            /** @default null */
+            destinations: (components["schemas"]["HubDestination"] | components["schemas"]["S3Destination"] | components["schemas"]["WebhookDestination"])[] | null;
         };
         ConfigDeletedResponse: {
             name: string;
@@ -1248,6 +1693,7 @@ export interface components {
             dataloader_config: {
                 [key: string]: unknown;
             }[] | null;
+            destinations: (components["schemas"]["HubDestination"] | components["schemas"]["S3Destination"] | components["schemas"]["WebhookDestination"])[] | null;
             metadata: components["schemas"]["ConfigSummary"];
             name: string;
             version: number;
@@ -1310,6 +1756,57 @@ export interface components {
             other: number;
             video: number;
         };
+        CredentialDeletedResponse: {
+            name: string;
+            used_by: string[];
+        };
+        CredentialDetail: {
+            /** Format: date-time */
+            created_at: string;
+            facts: string[];
+            hint: string;
+            kind: components["schemas"]["CredentialKind"];
+            name: string;
+            rotated_at: string | null;
+            secret_version: number;
+            test_passed: boolean | null;
+            tested_at: string | null;
+            used_by: string[];
+        };
+        /** @enum {string} */
+        CredentialKind: "huggingface" | "s3" | "webhook";
+        CredentialListResponse: {
+            credentials: components["schemas"]["CredentialView"][];
+        };
+        CredentialProblem: {
+            advice: string;
+            code: string;
+            message: string;
+            temporary: boolean;
+        };
+        CredentialSavedResponse: {
+            credential: components["schemas"]["CredentialView"];
+            secret: string | null;
+            warnings: string[];
+        };
+        CredentialTestedResponse: {
+            credential: components["schemas"]["CredentialView"];
+            facts: string[];
+            passed: boolean;
+            problem: components["schemas"]["CredentialProblem"] | null;
+        };
+        CredentialView: {
+            /** Format: date-time */
+            created_at: string;
+            facts: string[];
+            hint: string;
+            kind: components["schemas"]["CredentialKind"];
+            name: string;
+            rotated_at: string | null;
+            secret_version: number;
+            test_passed: boolean | null;
+            tested_at: string | null;
+        };
         DatasetChanges: {
             retention_days: number | null;
         };
@@ -1322,6 +1819,8 @@ export interface components {
              * @constant
              */
             success: true;
+            total_bytes: number;
+            total_objects: number;
         };
         DatasetDetail: {
             /** Format: date-time */
@@ -1356,6 +1855,12 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
         };
+        DefaultsBody: {
+            destinations: (components["schemas"]["HubDestination"] | components["schemas"]["S3Destination"] | components["schemas"]["WebhookDestination"])[];
+        };
+        DefaultsResponse: {
+            destinations: components["schemas"]["DestinationView"][];
+        };
         DeleteJobResponse: {
             job_id: string;
             /**
@@ -1364,12 +1869,112 @@ export interface components {
              */
             success: true;
         };
+        DeliverBody: {
+            /** @default null */
+            destination: (components["schemas"]["HubDestination"] | components["schemas"]["S3Destination"] | components["schemas"]["WebhookDestination"]) | null;
+            /** @default null */
+            destinations: (components["schemas"]["HubDestination"] | components["schemas"]["S3Destination"] | components["schemas"]["WebhookDestination"])[] | null;
+            /** @default null */
+            include: components["schemas"]["Part"][] | null;
+        };
+        DeliverResponse: {
+            deliveries: components["schemas"]["DeliveryJobView"][];
+            job_id: string;
+            made: number;
+        };
+        DeliveriesResponse: {
+            deliveries: components["schemas"]["DeliveryJobView"][];
+            job_id: string;
+            summary: components["schemas"]["DeliveriesSummary"];
+        };
+        /** @enum {string} */
+        DeliveriesState: "none" | "delivering" | "verified" | "failed" | "partial";
+        DeliveriesSummary: {
+            failed: number;
+            open: number;
+            state: components["schemas"]["DeliveriesState"];
+            verified: number;
+        };
+        DeliveryJobView: {
+            attempt: number;
+            bytes_done: number;
+            bytes_total: number;
+            cancel_requested: boolean;
+            /** Format: date-time */
+            created_at: string;
+            credential: string | null;
+            delivery_id: string;
+            destination: components["schemas"]["DestinationView"];
+            files_done: number;
+            files_total: number;
+            finished_at: string | null;
+            give_up_at: string | null;
+            is_over: boolean;
+            job_id: string;
+            /** @enum {string} */
+            kind: "escrow" | "huggingface" | "s3" | "webhook";
+            next_try_at: string | null;
+            origin: components["schemas"]["Origin"] | null;
+            percent: number | null;
+            problem: components["schemas"]["DeliveryProblemView"] | null;
+            result: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+            started_at: string | null;
+            state: components["schemas"]["DeliveryState"];
+            tries: number;
+            /** Format: date-time */
+            updated_at: string;
+        };
+        DeliveryProblemView: {
+            advice: string;
+            /** Format: date-time */
+            at: string;
+            code: string;
+            message: string;
+            will_retry: boolean;
+        };
+        DeliveryResponse: {
+            delivery: components["schemas"]["DeliveryJobView"];
+        };
+        /** @enum {string} */
+        DeliveryState: "pending" | "delivering" | "delivered" | "verified" | "failed" | "cancelled";
         DeliveryView: {
+            broken_files: number;
             bytes: number;
             files: number;
             verified_at: string | null;
             verified_files: number;
+            warnings: string[];
             weights: string[];
+        };
+        DestinationView: {
+            /** @default null */
+            bucket: string | null;
+            /** @default null */
+            credential: string | null;
+            /** @default null */
+            endpoint_url: string | null;
+            include: components["schemas"]["Part"][];
+            /** @enum {string} */
+            kind: "escrow" | "huggingface" | "s3" | "webhook";
+            label: string;
+            /** @default null */
+            license: string | null;
+            /** @default null */
+            path_style: boolean | null;
+            /** @default null */
+            prefix: string | null;
+            /** @default null */
+            private: boolean | null;
+            /** @default null */
+            region: string | null;
+            /** @default null */
+            repo_id: string | null;
+            /** @default null */
+            revision: string | null;
+            /** @default null */
+            url: string | null;
         };
         DiffResponse: {
             added: components["schemas"]["ChangeSum"];
@@ -1401,6 +2006,40 @@ export interface components {
             downloads: components["schemas"]["DownloadView"][];
             next: string | null;
         };
+        EntryView: {
+            channel_id: string;
+            /** Format: date-time */
+            created_at: string;
+            delivery_status: components["schemas"]["MessageStatus"];
+            event_type: string;
+            id: string;
+            next_try_at: string | null;
+            note: string | null;
+            recipient: string;
+            sent_at: string | null;
+            tries: components["schemas"]["TryView"][];
+        };
+        /**
+         * @example {
+         *       "days": 90
+         *     }
+         * @example {
+         *       "days": null
+         *     }
+         */
+        EscrowSettings: {
+            days: number | null;
+        };
+        EscrowSettingsResponse: {
+            days: number | null;
+        };
+        EscrowView: {
+            days: number | null;
+            expires_at: string | null;
+            removed_at: string | null;
+            /** @enum {string} */
+            state: "kept" | "removed";
+        };
         EstimateView: {
             basis: string;
             cost_usd: components["schemas"]["RangeView"];
@@ -1414,6 +2053,15 @@ export interface components {
             samples: number;
             seconds: components["schemas"]["RangeView"];
             steps: number;
+        };
+        EventTypeView: {
+            category: string;
+            description: string;
+            id: string;
+            name: string;
+        };
+        EventTypesResponse: {
+            event_types: components["schemas"]["EventTypeView"][];
         };
         EventView: {
             /** Format: date-time */
@@ -1495,6 +2143,12 @@ export interface components {
             resolution: number;
             scaled_up: number;
         };
+        HandlerCounts: {
+            /** @default 0 */
+            running: number;
+            /** @default 0 */
+            total: number;
+        };
         HardwareProfileView: {
             cost_per_hour: number;
             cost_per_second: number;
@@ -1513,6 +2167,34 @@ export interface components {
             timestamp: string;
             uptime_seconds: number;
             version: string;
+        };
+        HistoryResponse: {
+            entries: components["schemas"]["EntryView"][];
+            has_more: boolean;
+            next: string | null;
+        };
+        HubDestination: {
+            /** @default null */
+            credential: string | null;
+            /**
+             * @default [
+             *       "weights",
+             *       "samples"
+             *     ]
+             */
+            include: components["schemas"]["Part"][];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "huggingface";
+            /** @default null */
+            license: string | null;
+            /** @default true */
+            private: boolean;
+            repo_id: string;
+            /** @default main */
+            revision: string;
         };
         InlineProgressResponse: {
             cancel_requested: boolean;
@@ -1591,6 +2273,11 @@ export interface components {
             }[];
             job_id: string;
         };
+        JobEscrowResponse: {
+            days: number | null;
+            expires_at: string | null;
+            job_id: string;
+        };
         JobListResponse: {
             jobs: components["schemas"]["JobView"][];
             /** @default null */
@@ -1615,9 +2302,12 @@ export interface components {
             created_at: string;
             datasets: components["schemas"]["DatasetUse"][];
             deadline: string | null;
+            deliveries: components["schemas"]["DeliveriesSummary"];
             delivery: components["schemas"]["DeliveryView"];
+            destinations: components["schemas"]["WishView"][];
             duration_seconds: number | null;
             error_message: string | null;
+            escrow: components["schemas"]["EscrowView"];
             failure: components["schemas"]["FailureView"] | null;
             hardware_type: string | null;
             is_active: boolean;
@@ -1648,6 +2338,7 @@ export interface components {
             upload_token: null;
             user_id: string;
         };
+        JsonValue: unknown;
         KeyInfo: {
             budget_usd: number | null;
             /** @default null */
@@ -1690,6 +2381,19 @@ export interface components {
             id: string;
             name: components["schemas"]["Role"];
             priority: number;
+        };
+        LinkView: {
+            kind: components["schemas"]["FileKind"];
+            path: string;
+            sha256: string;
+            size: number;
+            url: string;
+        };
+        LinksResponse: {
+            /** Format: date-time */
+            expires_at: string;
+            files: components["schemas"]["LinkView"][];
+            next: string | null;
         };
         LiveResponse: {
             /**
@@ -1751,6 +2455,20 @@ export interface components {
             sha256: string;
             size: number;
         };
+        ManifestFileView: {
+            checks: components["schemas"]["TensorChecks"] | null;
+            dtypes: string[];
+            kind: components["schemas"]["FileKind"];
+            parameters: number | null;
+            path: string;
+            problem: string | null;
+            rank: number | null;
+            sha256: string | null;
+            size: number;
+            tensors: number | null;
+            verified: boolean;
+            warnings: string[];
+        };
         ManifestPlace: {
             /** Format: date-time */
             expires_at: string;
@@ -1760,6 +2478,18 @@ export interface components {
             manifest_id: string;
             url: string;
         };
+        ManifestResponse: {
+            complete: boolean;
+            /** Format: date-time */
+            created_at: string;
+            files: components["schemas"]["ManifestFileView"][];
+            job_id: string;
+            next: string | null;
+            total_bytes: number;
+            total_files: number;
+        };
+        /** @enum {string} */
+        MessageStatus: "pending" | "delivered" | "failed";
         NamedConfigBody: {
             config: {
                 [key: string]: unknown;
@@ -1770,6 +2500,8 @@ export interface components {
             }[] | null;
             /** @default null */
             description: string | null;
+            /** @default null */
+            destinations: (components["schemas"]["HubDestination"] | components["schemas"]["S3Destination"] | components["schemas"]["WebhookDestination"])[] | null;
             name: string;
         };
         /**
@@ -1803,6 +2535,36 @@ export interface components {
             status: components["schemas"]["ArchiveStatus"];
             version_id: string | null;
         };
+        NewChannelBody: {
+            channel_type: components["schemas"]["ChannelType"];
+            /** @default null */
+            email: string | null;
+            /**
+             * @default [
+             *       "*"
+             *     ]
+             */
+            events: string[];
+            /** @default true */
+            is_enabled: boolean;
+            name: string;
+            /** @default null */
+            webhook_url: string | null;
+        };
+        NewCredentialBody: {
+            /** @default null */
+            access_key_id: string | null;
+            kind: components["schemas"]["CredentialKind"];
+            name: string;
+            /** @default null */
+            secret: string | null;
+            /** @default null */
+            secret_access_key: string | null;
+            /** @default null */
+            session_token: string | null;
+            /** @default null */
+            token: string | null;
+        };
         /**
          * @example {
          *       "expires_days": 90,
@@ -1823,6 +2585,20 @@ export interface components {
             providers: string[] | null;
             /** @default null */
             scoped_permissions: string[] | null;
+        };
+        NewSecretBody: {
+            /** @default null */
+            access_key_id: string | null;
+            /** @default true */
+            keep_previous: boolean;
+            /** @default null */
+            secret: string | null;
+            /** @default null */
+            secret_access_key: string | null;
+            /** @default null */
+            session_token: string | null;
+            /** @default null */
+            token: string | null;
         };
         /**
          * @example {
@@ -1861,6 +2637,19 @@ export interface components {
             status: components["schemas"]["VersionStatus"];
             version_id: string;
         };
+        NotificationStats: {
+            delivered: number;
+            failed: number;
+            pending: number;
+        };
+        NotificationStatusResponse: {
+            channels: components["schemas"]["ChannelCounts"];
+            initialized: boolean;
+            response_handlers: components["schemas"]["HandlerCounts"];
+            stats: components["schemas"]["NotificationStats"];
+        };
+        /** @enum {string} */
+        Origin: "submit" | "config" | "default" | "request";
         OutputFileView: {
             kind: components["schemas"]["FileKind"];
             path: string;
@@ -1881,6 +2670,8 @@ export interface components {
             total_bytes: number;
             verified: boolean;
         };
+        /** @enum {string} */
+        Part: "weights" | "checkpoints" | "samples" | "other";
         PartView: {
             headers: {
                 [key: string]: string;
@@ -1898,7 +2689,7 @@ export interface components {
             size: number;
         };
         /** @enum {string} */
-        Permission: "audit.view" | "config.edit" | "config.view" | "dataset.edit" | "dataset.view" | "job.cancel.all" | "job.cancel.own" | "job.delete.all" | "job.delete.own" | "job.submit" | "job.view.all" | "job.view.own" | "api.keys.all" | "api.keys.own" | "profile.own" | "provider.view" | "user.manage" | "user.view";
+        Permission: "audit.view" | "config.edit" | "config.view" | "credential.edit" | "credential.view" | "dataset.edit" | "dataset.view" | "job.cancel.all" | "job.cancel.own" | "job.delete.all" | "job.delete.own" | "job.submit" | "job.view.all" | "job.view.own" | "api.keys.all" | "api.keys.own" | "notification.edit" | "notification.view" | "profile.own" | "provider.view" | "user.manage" | "user.view";
         /** @enum {string} */
         Phase: "preparing" | "launching" | "training" | "collecting" | "delivering" | "verifying" | "finished";
         PoolTokenBody: {
@@ -2013,6 +2804,14 @@ export interface components {
              */
             status: "ready";
         };
+        ReceiptTaken: {
+            state: components["schemas"]["DeliveryState"];
+            /**
+             * @default true
+             * @constant
+             */
+            success: true;
+        };
         RefreshBody: {
             /** @default null */
             refresh_token: string | null;
@@ -2059,6 +2858,36 @@ export interface components {
         RotateBody: {
             /** @default 0 */
             overlap_seconds: number;
+        };
+        S3Destination: {
+            bucket: string;
+            /** @default null */
+            credential: string | null;
+            /** @default null */
+            endpoint_url: string | null;
+            /**
+             * @default [
+             *       "weights",
+             *       "samples"
+             *     ]
+             */
+            include: components["schemas"]["Part"][];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "s3";
+            /** @default null */
+            path_style: boolean | null;
+            /** @default  */
+            prefix: string;
+            /** @default null */
+            region: string | null;
+        };
+        SecretRotatedResponse: {
+            channel: components["schemas"]["ChannelView"];
+            previous_secret_until: string | null;
+            secret: string;
         };
         SetupStatusResponse: {
             has_admin: boolean;
@@ -2142,6 +2971,10 @@ export interface components {
                 [key: string]: unknown;
             }[] | null;
             /** @default null */
+            destinations: (components["schemas"]["HubDestination"] | components["schemas"]["S3Destination"] | components["schemas"]["WebhookDestination"])[] | null;
+            /** @default null */
+            escrow_days: number | null;
+            /** @default null */
             hardware_profile: string | null;
             /** @default null */
             idempotency_key: string | null;
@@ -2179,8 +3012,26 @@ export interface components {
             bytes: number;
             files: number;
         };
+        TensorChecks: {
+            examined_bytes: number;
+            inf: number;
+            nan: number;
+            zero_tensors: number;
+        };
+        TestBody: {
+            /** @default null */
+            destination: (components["schemas"]["HubDestination"] | components["schemas"]["S3Destination"] | components["schemas"]["WebhookDestination"]) | null;
+        };
         /** @enum {string} */
         Transport: "token" | "cookie";
+        TryView: {
+            /** Format: date-time */
+            at: string;
+            body: string | null;
+            error: string | null;
+            ms: number;
+            status: number | null;
+        };
         UploadView: {
             /** Format: date-time */
             expires_at: string;
@@ -2283,6 +3134,23 @@ export interface components {
             status: components["schemas"]["VersionStatus"];
             version_id: string;
         };
+        WebhookDestination: {
+            /** @default null */
+            credential: string | null;
+            /**
+             * @default [
+             *       "weights",
+             *       "samples"
+             *     ]
+             */
+            include: components["schemas"]["Part"][];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "webhook";
+            url: string;
+        };
         WebhookResponse: {
             /** @default null */
             job_id: string | null;
@@ -2293,6 +3161,35 @@ export interface components {
             updates?: {
                 [key: string]: unknown;
             };
+        };
+        WishView: {
+            /** @default null */
+            bucket: string | null;
+            /** @default null */
+            credential: string | null;
+            /** @default null */
+            endpoint_url: string | null;
+            include: components["schemas"]["Part"][];
+            /** @enum {string} */
+            kind: "escrow" | "huggingface" | "s3" | "webhook";
+            label: string;
+            /** @default null */
+            license: string | null;
+            origin: components["schemas"]["Origin"];
+            /** @default null */
+            path_style: boolean | null;
+            /** @default null */
+            prefix: string | null;
+            /** @default null */
+            private: boolean | null;
+            /** @default null */
+            region: string | null;
+            /** @default null */
+            repo_id: string | null;
+            /** @default null */
+            revision: string | null;
+            /** @default null */
+            url: string | null;
         };
     };
     responses: never;
@@ -2313,7 +3210,7 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("archive.complete" | "archive.create" | "archive.delete" | "audit.read" | "config.delete" | "config.save" | "consent.change" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "deploy_token.make" | "deploy_token.use" | "job.cancel" | "job.delete" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
+                action?: ("archive.complete" | "archive.create" | "archive.delete" | "audit.read" | "config.delete" | "config.save" | "consent.change" | "credential.create" | "credential.delete" | "credential.rotate" | "credential.test" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "delivery.cancel" | "delivery.defaults" | "delivery.retry" | "deploy_token.make" | "deploy_token.use" | "escrow.settings" | "job.cancel" | "job.delete" | "job.deliver" | "job.escrow" | "job.receipt" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "notification.change" | "notification.create" | "notification.delete" | "notification.redeliver" | "notification.rotate" | "notification.test" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
                 result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
@@ -2915,6 +3812,164 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KeyIssuedResponse"];
+                };
+            };
+        };
+    };
+    list_credentials: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialListResponse"];
+                };
+            };
+        };
+    };
+    create_credential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewCredentialBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialSavedResponse"];
+                };
+            };
+        };
+    };
+    get_credential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-config */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialDetail"];
+                };
+            };
+        };
+    };
+    delete_credential: {
+        parameters: {
+            query?: {
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @example my-config */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialDeletedResponse"];
+                };
+            };
+        };
+    };
+    rotate_credential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-config */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSecretBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialSavedResponse"];
+                };
+            };
+        };
+    };
+    test_credential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example my-config */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialTestedResponse"];
                 };
             };
         };
@@ -3624,6 +4679,102 @@ export interface operations {
             };
         };
     };
+    get_delivery_defaults: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DefaultsResponse"];
+                };
+            };
+        };
+    };
+    set_delivery_defaults: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DefaultsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DefaultsResponse"];
+                };
+            };
+        };
+    };
+    get_escrow_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EscrowSettingsResponse"];
+                };
+            };
+        };
+    };
+    set_escrow_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EscrowSettings"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EscrowSettingsResponse"];
+                };
+            };
+        };
+    };
     get_health: {
         parameters: {
             query?: never;
@@ -3869,6 +5020,236 @@ export interface operations {
             };
         };
     };
+    deliver_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeliverBody"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliverResponse"];
+                };
+            };
+        };
+    };
+    list_deliveries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveriesResponse"];
+                };
+            };
+        };
+    };
+    get_delivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+                /** @example d-4mq1zv0kx3c9b7t2h5n8d6w0ya-001 */
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryResponse"];
+                };
+            };
+        };
+    };
+    cancel_delivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+                /** @example d-4mq1zv0kx3c9b7t2h5n8d6w0ya-001 */
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryResponse"];
+                };
+            };
+        };
+    };
+    post_delivery_links: {
+        parameters: {
+            query?: {
+                after?: string | null;
+            };
+            header?: {
+                "webhook-id"?: string | null;
+                "webhook-timestamp"?: string | null;
+                "webhook-signature"?: string | null;
+            };
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+                /** @example d-4mq1zv0kx3c9b7t2h5n8d6w0ya-001 */
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinksResponse"];
+                };
+            };
+        };
+    };
+    post_delivery_receipt: {
+        parameters: {
+            query?: never;
+            header?: {
+                "webhook-id"?: string | null;
+                "webhook-timestamp"?: string | null;
+                "webhook-signature"?: string | null;
+            };
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+                /** @example d-4mq1zv0kx3c9b7t2h5n8d6w0ya-001 */
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiptTaken"];
+                };
+            };
+        };
+    };
+    retry_delivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+                /** @example d-4mq1zv0kx3c9b7t2h5n8d6w0ya-001 */
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryResponse"];
+                };
+            };
+        };
+    };
+    set_job_escrow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EscrowSettings"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobEscrowResponse"];
+                };
+            };
+        };
+    };
     list_job_events: {
         parameters: {
             query?: {
@@ -3950,6 +5331,34 @@ export interface operations {
             };
         };
     };
+    get_job_manifest: {
+        parameters: {
+            query?: {
+                after?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManifestResponse"];
+                };
+            };
+        };
+    };
     list_job_outputs: {
         parameters: {
             query?: {
@@ -3974,6 +5383,279 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OutputsResponse"];
+                };
+            };
+        };
+    };
+    list_channels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelListResponse"];
+                };
+            };
+        };
+    };
+    create_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewChannelBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelCreatedResponse"];
+                };
+            };
+        };
+    };
+    get_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                channel_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelView"];
+                };
+            };
+        };
+    };
+    delete_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                channel_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelDeletedResponse"];
+                };
+            };
+        };
+    };
+    change_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                channel_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeChannelBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelView"];
+                };
+            };
+        };
+    };
+    rotate_channel_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                channel_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretRotatedResponse"];
+                };
+            };
+        };
+    };
+    test_channel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1kd7x9c2v5b8n3m6q4w0e1r2t3 */
+                channel_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelTestedResponse"];
+                };
+            };
+        };
+    };
+    list_event_types: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventTypesResponse"];
+                };
+            };
+        };
+    };
+    list_notification_history: {
+        parameters: {
+            query?: {
+                channel_id?: string | null;
+                event_type?: string | null;
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryResponse"];
+                };
+            };
+        };
+    };
+    redeliver_notification: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example msg_17640000000000000f5d2c1e9b8a7d6c5b4a */
+                message_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntryView"];
+                };
+            };
+        };
+    };
+    get_notification_status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotificationStatusResponse"];
                 };
             };
         };
