@@ -122,4 +122,5 @@ def complete_archive(call: Call[None, None], dataset_id: str, archive_id: str) -
 
     Then ask for the archive until its `status` is `ready` or `failed`.
     """
+    call.services.consent.check_upload(call.who.owner)
     return schema.archive_view(call.services.archives.complete(call.who.owner, dataset_id, archive_id))

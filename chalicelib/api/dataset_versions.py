@@ -72,6 +72,7 @@ def finish_upload(call: Call[schema.FinishBody, None], dataset_id: str, version_
 
     Answers 409 with `missing_parts` when some are not there. Finishing twice is finishing once.
     """
+    call.services.consent.check_upload(call.who.owner)
     file = call.services.datasets.finish_file(call.who.owner, dataset_id, version_id, call.body.path)
     return schema.FinishedFile(path=file.path, size=file.size)
 
@@ -89,6 +90,7 @@ def complete_dataset_version(call: Call[None, None], dataset_id: str, version_id
 
     Answers 202 while there are more files to look at: call again until `status` is `ready`.
     """
+    call.services.consent.check_upload(call.who.owner)
     version = call.services.datasets.complete(call.who.owner, dataset_id, version_id)
     ready = version.status is VersionStatus.READY
     return Reply(schema.version_view(version), 200 if ready else 202, noted=Noted() if ready else None)

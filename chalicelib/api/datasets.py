@@ -6,6 +6,7 @@ from chalicelib.api.routing import Api, Audited, Call, Noted, Reply
 from chalicelib.domain.audit import AuditAction
 from chalicelib.domain.permissions import Permission
 from chalicelib.schemas import datasets as schema
+from chalicelib.services.dataset_removal import Removal
 
 api = Api(tag="datasets")
 
@@ -17,7 +18,7 @@ api = Api(tag="datasets")
     body=schema.NewVersionBody,
     response=schema.NewVersionResponse,
     status=201,
-    statuses=(200, 404, 413),
+    statuses=(200, 404, 409, 413),
     audited=Audited(AuditAction.DATASET_CREATE, "dataset:new"),
 )
 def create_dataset_version(call: Call[schema.NewVersionBody, None]) -> Reply:
@@ -130,12 +131,10 @@ def stage_manifest(call: Call[schema.ManifestBody, None], dataset_id: str) -> Re
 def delete_dataset(call: Call[None, None], dataset_id: str) -> schema.DatasetDeletedResponse:
     """Delete a dataset with all versions and bytes.
 
-    Refused while an active job uses one.
+    Refused while an active job uses one. Of a large dataset a call answers 503 when its time is up: repeat it.
     """
     deleted = call.services.datasets.delete(call.who.owner, dataset_id)
-    return schema.DatasetDeletedResponse(
-        dataset_id=dataset_id, deleted_objects=deleted.objects, deleted_bytes=deleted.bytes
-    )
+    return _deleted_view(dataset_id, deleted)
 
 
 @api.endpoint(
@@ -165,6 +164,14 @@ def delete_dataset_version(call: Call[None, None], dataset_id: str, version_id: 
     Refused while an active job uses it.
     """
     deleted = call.services.datasets.delete_version(call.who.owner, dataset_id, version_id)
+    return _deleted_view(dataset_id, deleted)
+
+
+def _deleted_view(dataset_id: str, removal: Removal) -> schema.DatasetDeletedResponse:
     return schema.DatasetDeletedResponse(
-        dataset_id=dataset_id, deleted_objects=deleted.objects, deleted_bytes=deleted.bytes
+        dataset_id=dataset_id,
+        deleted_objects=removal.call.objects,
+        deleted_bytes=removal.call.bytes,
+        total_objects=removal.in_all.objects,
+        total_bytes=removal.in_all.bytes,
     )

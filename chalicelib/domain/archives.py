@@ -31,6 +31,8 @@ BOMB_RATIO = 100
 ENTRY_BOMB_FREE_BYTES = 16 * MIB
 ENTRY_BOMB_RATIO = 500
 MAX_FILENAME = 255
+#: Files of all archives; no owner's name begins so.
+UNPACKED = "_unpacked/"
 #: How many entries that were left out a report names; all are counted.
 MAX_REPORTED = 1_000
 
@@ -119,9 +121,10 @@ class ArchiveRecord(BaseModel):
     """An archive on its way into a dataset.
 
     ``key`` is where its bytes are until it is unpacked, ``prefix`` where its files go; it ends in a slash and becomes
-    the version's. ``version_id`` is noted before the version is made. ``attempt`` counts executions of the workflow
-    from 1, ``attempt_at`` is when the last one was asked for. ``settled`` says that it is over and nothing of it is
-    left but its report. ``revision`` grows by one with every write (compare-and-set).
+    the version's. No file that was pushed lies below UNPACKED, which is all that the functions that unpack may write.
+    ``version_id`` is noted before the version is made. ``attempt`` counts executions of the workflow from 1,
+    ``attempt_at`` is when the last one was asked for. ``settled`` says that it is over and nothing of it is left but
+    its report. ``revision`` grows by one with every write (compare-and-set).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -157,7 +160,12 @@ class ArchiveRecord(BaseModel):
 
     @property
     def prefix(self) -> str:
-        return f"{self.owner}/{self.dataset_id}/a-{self.archive_id}/"
+        return f"{UNPACKED}{self.owner}/{self.dataset_id}/a-{self.archive_id}/"
+
+    @property
+    def manifest_key(self) -> str:
+        """Where the manifest of the version is written, should it become one of its own."""
+        return f"_manifests/{self.owner}/{self.dataset_id}/a-{self.archive_id}.json"
 
     @property
     def report_key(self) -> str:

@@ -108,11 +108,14 @@ def part_sizes(size: int) -> list[int]:
 class DatasetVersion(BaseModel):
     """An immutable version. ``version_id`` is derived from the content, so pushing the same files finds it again.
 
-    ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. ``checked`` counts the files
-    whose presence, size and checksum have been confirmed; the version is READY when all are. ``touched_at`` is when
-    somebody last worked on its upload. ``counted_bytes`` is what it takes of its owner's quota (None: made
-    by a release that counted nothing). ``inspection`` is None for versions that were never inspected,
-    ``archive_id`` for those not made of an archive. ``revision`` grows by one with every write (compare-and-set).
+    ``prefix`` is the key prefix of its files in the datasets bucket and ends in a slash. It and ``manifest_key`` are of
+    this record alone: the same content that is pushed again after a deletion lies elsewhere. ``checked`` counts the
+    files whose presence, size and checksum have been confirmed; the version is READY when all are. ``touched_at`` is
+    when somebody last worked on its upload. ``counted_bytes`` is what it takes of its owner's quota (None: made by a
+    release that counted nothing), ``removed_objects`` and ``removed_bytes`` what calls of a deletion that goes on have
+    removed. ``parted_bytes`` are those of files whose whole SHA-256 only the inspection can confirm. ``inspection`` is
+    None for versions that were never inspected, ``archive_id`` for those not made of an archive. ``revision`` grows by
+    one with every write (compare-and-set).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -132,8 +135,11 @@ class DatasetVersion(BaseModel):
     completed_at: datetime | None = None
     touched_at: datetime | None = None
     counted_bytes: int | None = None
+    parted_bytes: int = 0
     inspection: InspectionSummary | None = None
     archive_id: str | None = None
+    removed_objects: int = 0
+    removed_bytes: int = 0
     revision: int = 1
 
     def changed(self, **changes: Any) -> Self:
@@ -141,11 +147,22 @@ class DatasetVersion(BaseModel):
         return self.model_copy(update={**changes, "revision": self.revision + 1})
 
 
+class AbandonedPrefix(BaseModel):
+    """A key prefix that no version has any more, and never will again: whatever lies there is deleted at ``due_at``,
+    when all URLs that write there have expired."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prefix: str
+    due_at: datetime
+
+
 class Dataset(BaseModel):
     """A named line of versions of one owner. ``source_path`` is where it was last pushed from.
 
     Versions that are not the latest are removed ``retention_days`` after they were complete (None: never);
-    ``retention_due`` is when to look for such next.
+    ``retention_due`` is when to look for such next. ``removed_objects`` and ``removed_bytes`` are what calls of a
+    deletion that goes on have removed.
     ``revision`` grows by one with every write (compare-and-set).
     """
 
@@ -159,6 +176,8 @@ class Dataset(BaseModel):
     retention_due: datetime | None = None
     created_at: datetime
     updated_at: datetime
+    removed_objects: int = 0
+    removed_bytes: int = 0
     revision: int = 1
 
     def changed(self, now: datetime, **changes: Any) -> Self:
@@ -231,6 +250,11 @@ def merkle_root(files: Sequence[ManifestFile]) -> str:
         pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
         level = [hashlib.sha256(b"\x01" + p[0] + p[1]).digest() if len(p) == 2 else p[0] for p in pairs]
     return level[0].hex()
+
+
+def place_of(version_id: str, unique: str) -> str:
+    """The last part of a version's prefix: as long as its id, and another one for each ``unique``."""
+    return f"{version_id[:10]}-{hashlib.sha256(f'{version_id}#{unique}'.encode()).hexdigest()[:11]}"
 
 
 def version_id_of(root: str) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from chalicelib.domain.budgets import BudgetHold
 from chalicelib.domain.configs import TrainingConfig
-from chalicelib.domain.datasets import Dataset, DatasetVersion
+from chalicelib.domain.datasets import AbandonedPrefix, Dataset, DatasetVersion
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput, JobStatus, JobType
 
@@ -196,9 +196,10 @@ class DatasetStore(Protocol):
 
     def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None: ...
 
-    def update_version(self, version: DatasetVersion) -> None:
-        """Replaces the record whose revision is ``version.revision - 1``; ``created_at`` is the stored one. Raises
-        StaleRecordError when the stored one is another, or gone."""
+    def update_version(self, version: DatasetVersion, *, leaves: AbandonedPrefix | None = None) -> None:
+        """Replaces the record whose revision is ``version.revision - 1``; ``created_at`` is the stored one. In the same
+        write remembers the prefix that it ``leaves``. Raises StaleRecordError when the stored one is another, or
+        gone."""
 
     def move_version(self, version: DatasetVersion, owner: str) -> None:
         """A READY version belongs to somebody else from now on, in one write; its files stay where they are. Raises
@@ -207,9 +208,23 @@ class DatasetStore(Protocol):
     def list_versions(self, owner: str, dataset_id: str) -> list[DatasetVersion]:
         """Newest first, at most 1,000."""
 
-    def delete_version(self, owner: str, dataset_id: str, version_id: str, *, revision: int | None = None) -> None:
-        """Gives back what it takes of the quota. No effect when it is gone; StaleRecordError when a ``revision`` is
-        given and the stored one is another."""
+    def delete_version(
+        self,
+        owner: str,
+        dataset_id: str,
+        version_id: str,
+        *,
+        revision: int | None = None,
+        leaves: AbandonedPrefix | None = None,
+    ) -> None:
+        """Gives back what it takes of the quota, and remembers the prefix that it ``leaves`` in the same write. No
+        effect when it is gone; StaleRecordError when a ``revision`` is given and the stored one is another."""
+
+    def list_abandoned(self, *, due_before: datetime, limit: int = 100) -> list[AbandonedPrefix]:
+        """Prefixes that versions of anybody have left, those due first."""
+
+    def forget_abandoned(self, abandoned: AbandonedPrefix) -> None:
+        """Of a prefix below which there is nothing any more. Safe to repeat."""
 
     def list_inspecting(self, *, asked_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         """Versions of anybody whose inspection was asked for before that and is not over, oldest first."""

@@ -288,10 +288,14 @@ class DatasetListResponse(ResponseModel):
 
 
 class DatasetDeletedResponse(ResponseModel):
+    """``deleted_*`` is what this call removed; ``total_*`` what all calls did that the deletion took."""
+
     success: Literal[True] = True
     dataset_id: str
     deleted_objects: int
     deleted_bytes: int
+    total_objects: int
+    total_bytes: int
 
 
 def version_view(version: DatasetVersion) -> VersionView:
@@ -320,7 +324,9 @@ def inspection_view(version: DatasetVersion) -> InspectionView | None:
 
 
 def dataset_view(dataset: Dataset) -> DatasetView:
-    return DatasetView(**dataset.model_dump(exclude={"owner", "revision", "retention_due"}))
+    return DatasetView(
+        **dataset.model_dump(exclude={"owner", "revision", "retention_due", "removed_objects", "removed_bytes"})
+    )
 
 
 def diff_view(version: str, base: str | None, found: Diff, *, limit: int, cursor: str | None) -> DiffResponse:

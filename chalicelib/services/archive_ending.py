@@ -76,9 +76,8 @@ def clear(ports: Ports, archive: ArchiveRecord) -> None:
     ports.dataset_files.abort_multipart(archive.key, archive.upload_id)
     ports.dataset_files.delete_prefix(archive.work_prefix)
     now = ports.clock.now()
-    own = archive.status is ArchiveStatus.READY and own_version(ports, archive) is not None
-    if not own:
-        ports.dataset_files.delete_prefix(archive.prefix)
+    if _is_nobodys(ports, archive):
+        _remove_files(ports, archive)
         if now - (archive.finished_at or now) < ZOMBIES_LIVE:
             return
     if not archive.settled:
@@ -95,6 +94,22 @@ def own_version(ports: Ports, archive: ArchiveRecord) -> DatasetVersion | None:
     if version is None or version.prefix != archive.prefix or version.status is VersionStatus.UPLOADING:
         return None
     return version
+
+
+def _is_nobodys(ports: Ports, archive: ArchiveRecord) -> bool:
+    """Whether no version has its files where this archive's are, be it one that is still to be completed."""
+    if archive.version_id is None:
+        return True
+    version = ports.datasets.get_version(archive.owner, archive.dataset_id, archive.version_id)
+    return version is None or version.prefix != archive.prefix
+
+
+def _remove_files(ports: Ports, archive: ArchiveRecord) -> int:
+    deleted = ports.dataset_files.delete_prefix(archive.prefix)
+    if archive.version_id is not None:
+        # It may have been written, and then there was no version to name it.
+        ports.dataset_files.delete([archive.manifest_key])
+    return deleted
 
 
 def write_report(ports: Ports, archive: ArchiveRecord, report: ArchiveReport) -> None:
@@ -116,8 +131,8 @@ def remove_archives(ports: Ports, archives: Sequence[ArchiveRecord]) -> int:
         ports.dataset_files.abort_multipart(archive.key, archive.upload_id)
         deleted += ports.dataset_files.delete_prefix(archive.work_prefix)
         deleted += ports.dataset_files.delete_prefix(archive.report_key.rpartition("/")[0] + "/")
-        if own_version(ports, ended) is None:
-            deleted += ports.dataset_files.delete_prefix(archive.prefix)
+        if _is_nobodys(ports, ended):
+            deleted += _remove_files(ports, ended)
         ports.archives.delete(ended)
     return deleted
 

@@ -9,15 +9,16 @@ one, should it still be alive, that the record is not its own any more.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain.datasets import DatasetVersion, VersionStatus
+from chalicelib.domain.datasets import AbandonedPrefix, Dataset, DatasetVersion, VersionStatus
 from chalicelib.domain.inspection_report import reports_prefix
 from chalicelib.domain.ports import Ports, StaleRecordError
 from chalicelib.errors import Conflict, NotFound, Unavailable
 from chalicelib.services.archive_ending import remove_archive_of_version, remove_archives_of_dataset
-from chalicelib.services.dataset_records import repoint
+from chalicelib.services.dataset_records import change_dataset, repoint
 
 #: One call deletes for about so long, well within API Gateway's 29 seconds; repeating it goes on.
 BUDGET = timedelta(seconds=18)
@@ -25,13 +26,23 @@ BUDGET = timedelta(seconds=18)
 MAX_ROUNDS = 100
 #: Unfinished uploads in parts that are aborted in one go.
 MAX_UPLOADS = 1_000
+#: All URLs that were handed out have expired so long after a deletion; they are good for an hour.
+URLS_LIVE = timedelta(hours=2)
 #: Objects deleted between two looks at the clock; S3's page.
 PAGE = 1_000
 
 
+class _OutOfTimeError(Exception):
+    """The rest comes with the next call. ``removed`` is what this one removed of the version at hand."""
+
+    def __init__(self, removed: Removed) -> None:
+        super().__init__(removed)
+        self.removed = removed
+
+
 @dataclass(frozen=True)
 class Removed:
-    """What one call removed from S3."""
+    """What was removed from S3."""
 
     objects: int = 0
     bytes: int = 0
@@ -40,12 +51,20 @@ class Removed:
         return Removed(self.objects + other.objects, self.bytes + other.bytes)
 
 
+@dataclass(frozen=True)
+class Removal:
+    """What ``call`` removed, and what all calls that it took removed ``in_all``."""
+
+    call: Removed
+    in_all: Removed
+
+
 class DatasetRemoval:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
 
-    def dataset(self, owner: str, dataset_id: str) -> Removed:
-        """Deletes all versions, then the dataset. Returns what was removed.
+    def dataset(self, owner: str, dataset_id: str) -> Removal:
+        """Deletes all versions, then the dataset.
 
         Raises NotFound, Conflict (``dataset_in_use``), Unavailable (``deletion_unfinished``: repeat the call).
         """
@@ -62,8 +81,11 @@ class DatasetRemoval:
             versions = store.list_versions(owner, dataset_id)
             for version in versions:
                 if self._ports.clock.now() > until:
-                    raise _unfinished(dataset_id, deleted)
-                deleted += self._remove_one_of_all(version, until)
+                    raise self._broken_off(owner, dataset_id, deleted)
+                try:
+                    deleted += self._remove_one_of_all(version, until)
+                except _OutOfTimeError as late:
+                    raise self._broken_off(owner, dataset_id, deleted + late.removed) from None
             if versions:
                 continue
             try:
@@ -71,17 +93,32 @@ class DatasetRemoval:
                     store.delete_dataset(dataset)
             except StaleRecordError:
                 continue
-            return deleted
-        raise _unfinished(dataset_id, deleted)
+            return Removal(deleted, deleted + _before(dataset))
+        raise self._broken_off(owner, dataset_id, deleted)
 
-    def version(self, version: DatasetVersion) -> Removed:
-        """Deletes one version. Returns what was removed.
+    def _broken_off(self, owner: str, dataset_id: str, deleted: Removed) -> Unavailable:
+        """Remembers what this call removed, for the one that ends the deletion."""
+
+        def decide(dataset: Dataset | None) -> Dataset | None:
+            if dataset is None:
+                return None
+            sums = _before(dataset) + deleted
+            return dataset.changed(dataset.updated_at, removed_objects=sums.objects, removed_bytes=sums.bytes)
+
+        change_dataset(self._ports, owner, dataset_id, decide)
+        return _unfinished(dataset_id, deleted)
+
+    def version(self, version: DatasetVersion) -> Removal:
+        """Deletes one version.
 
         Raises Conflict (``dataset_in_use``), Unavailable (``deletion_unfinished``: repeat the call)."""
         self._refuse_if_used(version.owner, version.dataset_id, version.version_id)
-        deleted = self._remove(version, self._ports.clock.now() + BUDGET)
+        try:
+            deleted = self._remove(version, self._ports.clock.now() + BUDGET)
+        except _OutOfTimeError as late:
+            raise _unfinished(version.dataset_id, late.removed) from None
         repoint(self._ports, version.owner, version.dataset_id)
-        return deleted
+        return Removal(deleted, deleted + _before(version))
 
     def unchanged_version(self, version: DatasetVersion) -> bool:
         """Deletes the version if nobody has changed it since it was read; True when it did."""
@@ -90,7 +127,10 @@ class DatasetRemoval:
             self._ports.datasets.update_version(doomed)
         except StaleRecordError:
             return False
-        self._finish(version, doomed, self._ports.clock.now() + BUDGET)
+        try:
+            self._finish(version, doomed, self._ports.clock.now() + BUDGET)
+        except _OutOfTimeError as late:
+            raise _unfinished(version.dataset_id, late.removed) from None
         repoint(self._ports, version.owner, version.dataset_id)
         return True
 
@@ -115,7 +155,7 @@ class DatasetRemoval:
                 current = store.get_version(version.owner, version.dataset_id, version.version_id)
                 continue
             return self._finish(current, doomed, until)
-        raise _unfinished(version.dataset_id, Removed())
+        raise _OutOfTimeError(Removed())
 
     def _finish(self, before: DatasetVersion, doomed: DatasetVersion, until: datetime) -> Removed:
         """Deletes what is marked as ``doomed``, or gives it back as it was ``before`` when a job uses it."""
@@ -124,15 +164,27 @@ class DatasetRemoval:
         except Conflict:
             self._give_back(before, doomed)
             raise
-        deleted = self._delete_files(doomed, until)
+        try:
+            deleted = self._delete_files(doomed, until)
+        except _OutOfTimeError as late:
+            self._note(doomed, late.removed)
+            raise
+        # A URL that was handed out before the mark still writes: what comes by it goes when it has expired.
+        leaves = AbandonedPrefix(prefix=doomed.prefix, due_at=self._ports.clock.now() + URLS_LIVE)
         try:
             self._ports.datasets.delete_version(
-                doomed.owner, doomed.dataset_id, doomed.version_id, revision=doomed.revision
+                doomed.owner, doomed.dataset_id, doomed.version_id, revision=doomed.revision, leaves=leaves
             )
         except StaleRecordError:
             return deleted  # another removal took over and ends it
         remove_archive_of_version(self._ports, doomed)
         return deleted
+
+    def _note(self, doomed: DatasetVersion, removed: Removed) -> None:
+        sums = _before(doomed) + removed
+        # Another removal took over, and has its own sums.
+        with suppress(StaleRecordError):
+            self._ports.datasets.update_version(doomed.changed(removed_objects=sums.objects, removed_bytes=sums.bytes))
 
     def _delete_files(self, doomed: DatasetVersion, until: datetime) -> Removed:
         """Parts of unfinished uploads, files, report, and the manifest last: what is broken off can be gone on with."""
@@ -153,7 +205,7 @@ class DatasetRemoval:
             store.delete(keys())
             deleted += Removed(len(sizes), sum(sizes))
             if next(iter(store.list(prefix, limit=1)), None) is not None:
-                raise _unfinished(doomed.dataset_id, deleted)
+                raise _OutOfTimeError(deleted)
         manifest = store.head(doomed.manifest_key)
         if manifest is not None:
             store.delete([doomed.manifest_key])
@@ -180,6 +232,11 @@ class DatasetRemoval:
                     code="dataset_in_use",
                     extra={"job_id": job_id},
                 )
+
+
+def _before(thing: Dataset | DatasetVersion | None) -> Removed:
+    """What earlier calls removed."""
+    return Removed() if thing is None else Removed(thing.removed_objects, thing.removed_bytes)
 
 
 def _unfinished(dataset_id: str, deleted: Removed) -> Unavailable:

@@ -80,8 +80,8 @@ class DatasetUploads:
                 self._take(walk, run, there)
                 if not walk.goes_on or walk.stopped:
                     break
-        if walk.copied_keys:
-            self._check_still_there(version, walk.copied_keys)
+        if walk.copied_keys and self._is_done_elsewhere(version, walk.copied_keys):
+            return UploadBatch(present=version.files)
         return walk.result()
 
     def _take(self, walk: _Walk, run: Sequence[ManifestFile], there: Mapping[str, int]) -> None:
@@ -181,13 +181,16 @@ class DatasetUploads:
             found[info.key[len(version.prefix) :]] = info.size
         return found
 
-    def _check_still_there(self, version: DatasetVersion, copied: Sequence[str]) -> None:
-        """A deletion that went on meanwhile has not seen these copies."""
+    def _is_done_elsewhere(self, version: DatasetVersion, copied: Sequence[str]) -> bool:
+        """Whether an archive with the same files has become this version meanwhile. What was copied to a place that is
+        the version's no more is removed: a deletion that went on meanwhile has not seen it. Raises NotFound."""
         current = self._ports.datasets.get_version(version.owner, version.dataset_id, version.version_id)
-        if current is None or current.status is VersionStatus.DELETING or current.created_at != version.created_at:
-            if current is None or current.created_at == version.created_at:
-                self._ports.dataset_files.delete(copied)
-            raise NotFound(f"Version {version.version_id} was deleted meanwhile.", code="version_not_found")
+        if current is not None and current.status is not VersionStatus.DELETING and current.prefix == version.prefix:
+            return False
+        self._ports.dataset_files.delete(copied)
+        if current is not None and current.status is VersionStatus.READY:
+            return True
+        raise NotFound(f"Version {version.version_id} was deleted meanwhile.", code="version_not_found")
 
 
 class _Walk:

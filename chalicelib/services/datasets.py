@@ -18,6 +18,7 @@ from chalicelib.domain.datasets import (
     file_problem,
     is_name,
     merkle_root,
+    place_of,
     sorted_files,
     version_id_of,
 )
@@ -34,7 +35,7 @@ from chalicelib.schemas.datasets import NewVersionBody
 from chalicelib.services.dataset_completion import DatasetCompletion
 from chalicelib.services.dataset_parts import LargeFiles
 from chalicelib.services.dataset_records import change_dataset, repoint
-from chalicelib.services.dataset_removal import DatasetRemoval, Removed
+from chalicelib.services.dataset_removal import DatasetRemoval, Removal
 from chalicelib.services.dataset_uploads import URL_LIFETIME, DatasetUploads, UploadBatch
 from chalicelib.services.manifests import MAX_LISTED, Manifests, encode, file_of, parse_uploaded, position
 
@@ -65,6 +66,8 @@ class DatasetService:
         version_id = version_id_of(root)
         now = self._ports.clock.now()
         source = body.source_path.rstrip("/") or body.source_path if body.source_path else None
+        # Of this record alone: neither a deletion that goes on nor a URL from before it can touch what comes after.
+        place = place_of(version_id, self._ports.ids.job_id())
         proposed = DatasetVersion(
             owner=owner,
             dataset_id=body.dataset_id,
@@ -74,15 +77,13 @@ class DatasetService:
             files=len(files),
             bytes=sum(f.size for f in files),
             merkle_root=root,
-            prefix=f"{owner}/{body.dataset_id}/{version_id}/",
-            manifest_key=f"_manifests/{owner}/{body.dataset_id}/{version_id}.json",
+            prefix=f"{owner}/{body.dataset_id}/{place}/",
+            manifest_key=f"_manifests/{owner}/{body.dataset_id}/{place}.json",
             created_at=now,
             counted_bytes=sum(f.size for f in files),
             touched_at=now,
         )
-        # The manifest is written first: a version record without one could never be completed.
-        self._ports.dataset_files.put(proposed.manifest_key, encode(files), content_type="application/x-ndjson")
-        version = self._stored(proposed)
+        version = self._stored(proposed, files)
         if version.status is VersionStatus.DELETING:
             raise Conflict(
                 f"The same files are being deleted as version {version_id}. Push them again when that is done; should "
@@ -90,7 +91,9 @@ class DatasetService:
                 code="version_deleting",
             )
         ready = version.status is VersionStatus.READY
-        if version.created_at != now:
+        created = version.prefix == proposed.prefix
+        if not created:
+            self._refuse_other_parts(version, files)
             self._touch(version, now)
 
         def decide(dataset: Dataset | None) -> Dataset:
@@ -104,18 +107,31 @@ class DatasetService:
                     created_at=now,
                     updated_at=now,
                 )
-            latest = version_id if ready else dataset.latest_version
-            return dataset.changed(now, source_path=source or dataset.source_path, latest_version=latest)
+            return dataset.changed(
+                now,
+                source_path=source or dataset.source_path,
+                latest_version=version_id if ready else dataset.latest_version,
+                removed_objects=0,
+                removed_bytes=0,
+            )
 
         change_dataset(self._ports, owner, body.dataset_id, decide)
         if ready:
             repoint(self._ports, owner, body.dataset_id)
-        return version, version.created_at == now and not ready
+        return version, created
 
-    def _stored(self, proposed: DatasetVersion) -> DatasetVersion:
+    def _stored(self, proposed: DatasetVersion, files: Sequence[ManifestFile]) -> DatasetVersion:
+        known = self._ports.datasets.get_version(proposed.owner, proposed.dataset_id, proposed.version_id)
+        if known is not None:
+            return known
+        # The manifest is written first: a version record without one could never be completed.
+        self._ports.dataset_files.put(proposed.manifest_key, encode(files), content_type="application/x-ndjson")
         quota = self.quota_bytes
         try:
-            return self._ports.datasets.create_version(proposed, quota_bytes=quota)
+            stored = self._ports.datasets.create_version(proposed, quota_bytes=quota)
+            if stored.manifest_key != proposed.manifest_key:
+                self._ports.dataset_files.delete([proposed.manifest_key])
+            return stored
         except QuotaExceededError as error:
             self._ports.dataset_files.delete([proposed.manifest_key])
             raise PayloadTooLarge(
@@ -124,6 +140,21 @@ class DatasetService:
                 code="quota_exceeded",
                 extra={"used_bytes": error.used, "quota_bytes": quota, "needed_bytes": proposed.bytes},
             ) from None
+
+    def _refuse_other_parts(self, version: DatasetVersion, files: Sequence[ManifestFile]) -> None:
+        """The id of a version says nothing of the parts of its files; S3 compares what comes with those of its
+        manifest."""
+        if version.status is VersionStatus.READY or all(f.parts is None for f in files):
+            return
+        other = [f.path for f, known in zip(files, self._manifests.of(version), strict=True) if f.parts != known.parts]
+        if other:
+            raise Conflict(
+                f"The same files are being uploaded as version {version.version_id}, and '{other[0]}' has other parts "
+                "there: one of the two pushes hashed them wrongly, or while the file changed. Hash the file again; if "
+                f"yours are right, delete version {version.version_id} and push again.",
+                code="parts_differ",
+                errors=[FieldError(path, "has other parts", "parts_differ") for path in other[:MAX_LISTED]],
+            )
 
     def _touch(self, version: DatasetVersion, now: datetime) -> None:
         """Notes that somebody goes on with the upload, so that it is not taken for one that was given up."""
@@ -275,14 +306,14 @@ class DatasetService:
         version = self._version(owner, dataset_id, version_id)
         return version, self._ports.dataset_files.presign_get(version.manifest_key, expires=URL_LIFETIME)
 
-    def delete(self, owner: str, dataset_id: str) -> Removed:
-        """Deletes the dataset with all versions. Returns what this call removed.
+    def delete(self, owner: str, dataset_id: str) -> Removal:
+        """Deletes the dataset with all versions.
 
         Raises NotFound, Conflict (``dataset_in_use``), Unavailable (``deletion_unfinished``: repeat the call).
         """
         return DatasetRemoval(self._ports).dataset(owner, dataset_id)
 
-    def delete_version(self, owner: str, dataset_id: str, version_id: str) -> Removed:
+    def delete_version(self, owner: str, dataset_id: str, version_id: str) -> Removal:
         """Deletes one version, also one whose deletion was broken off. Raises NotFound, Conflict."""
         return DatasetRemoval(self._ports).version(self._version(owner, dataset_id, version_id, deleting=True))
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain.datasets import DatasetVersion, VersionStatus
+from chalicelib.domain.datasets import AbandonedPrefix, DatasetVersion, VersionStatus
 from chalicelib.domain.escrow import job_prefix
 from chalicelib.domain.ports import DeletedJob, Ports
 from chalicelib.errors import AppError
@@ -20,6 +20,7 @@ ABANDONED_AFTER = timedelta(days=7)
 BROKEN_OFF_AFTER = timedelta(hours=1)
 #: Looked at in one run. More are unfinished at once only if more uploads go on at once.
 MAX_LOOKED_AT = 1_000
+MAX_ABANDONED = 200
 
 
 @dataclass
@@ -29,12 +30,14 @@ class LeftoversReport:
     uploads_removed: int = 0
     deletions_finished: int = 0
     jobs_forgotten: int = 0
+    prefixes_cleared: int = 0
     failed: int = 0
     unfinished: bool = False
 
 
 def remove_leftovers(ports: Ports, stop_at: datetime) -> LeftoversReport:
-    """Removes uploads untouched for a week with their bytes, and ends deletions of versions and jobs that died.
+    """Removes uploads untouched for a week with their bytes, ends deletions of versions and jobs that died, and deletes
+    what came by URLs of versions that were deleted.
 
     Safe to repeat and to run twice at once. Starts nothing after ``stop_at``. One failure does not keep the others.
     """
@@ -65,7 +68,25 @@ def remove_leftovers(ports: Ports, stop_at: datetime) -> LeftoversReport:
             report.deletions_finished += removed
         else:
             report.uploads_removed += removed
+    for abandoned in ports.datasets.list_abandoned(due_before=now, limit=MAX_ABANDONED):
+        if _is_over(ports, stop_at, report):
+            return report
+        try:
+            clear_abandoned(ports, abandoned)
+            report.prefixes_cleared += 1
+        except AppError:
+            logger.exception("what is left below %s could not be removed", abandoned.prefix)
+            report.failed += 1
     return report
+
+
+def clear_abandoned(ports: Ports, abandoned: AbandonedPrefix) -> None:
+    """Deletes what came to a prefix that no version has any more. Safe to repeat."""
+    store = ports.dataset_files
+    for upload in store.multiparts(abandoned.prefix, limit=MAX_LOOKED_AT):
+        store.abort_multipart(upload.key, upload.upload_id)
+    store.delete_prefix(abandoned.prefix)
+    ports.datasets.forget_abandoned(abandoned)
 
 
 def forget_job(ports: Ports, job: DeletedJob) -> None:

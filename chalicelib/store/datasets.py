@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.domain.datasets import Dataset, DatasetVersion, InspectionSummary, VersionStatus
+from chalicelib.domain.datasets import (
+    AbandonedPrefix,
+    Dataset,
+    DatasetVersion,
+    InspectionSummary,
+    VersionStatus,
+)
 from chalicelib.domain.ports import DatasetUsage, QuotaExceededError, StaleRecordError
 from chalicelib.store.cursors import Position, decode, encode, list_kind
 from chalicelib.store.faults import TransactionFailedError
@@ -26,6 +32,7 @@ MAX_TRIES = 20
 _UNFINISHED = "unfinished"
 _INSPECTING = "inspecting"
 _RETENTION = "retention"
+_ABANDONED = "abandoned-prefixes"
 _USAGE = "datasets"
 
 _Document = TypeVar("_Document", bound=BaseModel)
@@ -131,11 +138,12 @@ class DynamoDatasetStore:
     def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None:
         return _parsed(DatasetVersion, self._table.get(versions_pk(owner, dataset_id), version_sk(version_id)))
 
-    def update_version(self, version: DatasetVersion) -> None:
+    def update_version(self, version: DatasetVersion, *, leaves: AbandonedPrefix | None = None) -> None:
         by_id, by_time = self._version_records(version)
         mark = self._marker(version)
         marked = Delete(mark) if version.status is VersionStatus.READY else Put(mark)
         writes = [Put(by_id, _follows(version)), Put(by_time), marked, *self._inspection_marks(version)]
+        writes += self._left(leaves)
         self._transact(writes, version.version_id)
 
     def move_version(self, version: DatasetVersion, owner: str) -> None:
@@ -163,7 +171,15 @@ class DynamoDatasetStore:
         )
         return [DatasetVersion.model_validate_json(record.document) for record in found]
 
-    def delete_version(self, owner: str, dataset_id: str, version_id: str, *, revision: int | None = None) -> None:
+    def delete_version(
+        self,
+        owner: str,
+        dataset_id: str,
+        version_id: str,
+        *,
+        revision: int | None = None,
+        leaves: AbandonedPrefix | None = None,
+    ) -> None:
         for _ in range(MAX_TRIES):
             stored = self.get_version(owner, dataset_id, version_id)
             if stored is None:
@@ -171,7 +187,7 @@ class DynamoDatasetStore:
             if revision is not None and stored.revision != revision:
                 raise StaleRecordError(version_id)
             with suppress(TransactionFailedError):
-                self._table.transact(self._removal_of(stored))
+                self._table.transact([*self._removal_of(stored), *self._left(leaves)])
                 return
         raise StaleRecordError(version_id)
 
@@ -184,6 +200,20 @@ class DynamoDatasetStore:
         if stored.counted_bytes is not None:
             gone.append(Update(self._usage(stored), [Record.used.add(-stored.counted_bytes), Record.parts.add(-1)]))
         return gone
+
+    def list_abandoned(self, *, due_before: datetime, limit: int = 100) -> list[AbandonedPrefix]:
+        found = self._table.query(_ABANDONED, within=Record.sk < stamp(due_before), limit=limit)
+        return [AbandonedPrefix.model_validate_json(record.document) for record in found]
+
+    def forget_abandoned(self, abandoned: AbandonedPrefix) -> None:
+        self._transact([Delete(self._abandoned(abandoned))], abandoned.prefix)
+
+    def _left(self, leaves: AbandonedPrefix | None) -> list[Write]:
+        return [] if leaves is None else [Put(self._abandoned(leaves))]
+
+    def _abandoned(self, abandoned: AbandonedPrefix) -> Record:
+        sk = f"{stamp(abandoned.due_at)}#{digest(abandoned.prefix)}"
+        return self._table.new(_ABANDONED, sk, document=abandoned.model_dump_json())
 
     def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         found = self._table.query(_UNFINISHED, within=Record.sk < stamp(created_before), limit=limit)

@@ -85,7 +85,9 @@ def sweep(ports: Ports, providers: Iterable[str], budget: timedelta) -> SweepRep
     report.failed += tended.failed
     report.unfinished |= tended.unfinished
     left = remove_leftovers(ports, stop_at)
-    report.leftovers_removed = left.uploads_removed + left.deletions_finished + left.jobs_forgotten
+    report.leftovers_removed = (
+        left.uploads_removed + left.deletions_finished + left.jobs_forgotten + left.prefixes_cleared
+    )
     report.failed += left.failed
     report.unfinished |= left.unfinished
     expired = remove_expired(ports, stop_at)

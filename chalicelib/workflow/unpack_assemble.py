@@ -16,6 +16,7 @@ from chalicelib.domain.archives import (
     Taken,
 )
 from chalicelib.domain.datasets import (
+    AbandonedPrefix,
     Dataset,
     DatasetVersion,
     ManifestFile,
@@ -29,6 +30,7 @@ from chalicelib.errors import Conflict
 from chalicelib.services.archive_ending import GAVE_UP, clear, fail_archive, finish_archive, write_report
 from chalicelib.services.dataset_completion import announce_ready
 from chalicelib.services.dataset_records import change_dataset
+from chalicelib.services.dataset_removal import URLS_LIVE
 from chalicelib.services.inspection import asked
 from chalicelib.services.manifests import encode
 from chalicelib.workflow.unpack import (
@@ -145,7 +147,7 @@ def _version(ports: Ports, archive: ArchiveRecord, files: list[ManifestFile]) ->
         bytes=sum(f.size for f in files),
         merkle_root=root,
         prefix=archive.prefix,
-        manifest_key=f"_manifests/{archive.owner}/{archive.dataset_id}/{version_id_of(root)}.json",
+        manifest_key=archive.manifest_key,
         created_at=now,
         counted_bytes=sum(f.size for f in files),
         touched_at=now,
@@ -156,6 +158,8 @@ def _version(ports: Ports, archive: ArchiveRecord, files: list[ManifestFile]) ->
     for _ in range(MAX_TRIES):
         stored = _stored(ports, proposed)
         if stored.status is VersionStatus.READY:
+            if stored.manifest_key != proposed.manifest_key:
+                ports.dataset_files.delete([proposed.manifest_key])
             return stored
         if stored.status is VersionStatus.DELETING:
             raise Conflict(f"The same files are being deleted as version {stored.version_id}.", code="version_deleting")
@@ -171,12 +175,15 @@ def _version(ports: Ports, archive: ArchiveRecord, files: list[ManifestFile]) ->
             touched_at=now,
             inspection=asked(now),
         )
+        # What was uploaded there one by one, and still comes by URLs handed out before, goes when these have expired.
+        left = stored.prefix if stored.prefix != archive.prefix else None
+        leaves = AbandonedPrefix(prefix=left, due_at=now + URLS_LIVE) if left is not None else None
         try:
-            ports.datasets.update_version(ready)
+            ports.datasets.update_version(ready, leaves=leaves)
         except StaleRecordError:
             continue
-        if stored.prefix != archive.prefix:
-            ports.dataset_files.delete_prefix(stored.prefix)
+        if stored.manifest_key != ready.manifest_key:
+            ports.dataset_files.delete([stored.manifest_key])
         return ready
     raise StaleRecordError(proposed.version_id)
 

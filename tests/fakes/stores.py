@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold, checked_hold
 from chalicelib.domain.configs import TrainingConfig
-from chalicelib.domain.datasets import Dataset, DatasetVersion, VersionStatus
+from chalicelib.domain.datasets import AbandonedPrefix, Dataset, DatasetVersion, VersionStatus
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
 from chalicelib.domain.owner_settings import OwnerSettings
@@ -203,6 +203,7 @@ class InMemoryDatasetStore:
         self.lock = threading.RLock()
         self._datasets: dict[tuple[str, str], Dataset] = {}
         self._versions: dict[tuple[str, str, str], DatasetVersion] = {}
+        self._abandoned: set[AbandonedPrefix] = set()
 
     def put_dataset(self, dataset: Dataset) -> None:
         key = (dataset.owner, dataset.dataset_id)
@@ -262,12 +263,13 @@ class InMemoryDatasetStore:
     def get_version(self, owner: str, dataset_id: str, version_id: str) -> DatasetVersion | None:
         return self._versions.get((owner, dataset_id, version_id))
 
-    def update_version(self, version: DatasetVersion) -> None:
+    def update_version(self, version: DatasetVersion, *, leaves: AbandonedPrefix | None = None) -> None:
         key = (version.owner, version.dataset_id, version.version_id)
         with self.lock:
             if key not in self._versions or not _follows(self._versions[key], version):
                 raise StaleRecordError(version.version_id)
             self._versions[key] = version
+            self._abandoned |= {leaves} if leaves is not None else set()
 
     def move_version(self, version: DatasetVersion, owner: str) -> None:
         old, new = ((o, version.dataset_id, version.version_id) for o in (version.owner, owner))
@@ -282,12 +284,29 @@ class InMemoryDatasetStore:
         found = [v for v in versions if (v.owner, v.dataset_id) == (owner, dataset_id)]
         return sorted(found, key=lambda v: (v.created_at, v.version_id), reverse=True)[:1000]
 
-    def delete_version(self, owner: str, dataset_id: str, version_id: str, *, revision: int | None = None) -> None:
+    def delete_version(
+        self,
+        owner: str,
+        dataset_id: str,
+        version_id: str,
+        *,
+        revision: int | None = None,
+        leaves: AbandonedPrefix | None = None,
+    ) -> None:
         with self.lock:
             current = self._versions.get((owner, dataset_id, version_id))
             if current is not None and revision is not None and current.revision != revision:
                 raise StaleRecordError(version_id)
-            self._versions.pop((owner, dataset_id, version_id), None)
+            gone = self._versions.pop((owner, dataset_id, version_id), None)
+            self._abandoned |= {leaves} if leaves is not None and gone is not None else set()
+
+    def list_abandoned(self, *, due_before: datetime, limit: int = 100) -> list[AbandonedPrefix]:
+        due = [a for a in list(self._abandoned) if a.due_at < due_before]
+        return sorted(due, key=lambda a: a.due_at)[:limit]
+
+    def forget_abandoned(self, abandoned: AbandonedPrefix) -> None:
+        with self.lock:
+            self._abandoned.discard(abandoned)
 
     def list_unfinished(self, *, created_before: datetime, limit: int = 100) -> list[DatasetVersion]:
         versions = list(self._versions.values())

@@ -102,7 +102,7 @@ def test_the_corpus_gets_its_verdicts_and_never_a_5xx(stack: Stack, case: Case) 
 def test_many_files_in_several_pieces_and_workers_that_are_killed(stack: Stack) -> None:
     files = {name: data + bytes(2_000) for name, data in MANY.items()}
     route = send(stack, "arch-many", zipped([Item(n, d, STORED) for n, d in files.items()]))
-    prefix = f"local/arch-many/a-{route.rpartition('/')[2]}/"
+    prefix = f"_unpacked/local/arch-many/a-{route.rpartition('/')[2]}/"
     eventually(lambda: len(keys(stack, prefix)) > 200, seconds=60)
     before = time.monotonic()
     assert kill_workers(w for w in workers(stack) if w.function == "archive-unpack")

@@ -25,10 +25,11 @@ DENIED = {"AccessDenied", "403"}
 
 @dataclass(frozen=True)
 class Owned:
-    """What one researcher has made. ``job_id`` has completed."""
+    """What one researcher has made. ``job_id`` has completed; ``place`` is the last part of the version's prefix."""
 
     who: Member
     version_id: str
+    place: str
     job_id: str
     key_id: str
 
@@ -38,7 +39,7 @@ class Owned:
         return {self.job_id, self.key_id, self.who.user_id}
 
     def dataset_key(self, path: str = "picture-0.png") -> str:
-        return f"{self.who.user_id}/{DATASET}/{self.version_id}/{path}"
+        return f"{self.who.user_id}/{DATASET}/{self.place}/{path}"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,9 @@ def both(team: ClosedStack) -> dict[str, Owned]:
         who.ok("PUT", f"/configs/{CONFIG}", json=body)
         job = who.submit(DATASET, key=IDEMPOTENCY)
         key = team.make_key(name)["key_info"]["id"]
-        made[name] = Owned(who, version["version_id"], job["job_id"], key)
+        detail = who.ok("GET", f"/cloud/datasets/{DATASET}/versions/{version['version_id']}")
+        place = urlsplit(detail["manifest_url"]).path.rpartition("/")[2].removesuffix(".json")
+        made[name] = Owned(who, version["version_id"], place, job["job_id"], key)
     for owned in made.values():
         owned.who.wait(owned.job_id, "completed", seconds=120)
     return made
@@ -138,7 +141,7 @@ def test_another_persons_dataset_cannot_be_trained_on(team: ClosedStack, rita: O
             "type": "aws",
             "dataset_type": "image",
             "aws_bucket_name": team.stack.facts["datasets_bucket"],
-            "aws_data_prefix": f"{rita.who.user_id}/{DATASET}/{rita.version_id}/",
+            "aws_data_prefix": f"{rita.who.user_id}/{DATASET}/{rita.place}/",
             "aws_endpoint_url": team.stack.facts["emulator_url"],
             "caption_strategy": "textfile",
         }

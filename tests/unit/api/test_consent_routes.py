@@ -32,12 +32,17 @@ def test_another_word_is_refused_as_recorded(api: ApiClient) -> None:
 
 def test_deny_takes_no_data(api: ApiClient, world: World) -> None:
     begun = api.post("/api/cloud/datasets", {"dataset_id": "half", "files": MANIFEST}).json()["version_id"]
+    archive = api.post("/api/cloud/datasets/half/archives", {"filename": "a.zip", "size": 500}).json()["archive_id"]
     api.put(SETTING, {"consent": "deny"})
     for path, body in (
         ("/api/cloud/datasets", {"dataset_id": "more", "files": MANIFEST}),
         ("/api/cloud/datasets/more/manifests", {"size": 5, "sha256": "0" * 64}),
         ("/api/cloud/datasets/more/archives", {"filename": "a.zip", "size": 500}),
         (f"/api/cloud/datasets/half/versions/{begun}/uploads", {}),
+        (f"/api/cloud/datasets/half/versions/{begun}/uploads/finish", {"path": "a.jpg"}),
+        (f"/api/cloud/datasets/half/versions/{begun}/complete", {}),
+        (f"/api/cloud/datasets/half/archives/{archive}/parts", {}),
+        (f"/api/cloud/datasets/half/archives/{archive}/complete", {}),
     ):
         answer = api.post(path, body)
         assert (answer.status, answer.json()["code"]) == (403, "consent_denied")

@@ -86,7 +86,9 @@ def test_completing_too_early_names_the_files(api: ApiClient, world: World) -> N
 def test_other_content_is_found_out(api: ApiClient, world: World) -> None:
     version = new(api)
     put_all(api, world, version)
-    world.dataset_files.put(f"local/d/{version['version_id']}/01.jpg", b"y")
+    record = world.ports.datasets.get_version("local", "d", version["version_id"])
+    assert record is not None
+    world.dataset_files.put(f"{record.prefix}01.jpg", b"y")
     body = api.post(f"{path_of(version)}/complete").json()
     assert [(e["field"], e["code"]) for e in body["errors"]] == [("01.jpg", "differs")]
 

@@ -161,7 +161,8 @@ def test_a_deletion_aborts_what_is_unfinished(world: World) -> None:
     manifest = world.dataset_files.head(version.manifest_key)
     assert manifest is not None
     removed = world.services.datasets.delete_version(OWNER, "photos", version.version_id)
-    assert (removed.objects, removed.bytes) == (3, 3 + 2 + manifest.size)
+    assert removed.call == removed.in_all
+    assert (removed.call.objects, removed.call.bytes) == (3, 3 + 2 + manifest.size)
     assert world.dataset_files.multiparts("") == []
     assert [i.key for i in world.dataset_files.list("")] == [
         f"_reports/{OWNER}/photos/{version.version_id}0/report.json"

@@ -90,7 +90,7 @@ def test_a_submit_right_after_the_mark_is_refused_and_nothing_is_paid(world: Wor
         refused.append(caught.value.code)
 
     service = with_datasets(world, "update_version", submit, after=True)
-    assert service.delete_version(OWNER, "photos", latest(world) or "").objects > 0
+    assert service.delete_version(OWNER, "photos", latest(world) or "").call.objects > 0
     world.settle()
     assert (refused, world.provider.records, world.jobs.slot_holders(OWNER)) == (
         ["dataset_unresolved"],
@@ -138,7 +138,7 @@ def test_a_version_that_is_being_deleted_is_no_version_for_anybody(world: World)
     assert caught.value.code == "version_deleting"
     with pytest.raises(ValidationFailed):
         world.submit()
-    assert service.delete_version(OWNER, "photos", version.version_id).objects > 0
+    assert service.delete_version(OWNER, "photos", version.version_id).call.objects > 0
     assert world.push(source="/data/photos") == version.version_id
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from chalicelib.domain.datasets import DatasetVersion, ManifestFile, VersionStatus, sorted_files
 from chalicelib.errors import Conflict, NotFound, PayloadTooLarge, ValidationFailed
 from chalicelib.schemas.datasets import NewVersionBody
+from chalicelib.services.dataset_retention import remove_expired
 from chalicelib.services.manifests import MAX_LISTED, MAX_REMEMBERED, Manifests, decode, encode, parse_uploaded
 from tests.fakes.world import OWNER, World, manifest_file
+from tests.unit.services.between import Between
 
 SHA = "77af778b51abd4a3c51c5ddd97204a9c3ae614ebccb75a606c3b6865aed6744e"
 DAY = timedelta(days=1)
@@ -163,6 +166,8 @@ def versions(world: World) -> list[str]:
 
 def test_old_versions_end_and_the_latest_never(world: World) -> None:
     first = world.push({"a": b"1"})
+    record = world.ports.datasets.get_version(OWNER, "photos", first)
+    assert record is not None
     world.clock.advance(DAY)
     second = world.push({"a": b"2"})
     world.services.datasets.set_retention(OWNER, "photos", 3)
@@ -171,11 +176,24 @@ def test_old_versions_end_and_the_latest_never(world: World) -> None:
     world.clock.advance(2 * DAY)
     assert world.sweep().versions_expired == 1
     assert versions(world) == [second]
-    assert [i.key for i in world.dataset_files.list(f"{OWNER}/photos/{first}/")] == []
+    assert [i.key for i in world.dataset_files.list(record.prefix)] == []
     for _ in range(20):
         world.clock.advance(DAY)
         assert world.sweep().versions_expired == 0
     assert versions(world) == [second]
+
+
+def test_a_version_pushed_again_at_this_very_moment_is_kept(world: World) -> None:
+    first = world.push({"a": b"1"})
+    world.clock.advance(1)
+    second = world.push({"a": b"2"})
+    world.services.datasets.set_retention(OWNER, "photos", 1)
+    world.clock.advance(2 * DAY)
+    again = lambda: world.push({"a": b"1"})  # noqa: E731
+    ports = replace(world.ports, datasets=Between(world.ports.datasets, "list_versions", again, after=True))
+    assert remove_expired(ports, world.clock.now() + DAY).removed == 0
+    assert set(versions(world)) == {first, second}
+    assert world.ports.datasets.get_dataset(OWNER, "photos").latest_version == first  # type: ignore[union-attr]
 
 
 def test_versions_are_kept_until_it_is_said_otherwise(world: World) -> None:

@@ -224,7 +224,7 @@ def test_a_slot_left_by_a_finished_job_does_not_keep_a_dataset(world: World) -> 
     job_id = world.submit().job.job_id
     world.run(300)
     world.jobs._slots[OWNER] |= {job_id, "gone"}
-    assert world.services.datasets.delete(OWNER, "photos").objects > 0
+    assert world.services.datasets.delete(OWNER, "photos").call.objects > 0
 
 
 class _Without:

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.archives import ArchiveStatus
-from chalicelib.domain.datasets import ManifestFile, VersionStatus
+from chalicelib.domain.archives import UNPACKED, ArchiveStatus
+from chalicelib.domain.datasets import DatasetVersion, ManifestFile, VersionStatus
 from chalicelib.domain.ports import ObjectInfo, Ports
 from chalicelib.errors import Conflict
 from chalicelib.schemas.archives import NewArchiveBody
 from chalicelib.schemas.datasets import NewVersionBody
 from chalicelib.services.archive_care import MAX_ATTEMPTS, tend_archives
 from chalicelib.services.archive_ending import ZOMBIES_LIVE
+from chalicelib.services.dataset_removal import URLS_LIVE
 from chalicelib.services.manifests import decode
 from chalicelib.workflow.unpack_assemble import assemble_archive
 from chalicelib.workflow.unpack_piece import unpack_piece
@@ -62,13 +63,21 @@ class MortalStore:
         if self.left <= 0:
             raise Killed
         self.left -= 1
-        if "/a-" in key and not key.startswith("_"):
+        if key.startswith(UNPACKED):
             self.files.append(key)
 
 
 def mortal(world: World, left: int) -> tuple[Ports, MortalStore]:
     store = MortalStore(world.dataset_files, left)
     return replace(world.ports, dataset_files=store), store  # type: ignore[arg-type]
+
+
+def keys_left(world: World, pushed: DatasetVersion) -> list[str]:
+    """What is there of a push that an archive has become, once no URL of it is good any more."""
+    world.clock.advance(URLS_LIVE.total_seconds() + 1)
+    world.sweep()
+    at_all = [*world.dataset_files.list(pushed.prefix), *world.dataset_files.list(pushed.manifest_key)]
+    return [info.key for info in at_all]
 
 
 def zip_of(files: dict[str, bytes]) -> bytes:
@@ -141,7 +150,7 @@ def test_a_version_made_of_an_archive_is_ready_latest_counted_and_inspected() ->
     assert version is not None
     assert dataset is not None
     assert (version.status, version.archive_id) == (VersionStatus.READY, found.archive.archive_id)
-    assert version.prefix == f"{OWNER}/{DATASET}/a-{found.archive.archive_id}/"
+    assert version.prefix == f"_unpacked/{OWNER}/{DATASET}/a-{found.archive.archive_id}/"
     assert (dataset.latest_version, dataset.source_path) == (version.version_id, "/data/photos")
     assert world.ports.datasets.usage(OWNER).bytes == sum(map(len, TAKEN.values()))
     assert len(world.dataset_runner.inspections) == 1
@@ -246,7 +255,7 @@ def test_a_push_of_the_same_files_that_goes_on_need_not() -> None:
     world.dataset_files.put(pushed.prefix + "a.jpg", JPG)
     found = unpack(world, zipped(GOOD))
     assert found.archive.version_id == pushed.version_id
-    assert list(world.dataset_files.list(pushed.prefix)) == []
+    assert keys_left(world, pushed) == []
     assert world.services.datasets.complete(OWNER, DATASET, pushed.version_id).status is VersionStatus.READY
     assert world.ports.datasets.usage(OWNER).versions == 1
 

@@ -30,7 +30,7 @@ def test_it_gets_its_verdict(case: Case) -> None:
         assert found.archive.failure.advice
         assert world.ports.datasets.get_dataset(OWNER, DATASET) is None
     keys = [info.key for info in world.dataset_files.list("")]
-    kept = (f"{OWNER}/{DATASET}/a-", "_manifests/") if case.verdict == READY else ()
+    kept = (f"_unpacked/{OWNER}/{DATASET}/a-", "_manifests/") if case.verdict == READY else ()
     assert [key for key in keys if not key.startswith(("_reports/", *kept))] == []
 
 
