@@ -24,6 +24,8 @@ MAX_ENTRY_BYTES = 10 * GIB
 #: Files, folders and what is left out together; also what one directory may have in bytes.
 MAX_ENTRIES = 400_000
 MAX_DIRECTORY_BYTES = 256 * MIB
+#: Folders that hold a file that is taken, and those around them.
+MAX_FOLDERS = 400_000
 #: What an archive may unpack to beyond its own size before it counts as a bomb: pictures hardly compress.
 BOMB_FREE_BYTES = GIB
 BOMB_RATIO = 100
