@@ -60,8 +60,8 @@ class Planner:
     """Takes entries one by one and hands pieces of them to ``write`` (index, entries), each as soon as it is full.
 
     ``archive_size`` is what the sum of the files is compared with. Paths and folders are remembered as short digests:
-    the most there may be of each take 100 MB together. ``dump`` and ``load`` carry it over to another function; what has
-    not been written goes along.
+    the most there may be of each take 100 MB together. ``dump`` and ``load`` carry it over to another function; what
+    has not been written goes along.
     """
 
     def __init__(self, archive_size: int, write: Callable[[int, Sequence[Entry]], None]) -> None:
