@@ -4,8 +4,8 @@
     python scripts/simpletuner_options.py simpletuner-4.10.1-py3-none-any.whl
 
 SimpleTuner is under AGPL-3.0-or-later. What is taken are facts only: the names of its options with their types, choices
-and limits, the families and flavours of models with their names on the Hub, and the precision that an optimizer needs.
-None of its texts and none of its code is kept.
+and limits, the names of the settings of a dataset, the families and flavours of models with their names on the Hub, and
+the precision that an optimizer needs. None of its texts and none of its code is kept.
 
 Its registry of options is run with empty stand-ins for everything it imports beside itself (torch and the like), so
 that neither a GPU nor 5 GB of packages are needed; the lists that stand in code which can't run so are read from the
@@ -48,6 +48,12 @@ _FOLDERS = (
 )
 #: Names that SimpleTuner takes beside its options and translates, or leaves out (``configuration/cli_utils.py``).
 _HANDLER = "_legacy_handler"
+#: Where the entries of a dataloader are read, and what an entry is called there; and what it is called elsewhere.
+_ENTRY_READERS = ("data_backend/factory.py", "data_backend/config", "data_backend/builders")
+_ENTRY_NAMES = frozenset({"backend", "backend_dict"})
+_ENTRY_NAMES_ELSEWHERE = frozenset({"data_backend_config", "backend_config"})
+#: How the names of those settings begin that one type alone reads.
+_TYPE_PREFIXES = {"aws": "aws", "csv": "csv", "memory": "memory_", "webshart": "webshart"}
 #: ``run_trainer_job`` takes these out before the options are read.
 _OF_THE_RUNNER = ("__job_id__", "job_id", "accelerate_config", "accelerate_extra_args", "accelerate_visible_devices")
 
@@ -110,6 +116,7 @@ def read(wheel: Path) -> dict[str, Any]:
             "about": "Names, types, choices, limits of SimpleTuner's options; made by scripts/simpletuner_options.py",
             "options": options,
             "ignored": sorted({*ignored, *_legacy(root), *_OF_THE_RUNNER} - set(options)),
+            "entries": _entries(root),
             "families": _families(root),
             "optimizers": dict(sorted(optimizers.items())),
         }
@@ -199,6 +206,58 @@ def _legacy(root: Path) -> list[str]:
     ]
 
 
+def _entries(root: Path) -> dict[str, list[str]]:
+    """The settings that entries of any type may have (``any``), and those of one type alone."""
+    helpers = root / "simpletuner/helpers"
+    files = [f for place in _ENTRY_READERS for f in _sources(helpers / place)]
+    names = {key for file in files for key in _read_keys(file, _ENTRY_NAMES)}
+    names |= set(_read_keys(helpers / "data_backend/builders/memory.py", frozenset({"config"})))
+    names |= {key for file in helpers.rglob("*.py") for key in _read_keys(file, _ENTRY_NAMES_ELSEWHERE)}
+    names |= set(_example_keys(root / "simpletuner/examples"))
+    # What the trainer notes down for itself; a setting that it knows only to refuse is told of by a check of its own.
+    names = {n for n in names if not n.startswith("_")} - {"auto_generated", "config", "disable_vae_cache", "token"}
+    found = {kind: sorted(n for n in names if n.startswith(prefix)) for kind, prefix in _TYPE_PREFIXES.items()}
+    special = {name for of_type in found.values() for name in of_type}
+    return {"any": sorted(names - special), **dict(sorted(found.items()))}
+
+
+def _sources(place: Path) -> list[Path]:
+    return sorted(place.glob("*.py")) if place.is_dir() else [place]
+
+
+def _example_keys(folder: Path) -> Iterator[str]:
+    """What the entries of the release's own examples hold."""
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            continue  # a few are no JSON
+        for entry in content if isinstance(content, list) else ():
+            if isinstance(entry, dict) and "id" in entry:
+                yield from entry
+
+
+def _read_keys(file: Path, names: frozenset[str]) -> Iterator[str]:
+    """What something called one of ``names`` is asked for: ``x.get("key")``, ``x["key"]``, ``"key" in x``."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(
+                    value=ast.Name(id=name) | ast.Attribute(attr=name), attr="get" | "pop" | "setdefault"
+                ),
+                args=[ast.Constant(value=str(key)), *_],
+            ):
+                pass
+            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key))):
+                pass
+            case ast.Compare(left=ast.Constant(value=str(key)), comparators=[ast.Name(id=name)]):
+                pass
+            case _:
+                continue
+        if name in names:
+            yield key
+
+
 def _families(root: Path) -> dict[str, dict[str, Any]]:
     described = json.loads((root / "simpletuner/helpers/models/model_metadata.json").read_text(encoding="utf-8"))
     families = {}
@@ -207,11 +266,24 @@ def _families(root: Path) -> dict[str, dict[str, Any]]:
         tree = _tree(root, about["module_path"].removeprefix("simpletuner.").replace(".", "/") + ".py")
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.name == about["class_name"]:
-                paths, default = _constant(node, "HUGGINGFACE_PATHS"), _constant(node, "DEFAULT_MODEL_FLAVOUR")
-                family["models"] = {k: v for k, v in (paths or {}).items() if isinstance(v, str)}
+                paths, default = _paths(node, tree), _constant(node, "DEFAULT_MODEL_FLAVOUR")
+                family["models"] = paths
                 family["default_flavour"] = default
         families[name] = family
     return families
+
+
+def _paths(model: ast.ClassDef, module: ast.Module) -> dict[str, str]:
+    """The flavours' names on the Hub; some are constants of the module."""
+    value = _assigned(model, "HUGGINGFACE_PATHS")
+    if not isinstance(value, ast.Dict):
+        return {}
+    found = {}
+    for key, one in zip(value.keys, value.values, strict=True):
+        name = _assigned(module, one.id) if isinstance(one, ast.Name) else one
+        if isinstance(key, ast.Constant) and isinstance(name, ast.Constant) and isinstance(name.value, str):
+            found[str(key.value)] = name.value
+    return found
 
 
 def _tree(root: Path, path: str) -> ast.Module:
@@ -219,12 +291,23 @@ def _tree(root: Path, path: str) -> ast.Module:
 
 
 def _constant(tree: ast.Module | ast.ClassDef, name: str) -> Any:
+    value = _assigned(tree, name)
+    try:
+        return None if value is None else ast.literal_eval(value)
+    except ValueError:
+        return None
+
+
+def _assigned(tree: ast.Module | ast.ClassDef, name: str) -> ast.expr | None:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == name for t in node.targets):
-            try:
-                return ast.literal_eval(node.value)
-            except ValueError:
-                return None
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        else:
+            continue
+        if any(getattr(target, "id", "") == name for target in targets):
+            return node.value
     return None
 
 

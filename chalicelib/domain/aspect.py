@@ -94,12 +94,10 @@ class Sizing:
             return False
         if self.kind is ResolutionType.PIXEL:
             return min(width, height) < self.minimum
-        megapixels = self.minimum
-        if self.kind is ResolutionType.PIXEL_AREA and megapixels > 10:
-            megapixels = megapixels**2 / 1e6
-        if self.crop and self.crop_aspect is CropAspect.SQUARE:
-            return min(width, height) < int(sqrt(megapixels * 1e6))
-        return width * height < megapixels * 1e6
+        pixels = self.minimum**2 if self.kind is ResolutionType.PIXEL_AREA else self.minimum * 1e6
+        if self.crop and self.crop_aspect is CropAspect.SQUARE and min(width, height) < int(sqrt(pixels)):
+            return True
+        return width * height < pixels
 
 
 @dataclass(frozen=True)

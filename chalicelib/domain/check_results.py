@@ -20,7 +20,8 @@ class Level(StrEnum):
 @dataclass(frozen=True)
 class Finding:
     """``check`` is the check that found it, ``code`` is stable and for programs, ``field`` a dotted path into the
-    request (empty when it is about no field), ``advice`` says what to do. ``paths`` are examples of ``count`` files."""
+    request (empty when it is about no field), ``advice`` says what to do (empty for a note about which
+    there is nothing to do). ``paths`` are examples of ``count`` files."""
 
     level: Level
     code: str

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.domain.check_results import Finding, Level
+from chalicelib.domain.number_ranges import ASPECT, OF_ENTRIES, is_placeholder
 from chalicelib.domain.option_checks import number, truth
 from chalicelib.domain.simpletuner_options import closest
+from chalicelib.domain.trainer import entry_type, is_enabled
 
 CHECK = "dataloader"
 TYPES = ("local", "aws", "csv", "huggingface", "webshart", "memory")
@@ -36,6 +38,8 @@ _AWS_PLACES = ("aws_bucket_name", "aws_region_name", "aws_endpoint_url")
 _AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key")
 #: Megapixels from which a number is taken for pixels by mistake, and the least number of pixels.
 _MAX_AREA, _MIN_PIXELS = 20, 512
+#: SimpleTuner ends at the first picture when ``minimum_image_size`` is more megapixels than this.
+MAX_MINIMUM_AREA = 5
 MAX_SHOWN = 60
 
 
@@ -49,7 +53,7 @@ class Entry:
 
     @property
     def type(self) -> str:
-        return str(self.data.get("type") or "local")
+        return entry_type(self.data)
 
     @property
     def kind(self) -> str:
@@ -57,7 +61,7 @@ class Entry:
 
     @property
     def enabled(self) -> bool:
-        return not (truth(self.data.get("disabled")) or truth(self.data.get("disable")))
+        return is_enabled(self.data)
 
     @property
     def caption_strategy(self) -> str | None:
@@ -284,7 +288,21 @@ def _pictures(entry: Entry) -> Iterator[Finding]:
             f"crop_aspect {entry.data['crop_aspect']} needs crop_aspect_buckets.",
             "List the aspect ratios, for example [1.0, 0.75, 1.33], or use crop_aspect square.",
         )
+    wrong = [b for b in buckets if not _is_aspect(b)] if isinstance(buckets, list) else []
+    if wrong or not isinstance(buckets, list | None):
+        shown = wrong[0] if wrong else buckets
+        yield entry.error(
+            "out_of_range",
+            "crop_aspect_buckets",
+            f"crop_aspect_buckets holds {str(shown)[:MAX_SHOWN]}; each must be {ASPECT}.",
+            "List aspect ratios, width through height: [1.0, 0.75, 1.33].",
+        )
     yield from _sizes(entry)
+
+
+def _is_aspect(value: Any) -> bool:
+    amount = number(value)
+    return not isinstance(value, str) and amount is not None and ASPECT.holds(amount)
 
 
 def _sizes(entry: Entry) -> Iterator[Finding]:
@@ -311,8 +329,19 @@ def _sizes(entry: Entry) -> Iterator[Finding]:
                 f"({'megapixels' if unit == 'area' else 'pixels'}).",
                 "Use resolution_type pixel_area, with all sizes as the edge in pixels: 1024, for example.",
             )
+    minimum = number(entry.setting("minimum_image_size"))
+    if unit == "area" and minimum is not None and minimum > MAX_MINIMUM_AREA:
+        yield entry.error(
+            "wrong_unit",
+            "minimum_image_size",
+            f"minimum_image_size {minimum:g} would be megapixels, as resolution_type is area, and SimpleTuner takes "
+            f"{MAX_MINIMUM_AREA} at most.",
+            f"For {minimum:g} × {minimum:g} pixels set it to {minimum**2 / 1e6:.2g}, or use resolution_type pixel_area."
+            if minimum**2 / 1e6 <= MAX_MINIMUM_AREA
+            else "Set it to 0.25, for example, which is 512 × 512 pixels.",
+        )
     resolution = entry.data.get("resolution")
-    if unit == "pixel_area" and resolution is not None and not str(resolution).isdigit():
+    if unit == "pixel_area" and (number(resolution) or 0) > 0 and not str(resolution).isdigit():
         yield entry.error(
             "invalid",
             "resolution",
@@ -322,21 +351,26 @@ def _sizes(entry: Entry) -> Iterator[Finding]:
 
 
 def _numbers(entry: Entry) -> Iterator[Finding]:
-    repeats = entry.data.get("repeats")
-    if repeats:
-        amount = number(repeats)
-        if amount is None or amount < 0 or amount != int(amount):
-            yield entry.error("invalid", "repeats", "repeats must be a whole number.", "0 means one pass an epoch.")
-    probability = entry.data.get("probability")
-    if probability not in (None, ""):
-        amount = number(probability)
-        if amount is None or not 0 <= amount <= 1:
-            yield entry.error("invalid", "probability", "probability must be from 0 to 1.", "1 is the default.")
-    batch = entry.data.get("train_batch_size")
-    if batch not in (None, ""):
-        amount = number(batch)
-        if amount is None or amount < 1 or amount != int(amount):
-            yield entry.error("invalid", "train_batch_size", "train_batch_size must be 1 or more.", "Leave it out.")
+    for key, allowed in OF_ENTRIES.items():
+        value = entry.data.get(key)
+        if value in (None, "") or is_placeholder(value):
+            continue
+        amount = number(value)
+        if amount is None or not allowed.holds(amount):
+            yield entry.error(
+                "invalid" if amount is None else "out_of_range",
+                key,
+                f"{key} is {str(value)[:MAX_SHOWN]}, and must be {allowed}.",
+                _ADVICE.get(key, "Mend it, or leave it out."),
+            )
+
+
+#: What else to say about numbers.
+_ADVICE = {
+    "repeats": "0 means one pass an epoch, 1 two.",
+    "resolution": "1024 is usual, with resolution_type pixel_area.",
+    "probability": "1 is the default.",
+}
 
 
 def _video(entry: Entry) -> Iterator[Finding]:

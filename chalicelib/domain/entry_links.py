@@ -26,7 +26,6 @@ _LINKS: Mapping[str, frozenset[str]] = {
     "s2v_datasets": frozenset({"audio"}),
 }
 _PRIMARY = frozenset({"image", "video", "audio"})
-_LORA = frozenset({"lora"})
 
 
 def check_links(config: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -142,7 +141,7 @@ def _regularisation(config: Mapping[str, Any], entries: Sequence[Entry]) -> Iter
     ]
     if not regular:
         return
-    if str(config.get("model_type", "full")) not in _LORA:
+    if str(config.get("model_type") or "full") == "full":
         yield regular[0].finding(
             Level.NOTE,
             "regularisation_unused",

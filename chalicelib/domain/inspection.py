@@ -66,6 +66,10 @@ class Collector:
         self._by_hash: dict[str, list[str]] = defaultdict(list)
         self._pictures: list[tuple[str, Fingerprint]] = []
 
+    @property
+    def files(self) -> int:
+        return self._files
+
     def add(self, file: FileFacts) -> None:
         self._files += 1
         self._bytes += file.size

@@ -3,7 +3,7 @@ the text encoder. Pure; what it needs is stored in every report."""
 
 from __future__ import annotations
 
-from chalicelib.domain.aspect import CropAspect, ResolutionType, Sizing, sort_into_buckets
+from chalicelib.domain.aspect import Bucket, CropAspect, ResolutionType, Sizing, Sorted, sort_into_buckets
 from chalicelib.domain.captions import CLIP_TOKENS, T5_LONG_TOKENS, T5_SHORT_TOKENS
 from chalicelib.domain.inspection_facts import ReportFacts
 from chalicelib.domain.inspection_findings import Finding, Level, in_order
@@ -39,6 +39,8 @@ def fit(
     """
     if resolution <= 0 or batch_size < 1 or repeats < 0 or gradient_accumulation_steps < 1 or gpus < 1:
         raise ValueError("resolution, batch size, accumulation and GPUs are positive, repeats not negative")
+    if resolution_type == ResolutionType.PIXEL and resolution < 1:
+        raise ValueError("a resolution of less than one pixel")
     sizing = Sizing(
         resolution=resolution,
         kind=ResolutionType(resolution_type),
@@ -49,52 +51,86 @@ def fit(
     )
     found = sort_into_buckets(facts.sizes, sizing)
     findings = []
-    if found.left_out:
+    kept = found.images - found.left_out
+    if found.left_out and minimum_image_size is not None:
         findings.append(
             _finding(
-                Level.WARNING if found.left_out < found.images else Level.ERROR,
+                Level.WARNING if kept else Level.ERROR,
                 "images_below_minimum",
-                f"{found.left_out:,} of {found.images:,} images are below minimum_image_size {minimum_image_size:g} "
-                "and are left out.",
+                f"{found.left_out:,} of {found.images:,} images {'has' if found.left_out == 1 else 'have'} "
+                f"{_below(sizing, minimum_image_size)}. Left out, that leaves {f'{kept:,}' if kept else 'none'}.",
                 "Lower minimum_image_size, or add larger pictures.",
                 found.left_out,
             )
         )
     if found.upscaled:
-        share = found.upscaled / found.images
+        share = found.upscaled / kept
+        smaller = "Lower the resolution, use larger pictures, or set minimum_image_size to leave small ones out."
+        if minimum_image_size is not None:
+            smaller = "Lower the resolution, use larger pictures, or raise minimum_image_size to leave small ones out."
         findings.append(
             _finding(
                 Level.WARNING if share > SMALL_SHARE else Level.NOTE,
                 "images_too_small",
-                f"{found.upscaled:,} of {found.images:,} images ({share:.0%}) are smaller than what resolution "
+                f"{found.upscaled:,} of {kept:,} images ({share:.0%}) are smaller than what resolution "
                 f"{resolution:g} ({sizing.kind.value}) asks for, and are scaled up.",
-                "Lower the resolution, use larger pictures, or set minimum_image_size to leave small ones out.",
+                smaller,
                 found.upscaled,
             )
         )
     if not (crop and sizing.crop_aspect is CropAspect.RANDOM):
-        effective = batch_size * gradient_accumulation_steps * gpus
+        together = gradient_accumulation_steps * gpus
+        # With a minimum size SimpleTuner first leaves out what fills no batch of one GPU.
         pruned = bucket_pruning and minimum_image_size is not None
-        least = batch_size if pruned else effective
-        short = [b for b in found.buckets if b.images * (repeats + 1) < least]
+        left_out = [b for b in found.buckets if pruned and b.images * (repeats + 1) < batch_size]
+        staying = [b for b in found.buckets if b not in left_out]
+        short = [b for b in staying if b.images * (repeats + 1) < batch_size * together]
+        if left_out:
+            images = sum(b.images for b in left_out)
+            then = f"{'1 image is' if images == 1 else f'{images:,} images are'} left out"
+            then += "." if staying else ", and none is left."
+            level = Level.WARNING if staying else Level.ERROR
+            findings.append(_buckets(level, left_out, found, batch_size, repeats, 1, then))
         if short:
-            images = sum(b.images for b in short)
-            named = ", ".join(f"{b.aspect:g} ({b.images} of {least})" for b in short[:MAX_NAMED])
-            more = f" and {len(short) - MAX_NAMED} more" if len(short) > MAX_NAMED else ""
-            needed = max(b.repeats_for(least) for b in short)
-            cut = pruned and len(short) < len(found.buckets)
-            findings.append(
-                _finding(
-                    Level.WARNING if cut else Level.ERROR,
-                    "buckets_too_small",
-                    f"{len(short)} of {len(found.buckets)} aspect buckets can't fill a batch: {named}{more}. "
-                    + (f"Their {images:,} images are left out." if cut else "The trainer refuses to start."),
-                    f"Set repeats to {needed} or more, lower the batch to {min(b.images for b in short)}, or crop all "
-                    "pictures to one aspect (crop true, crop_aspect square).",
-                    images,
-                )
-            )
+            then = "The trainer refuses to start."
+            findings.append(_buckets(Level.ERROR, short, found, batch_size, repeats, together, then))
     return in_order(findings)
+
+
+def _buckets(
+    level: Level, short: list[Bucket], found: Sorted, batch: int, repeats: int, together: int, then: str
+) -> Finding:
+    """``together``: batches that are learned at once, by accumulation and on several GPUs; ``then`` is what becomes of
+    it."""
+    least = batch * together
+    named = ", ".join(f"{b.aspect:g} ({b.images * (repeats + 1)} of {least})" for b in short[:MAX_NAMED])
+    more = f" and {len(short) - MAX_NAMED} more" if len(short) > MAX_NAMED else ""
+    advice = [f"set repeats to at least {max(b.repeats_for(least) for b in short)}"]
+    fitting = min(b.images for b in short) * (repeats + 1) // together
+    if fitting:
+        advice.append(f"lower train_batch_size to {fitting}")
+    elif together > 1:
+        advice.append("lower gradient_accumulation_steps")
+    if len(found.buckets) > 1:
+        advice.append("crop all pictures to one aspect (crop true, crop_aspect square)")
+    said = f"{', '.join(advice[:-1])} or {advice[-1]}" if len(advice) > 1 else advice[0]
+    return _finding(
+        level,
+        "buckets_too_small",
+        f"{len(short)} of {len(found.buckets)} aspect buckets can't fill a batch of {least}: {named}{more}. " + then,
+        f"{said[0].upper()}{said[1:]}.",
+        sum(b.images for b in short),
+    )
+
+
+def _below(sizing: Sizing, minimum: float) -> str:
+    """What a picture below ``minimum_image_size`` has too little of, in the unit that it is compared in."""
+    if sizing.kind is ResolutionType.AREA:
+        return f"less than minimum_image_size {minimum:g}, megapixels as resolution_type is area"
+    square = f"less than minimum_image_size {minimum:g}"
+    if sizing.kind is ResolutionType.PIXEL or (sizing.crop and sizing.crop_aspect is CropAspect.SQUARE):
+        return f"a side of {square} pixels"
+    return f"fewer pixels in all than {minimum:g} × {minimum:g} (minimum_image_size {minimum:g})"
 
 
 def caption_fit(facts: ReportFacts, model_family: str) -> list[Finding]:

@@ -150,8 +150,22 @@ PROBLEMS: dict[Problem, Words] = {
         "{n} images are smaller than 64 pixels on a side.",
         "Remove icons and thumbnails that got in by mistake, unless you train at such sizes.",
     ),
+    Problem.TOO_LARGE: Words(
+        _W,
+        "An image has too many pixels to be looked at: more than 40 million as JPEG 2000, WebP, AVIF, TIFF, PSD or "
+        "ICO, or than 100 million in another format.",
+        "{n} images have too many pixels to be looked at: more than 40 million as JPEG 2000, WebP, AVIF, TIFF, PSD or "
+        "ICO, or than 100 million in another format.",
+        "Whether they can be decoded is not known. Scale them down, or make sure yourself that they are whole.",
+    ),
+    Problem.NOT_INSPECTED: Words(
+        _W,
+        "An image was not looked at: looking at it, or at one of the files around it, failed again and again.",
+        "{n} images were not looked at: looking at them, or at one of the files around them, failed again and again.",
+        "Inspect again. If that does not help, save the pictures anew as PNG or JPEG and push them.",
+    ),
     Problem.BIG_FILE: Words(
-        _N,
+        _W,
         "An image has more than 200 MB and was not looked at.",
         "{n} images have more than 200 MB and were not looked at.",
         "Scale it down, or save it as PNG or WebP.",

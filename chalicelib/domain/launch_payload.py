@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.domain.trainer import CACHE_DATASET_TYPES
+from chalicelib.domain.trainer import CACHE_DATASET_TYPES, is_enabled, is_local
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ def launch_dataloader(
         if location is not None:
             entries.append(_from_s3(entry, location, scratch_prefix))
             caches += _own_caches(entries[-1], taken)
-        elif entry.get("dataset_type") in CACHE_DATASET_TYPES and entry.get("type", "local") == "local":
+        elif entry.get("dataset_type") in CACHE_DATASET_TYPES and is_local(entry):
             entries.append(_on_the_trainer(entry))
         else:
             entries.append(dict(entry))
     entries += caches
-    if not any(e.get("dataset_type") == "text_embeds" and not e.get("disabled") for e in entries):
+    if not any(e.get("dataset_type") == "text_embeds" and is_enabled(e) for e in entries):
         entries.append(
             {
                 "id": _new_id("text-embed-cache", taken),

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from chalicelib.domain.check_results import Finding, Level
+from chalicelib.domain.number_ranges import OF_LORAS, OF_RUNS, Range, is_placeholder
 from chalicelib.domain.simpletuner_options import Option, Options, closest
 
 CHECK = "options"
@@ -34,7 +35,6 @@ _OF_ENTRIES = frozenset(
 )
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "no", "n", "off"})
-_PLACEHOLDER = re.compile(r"\{[^{}]+\}")
 _WHOLE = re.compile(r"\s*[+-]?\d{1,30}\s*")
 MAX_SHOWN = 60
 MAX_CHOICES = 12
@@ -47,10 +47,11 @@ _finding = partial(Finding, check=CHECK)
 def check_options(config: Mapping[str, Any], known: Options) -> Iterator[Finding]:
     """Findings about each option of ``config`` (names without dashes)."""
     unknown = 0
+    ranges = {**OF_RUNS, **(OF_LORAS if config.get("model_type") == "lora" else {})}
     for name, value in config.items():
         option = known.options.get(name)
         if option is not None:
-            yield from _value(option, value, known)
+            yield from _value(option, value, known, ranges.get(name))
         elif name in known.ignored:
             yield _finding(
                 level=Level.NOTE,
@@ -89,13 +90,13 @@ def _unknown(name: str, known: Options) -> Finding:
     )
 
 
-def _value(option: Option, value: Any, known: Options) -> Iterator[Finding]:
-    if value is None or value == "" or (isinstance(value, str) and _PLACEHOLDER.search(value)):
+def _value(option: Option, value: Any, known: Options, allowed: Range | None) -> Iterator[Finding]:
+    if value is None or value == "" or is_placeholder(value):
         return
     if isinstance(value, list) and option.type != "json" and option.name != "report_to":
         for one in value[:20]:
             if not isinstance(one, list):
-                yield from _value(option, one, known)
+                yield from _value(option, one, known, allowed)
         return
     if isinstance(value, list | dict):
         return
@@ -105,10 +106,22 @@ def _value(option: Option, value: Any, known: Options) -> Iterator[Finding]:
             level=Level.ERROR,
             code="wrong_type",
             field=f"config.{option.name}",
-            message=f"{option.name} {wrong}.",
+            message=f"{option.name} {wrong if allowed is None else f'must be {allowed}'}.",
             advice=f"The trainer refuses it. Its default is {option.default}."
             if option.default is not None
             else "The trainer refuses it: mend it, or leave it out.",
+        )
+        return
+    amount = number(value)
+    if allowed is not None and amount is not None and not allowed.holds(amount):
+        yield _finding(
+            level=Level.ERROR,
+            code="out_of_range",
+            field=f"config.{option.name}",
+            message=f"{option.name} is {amount:g}, and must be {allowed}.",
+            advice="Mend it, or leave it out."
+            if option.default is None
+            else f"Mend it, or leave it out for SimpleTuner's default, {option.default}.",
         )
         return
     yield from _choice(option, value, known)
@@ -170,15 +183,19 @@ def _limits(option: Option, value: Any) -> Iterator[Finding]:
     )
 
 
+#: No option of a training is beyond this, and sums, products and squares of what is within stay finite.
+MAX_NUMBER = 1e18
+
+
 def number(value: Any) -> float | None:
-    """``value`` as a finite number, or None."""
+    """``value`` as a number from -MAX_NUMBER to MAX_NUMBER, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         amount = float(value)
     except (ValueError, OverflowError):
         return None
-    return amount if amount - amount == 0 else None
+    return amount if -MAX_NUMBER <= amount <= MAX_NUMBER else None
 
 
 def truth(value: Any) -> bool:

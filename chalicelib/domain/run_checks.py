@@ -72,9 +72,6 @@ def _length(config: Mapping[str, Any], steps: int) -> Iterator[Finding]:
                 f"Samples would be drawn {count} times, each time at the GPU's price.",
                 f"Set validation_step_interval to {max(1, steps // 10)}, or accept it.",
             )
-    accumulation = number(config.get("gradient_accumulation_steps"))
-    if accumulation is not None and accumulation < 1:
-        yield _error("invalid", "gradient_accumulation_steps", "It must be 1 or more.", "Leave it out for 1.")
 
 
 def _model(config: Mapping[str, Any], known: Options) -> Iterator[Finding]:
@@ -88,28 +85,56 @@ def _model(config: Mapping[str, Any], known: Options) -> Iterator[Finding]:
             f"SimpleTuner {known.version} has no flavour '{flavour[:60]}' of {family}.",
             f"Did you mean {meant}?" if meant else f"It has: {', '.join(about.flavours)}.",
         )
+    yield from _base_model(config, family, known)
     layers = config.get("validation_guidance_skip_layers")
-    if layers not in (None, "") and isinstance(family, str) and family not in _GUIDED:
+    if layers not in (None, "") and about is not None and family not in _GUIDED:
         yield _error(
             "invalid",
             "validation_guidance_skip_layers",
-            f"Skipping layers is not possible with {family[:60]}.",
+            f"Skipping layers is not possible with {family}.",
             "Leave validation_guidance_skip_layers out.",
         )
-    if config.get("quantization_config") not in (None, "") and config.get("model_type", "full") != "lora":
+    if config.get("quantization_config") not in (None, "") and _kind(config) == "full":
         yield _error(
             "invalid", "quantization_config", "It goes with model_type lora only.", "Leave quantization_config out."
         )
 
 
+def _base_model(config: Mapping[str, Any], family: Any, known: Options) -> Iterator[Finding]:
+    """A base model that is known as another family's; the trainer finds out when it loads the weights."""
+    named = config.get("pretrained_model_name_or_path")
+    if not isinstance(named, str) or not isinstance(family, str) or family.lower() not in known.families:
+        return
+    others = known.families_of(named)
+    if not others or family.lower() in others:
+        return
+    own = known.base_model(family, config.get("model_flavour")) or known.base_model(family, None)
+    yield _warning(
+        "family_mismatch",
+        "pretrained_model_name_or_path",
+        f"{named[:100]} is a model of the family {' or '.join(others)}, and model_family is {family}.",
+        f"Set model_family to {others[0]}, or leave pretrained_model_name_or_path out"
+        + (f" for {own}." if own else " for the family's own."),
+    )
+
+
+def _kind(config: Mapping[str, Any]) -> str | None:
+    """``lora`` or ``full``; None for what is neither: the check of the options tells of it, and nothing follows."""
+    kind = str(config.get("model_type") or "full")
+    return kind if kind in {"lora", "full"} else None
+
+
 def _lora(config: Mapping[str, Any]) -> Iterator[Finding]:
-    if config.get("model_type", "full") != "lora":
+    kind = _kind(config)
+    if kind is None:
+        return
+    if kind != "lora":
         unused = [name for name in _LORA_OPTIONS if config.get(name) not in (None, "")]
         if unused:
             yield _note(
                 "lora_options_unused",
                 unused[0],
-                f"model_type is {str(config.get('model_type', 'full'))[:20]}: {', '.join(unused)} have no effect.",
+                f"model_type is {kind}: {', '.join(unused)} {'has' if len(unused) == 1 else 'have'} no effect.",
                 "Set model_type to lora to train an add-on file instead of all the weights.",
             )
         return
@@ -163,7 +188,7 @@ def _precision(config: Mapping[str, Any]) -> Iterator[Finding]:
             "mixed_precision fp8 can't be combined with a quantised base model.",
             "Use mixed_precision bf16, or base_model_precision no_change.",
         )
-    if quantised and config.get("model_type", "full") != "lora":
+    if quantised and _kind(config) == "full":
         yield _warning(
             "quantised_full",
             "base_model_precision",
@@ -194,7 +219,7 @@ def _optimizer(config: Mapping[str, Any]) -> Iterator[Finding]:
     rate = number(config.get("learning_rate"))
     if rate is None or any(word in str(config.get("optimizer", "")) for word in _RATE_FREE):
         return
-    if rate <= 0 or rate > 1:
+    if rate > 1:
         yield _warning(
             "learning_rate",
             "learning_rate",
@@ -202,13 +227,13 @@ def _optimizer(config: Mapping[str, Any]) -> Iterator[Finding]:
             "1e-4 is usual for a LoRA, 1e-6 for all the weights.",
         )
         return
-    kind = str(config.get("model_type", "full"))
-    low, high = _RATES.get(kind, (0.0, 1.0))
-    if not low <= rate <= high:
+    kind = _kind(config)
+    low, high = _RATES.get(kind or "", (0.0, 1.0))
+    if rate > 0 and not low <= rate <= high:
         yield _note(
             "learning_rate_unusual",
             "learning_rate",
-            f"{rate:g} is outside the usual range for {kind[:20]} ({low:g} to {high:g}).",
+            f"{rate:g} is outside the usual range for {kind} ({low:g} to {high:g}).",
             "Make sure that it is meant so.",
         )
 

@@ -95,9 +95,21 @@ def length_of(
     )
 
 
+def counts_make_sense(config: Mapping[str, Any]) -> bool:
+    """Whether the batch and the accumulation, as far as they are given, are whole numbers from 1. Another check tells
+    of those that are not, and nothing is reckoned with them."""
+    given = [config.get(name) for name in ("train_batch_size", "gradient_accumulation_steps")]
+    return all(value in (None, "") or _is_count(value) for value in given)
+
+
+def _is_count(value: Any) -> bool:
+    count = _positive(value)
+    return count is not None and count == number(value)
+
+
 def repeats_of(entry: Entry) -> int:
     amount = number(entry.data.get("repeats"))
-    return int(amount) if amount is not None and 0 < amount < 1e6 else 0
+    return int(amount) if amount is not None and 0 < amount <= 1e5 else 0
 
 
 def check_length(length: Length, media: Sequence[Media]) -> Iterator[Finding]:
@@ -130,10 +142,12 @@ def check_length(length: Length, media: Sequence[Media]) -> Iterator[Finding]:
             f"One pass takes {round(length.steps / passes):,} steps.",
         )
     else:
-        yield Finding(Level.NOTE, "passes", CHECK, "config.max_train_steps", f"{said}.", "Nothing to do.")
+        yield Finding(Level.NOTE, "passes", CHECK, "config.max_train_steps", f"{said}.", "")
 
 
 def _batch(length: Length, one: Media) -> Iterator[Finding]:
+    if not counts_make_sense({"train_batch_size": one.entry.data.get("train_batch_size")}):
+        return
     own = _positive(one.entry.data.get("train_batch_size"))
     least = (own or length.batch) * length.accumulation * length.gpus
     there = one.count * (repeats_of(one.entry) + 1)

@@ -1,4 +1,5 @@
-"""The options of SimpleTuner 4.10.1: names, types, choices, limits, model families. Read from the data file beside it.
+"""The options of SimpleTuner 4.10.1: names, types, choices, limits; the settings of datasets; model families. Read from
+the data file beside it.
 
 The file is made by ``scripts/simpletuner_options.py`` from the release's wheel and holds facts only. A trainer may be
 newer than the file, so what is not in it is never an error by itself.
@@ -43,9 +44,12 @@ class Family:
 
 @dataclass(frozen=True)
 class Options:
+    """``entry_keys`` are the settings of a dataloader's entries: of any type (``any``), and of one type alone."""
+
     version: str
     options: Mapping[str, Option]
     ignored: frozenset[str]
+    entry_keys: Mapping[str, frozenset[str]]
     families: Mapping[str, Family]
     optimizers: Mapping[str, str]
 
@@ -60,6 +64,11 @@ class Options:
             return None
         chosen = flavour if isinstance(flavour, str) and flavour else known.default_flavour
         return known.models.get(chosen) if chosen else None
+
+    def families_of(self, model: str) -> tuple[str, ...]:
+        """The families that have this model of the Hub as one of their flavours."""
+        name = model.strip().lower()
+        return tuple(f for f, about in self.families.items() if name in {m.lower() for m in about.models.values()})
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -76,6 +85,7 @@ def options() -> Options:
         version=data["version"],
         options={name: _option(name, about) for name, about in data["options"].items()},
         ignored=frozenset(data["ignored"]),
+        entry_keys={kind: frozenset(names) for kind, names in data["entries"].items()},
         families={
             name: Family(
                 flavours=tuple(about["flavours"]),

@@ -31,18 +31,21 @@ MAX_LOCAL_ENTRIES = 8
 #: Entry ids and cache suffixes become parts of S3 keys, two of them in one key of 1,024 bytes at most.
 MAX_ENTRY_NAME_BYTES = 100
 
+#: Why nothing is published elsewhere, and the options that ask for it.
+DELIVERED_HERE = "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`"
+DELIVERY_OPTIONS = (
+    *("push_to_hub", "push_to_hub_background", "push_checkpoints_to_hub", "hub_model_id", "hub_token"),
+    "publishing_config",
+)
 #: Options that this service sets itself or that mean nothing on a rented machine. Left out with a note.
 _DROPPED = {
     "data_backend_config": "the dataloader is sent beside the config",
     "webhook_config": "progress comes from the trainer's log and the provider's webhooks",
     "webhook_reporting_interval": "progress comes from the trainer's log and the provider's webhooks",
     "logging_dir": "the log is kept by this service",
-    "publishing_config": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
-    "push_to_hub": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
-    "push_to_hub_background": "the model goes to this stack's own bucket first",
-    "push_checkpoints_to_hub": "the model goes to this stack's own bucket first",
-    "hub_model_id": "the model goes to this stack's own bucket first; fetch it with `stcloud jobs pull`",
+    **dict.fromkeys(DELIVERY_OPTIONS, DELIVERED_HERE),
 }
+_STEPS = f"must be a whole number from 1 to {MAX_STEPS}"
 _WHOLE_NUMBER = f"must be a whole number of steps, {MAX_STEPS} at most"
 _QUIETLY_DROPPED = frozenset({"data_backend_config", "logging_dir"})
 
@@ -64,11 +67,18 @@ CACHE_DATASET_TYPES = frozenset({"text_embeds", "image_embeds", "conditioning_im
 
 @dataclass(frozen=True)
 class ConfigProblem:
-    """One reason to refuse a config: a dotted field, a message with advice, a stable code."""
+    """One reason to refuse a config: a dotted field, what is wrong, a stable code, and what to do about it where the
+    message does not show that by itself."""
 
     field: str
     message: str
     code: str
+    advice: str = ""
+
+    @property
+    def text(self) -> str:
+        """Message and advice."""
+        return f"{self.message.rstrip('.')}. {self.advice}" if self.advice else self.message
 
 
 @dataclass(frozen=True)
@@ -126,9 +136,9 @@ def _is_harmless(value: Any) -> bool:
 def _secret_problem(where: str) -> ConfigProblem:
     return ConfigProblem(
         where,
-        "looks like a secret. Configs are stored and shown in job records, so keys and tokens don't belong there: "
-        "remove it (datasets and outputs get temporary credentials from this service) and revoke it if it was shared",
+        "looks like a secret. Configs are stored and shown in job records, so keys and tokens don't belong there",
         "secret_in_config",
+        "Remove it (datasets and outputs get temporary credentials from this service), and revoke it if it was shared.",
     )
 
 
@@ -171,13 +181,14 @@ def check_submission(config: Mapping[str, Any], dataloader: Sequence[Mapping[str
         problems.append(
             ConfigProblem("dataloader_config", f"has more than {MAX_LOCAL_ENTRIES} local datasets", "too_many_entries")
         )
-    if not any(not _is_cache(e) and not e.get("disabled") for e in dataloader):
+    if not any(not _is_cache(e) and is_enabled(e) for e in dataloader):
         problems.append(
             ConfigProblem(
                 "dataloader_config",
-                "names no dataset: add an entry with a type and an instance_data_dir, or save one with the config: "
-                "stcloud configs push NAME config.json --dataloader multidatabackend.json",
+                "names no dataset",
                 "no_dataset",
+                "Add an entry with a type and an instance_data_dir, or save one with the config: "
+                "stcloud configs push NAME config.json --dataloader multidatabackend.json",
             )
         )
     return problems
@@ -207,6 +218,21 @@ def _entry_name_problem(value: Any) -> str | None:
     return None
 
 
+def entry_type(entry: Mapping[str, Any]) -> str:
+    """The entry's type; without one, or with an empty one, it is local."""
+    return str(entry.get("type") or "local")
+
+
+def is_local(entry: Mapping[str, Any]) -> bool:
+    return entry_type(entry) == "local"
+
+
+def is_enabled(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry takes part. SimpleTuner passes over one whose ``disabled`` or ``disable`` holds anything that
+    Python calls true, and so the text "false" too (4.10.1, ``data_backend/factory.py``)."""
+    return not (entry.get("disabled") or entry.get("disable"))
+
+
 def _is_cache(entry: Mapping[str, Any]) -> bool:
     kind = entry.get("dataset_type", "image")
     return isinstance(kind, str) and kind in CACHE_DATASET_TYPES
@@ -214,7 +240,7 @@ def _is_cache(entry: Mapping[str, Any]) -> bool:
 
 def needs_upload(entry: Mapping[str, Any]) -> bool:
     """True for an entry whose data lies on the user's disk: it must be a dataset version before launch."""
-    return entry.get("type", "local") == "local" and not _is_cache(entry) and not entry.get("disabled", False)
+    return is_local(entry) and not _is_cache(entry) and is_enabled(entry)
 
 
 def _as_int(value: Any) -> int | None:
@@ -250,11 +276,7 @@ def _ratio(a: int, b: int) -> float:
 def prepare_config(config: Mapping[str, Any]) -> tuple[PreparedConfig | None, list[ConfigProblem]]:
     """The config as it will be launched (without dashes), or the problems that forbid it."""
     clean, problems = undash(config)
-    notes: list[str] = []
-    for key, reason in _DROPPED.items():
-        value = clean.pop(key, None)
-        if value not in (None, False, "", [], {}) and key not in _QUIETLY_DROPPED:
-            notes.append(f"{key} was left out: {reason}")
+    notes = _drop(clean)
     family = clean.get("model_family")
     if not family:
         problems.append(ConfigProblem("config.model_family", "is missing: for example flux, sdxl or sd3", "missing"))
@@ -263,14 +285,17 @@ def prepare_config(config: Mapping[str, Any]) -> tuple[PreparedConfig | None, li
     epochs = _as_int(clean.get("num_train_epochs", 0) or 0)
     steps = _as_int(clean.get("max_train_steps", 0) or 0)
     if steps is None or steps < 0:
-        problems.append(ConfigProblem("config.max_train_steps", _WHOLE_NUMBER, "invalid"))
+        problems.append(ConfigProblem("config.max_train_steps", _STEPS, "invalid"))
+    elif steps == 0 and clean.get("max_train_steps") not in (None, "") and not epochs:
+        problems.append(ConfigProblem("config.max_train_steps", f"is 0, and {_STEPS}", "out_of_range"))
     elif steps == 0:
         problems.append(
             ConfigProblem(
                 "config.max_train_steps",
-                "is missing: set the number of steps (images x repeats x epochs / batch size). The last step must be "
-                "known beforehand so that a checkpoint falls on it, or the final weights would never be published",
+                "is missing: the last step must be known beforehand so that a checkpoint falls on it, or the final "
+                "weights would never be published",
                 "missing",
+                "Set the number of steps: images x repeats x epochs / batch size.",
             )
         )
     problems += [
@@ -296,6 +321,19 @@ def prepare_config(config: Mapping[str, Any]) -> tuple[PreparedConfig | None, li
         clean["validation_prompt"] = "a photo"
         notes.append("validation_prompt was set to 'a photo': the trainer publishes weights after a validation")
     return PreparedConfig(config=clean, max_train_steps=steps, adjustments=tuple(notes)), []
+
+
+def _drop(clean: dict[str, Any]) -> list[str]:
+    """Takes out what means nothing on a rented machine; one note for those that go for the same reason."""
+    dropped: dict[str, list[str]] = {}
+    for key, reason in _DROPPED.items():
+        value = clean.pop(key, None)
+        if value not in (None, False, "", [], {}) and key not in _QUIETLY_DROPPED:
+            dropped.setdefault(reason, []).append(key)
+    return [
+        f"{' and '.join(keys)} {'was' if len(keys) == 1 else 'were'} left out: {reason}"
+        for reason, keys in dropped.items()
+    ]
 
 
 def _fit(clean: dict[str, Any], steps: int, keys: tuple[str, str], default: int, word: str) -> list[str]:

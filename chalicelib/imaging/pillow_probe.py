@@ -16,7 +16,7 @@ from typing import Final
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from chalicelib.domain.inspection_facts import MAX_PIXELS, THUMBNAIL, ImageFacts, Problem
+from chalicelib.domain.inspection_facts import THUMBNAIL, ImageFacts, Problem, pixels_problem
 
 #: Pillow's names of what is opened. Left out are those that start other programs (EPS) or read other files.
 FORMATS: Final = (
@@ -66,7 +66,7 @@ _CUT = ("truncated", "unexpected end", "premature", "not enough data", "incomple
 
 
 class PillowProbe:
-    """Safe for untrusted content within the bounds of the port; uses about eight bytes of memory per pixel."""
+    """Safe for untrusted content within the bounds of the port, which keep the memory it takes below 1.2 GiB."""
 
     def look(self, data: bytes, *, thumbnail: bool) -> ImageFacts:
         # Warnings of decoders go to the log of nobody; bombs are told apart here.
@@ -80,7 +80,7 @@ class PillowProbe:
             except UnidentifiedImageError:
                 return ImageFacts(problems=(Problem.UNREADABLE,))
             except MemoryError:
-                return ImageFacts(problems=(Problem.TOO_MANY_PIXELS,))
+                return ImageFacts(problems=(Problem.TOO_LARGE,))
             except _BAD as error:
                 return ImageFacts(problems=(_verdict(error),))
 
@@ -105,8 +105,9 @@ def _look(image: ImageFile.ImageFile, data: bytes, *, thumbnail: bool) -> ImageF
     name = (image.format or "").lower()
     name = _NAMES.get(name, name)
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        return ImageFacts(format=name, width=width, height=height, problems=(Problem.TOO_MANY_PIXELS,))
+    too_many = pixels_problem(name, width, height)
+    if too_many is not None:
+        return ImageFacts(format=name, width=width, height=height, problems=(too_many,))
     mode, deep = image.mode, _is_deep(image, data)
     animated = name != "jpeg" and name != "tiff" and bool(getattr(image, "is_animated", False))
     try:
@@ -115,7 +116,7 @@ def _look(image: ImageFile.ImageFile, data: bytes, *, thumbnail: bool) -> ImageF
             image.draft(None, (THUMBNAIL, THUMBNAIL))
         image.load()
     except MemoryError:
-        return ImageFacts(format=name, width=width, height=height, problems=(Problem.TOO_MANY_PIXELS,))
+        return ImageFacts(format=name, width=width, height=height, problems=(Problem.TOO_LARGE,))
     except _BAD as error:
         return ImageFacts(format=name, width=width, height=height, problems=(_verdict(error),))
     # Only now: Pillow loads a PNG to read its EXIF, and hides that it could not.

@@ -19,7 +19,7 @@ class PreflightFinding(ResponseModel):
     check: str
     field: str
     message: str
-    advice: str = Field(description="What to do about it.")
+    advice: str = Field(description="What to do about it; empty for a note that asks for nothing.")
     paths: list[str] = Field(default_factory=list)
     count: int = 0
 

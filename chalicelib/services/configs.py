@@ -34,9 +34,9 @@ class ConfigService:
         problems = check_stored(body.config, body.dataloader_config or [])
         if problems:
             raise ValidationFailed(
-                f"{problems[0].field}: {problems[0].message}",
+                f"{problems[0].field}: {problems[0].text}",
                 code=problems[0].code,
-                errors=[FieldError(p.field, p.message, p.code) for p in problems],
+                errors=[FieldError(p.field, p.text, p.code) for p in problems],
             )
         now = self._ports.clock.now()
         for _ in range(MAX_TRIES):

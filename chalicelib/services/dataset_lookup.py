@@ -44,6 +44,26 @@ def resolve(
     return tuple(references), tuple(versions), problems
 
 
+def pushed_elsewhere(ports: Ports, owner: str, entry: Mapping[str, Any], used: DatasetVersion) -> str | None:
+    """The id of another dataset that was pushed from the folder of an entry, for which ``used`` was found by its id.
+    None when there is none, or the entry says by ``dataset_id`` which one it means."""
+    path = _folder(entry)
+    if path is None or entry.get("dataset_id") is not None:
+        return None
+    mine = ports.datasets.get_dataset(owner, used.dataset_id)
+    if mine is not None and mine.source_path == path:
+        return None
+    other = ports.datasets.find_by_source(owner, path)
+    return other.dataset_id if other is not None and other.dataset_id != used.dataset_id else None
+
+
+def _folder(entry: Mapping[str, Any]) -> str | None:
+    path = entry.get("instance_data_dir") or entry.get("instance_data_root")
+    if not isinstance(path, str) or not 0 < len(path) <= MAX_SOURCE_PATH:
+        return None
+    return path.rstrip("/") or path
+
+
 def _find(ports: Ports, owner: str, entry: Mapping[str, Any]) -> DatasetVersion | None:
     store = ports.datasets
     if entry.get("dataset_id") is not None:
@@ -51,11 +71,8 @@ def _find(ports: Ports, owner: str, entry: Mapping[str, Any]) -> DatasetVersion 
     version = _latest(ports, owner, entry.get("id"))
     if version is not None:
         return version
-    path = entry.get("instance_data_dir") or entry.get("instance_data_root")
-    if not isinstance(path, str) or not 0 < len(path) <= MAX_SOURCE_PATH:
-        return None
-    dataset = store.find_by_source(owner, path.rstrip("/") or path)
-    return _ready(ports, dataset)
+    path = _folder(entry)
+    return None if path is None else _ready(ports, store.find_by_source(owner, path))
 
 
 def _latest(ports: Ports, owner: str, dataset_id: object) -> DatasetVersion | None:
@@ -78,13 +95,13 @@ def _unresolved(i: int, entry: Mapping[str, Any]) -> ConfigProblem:
     if named is not None:
         return ConfigProblem(
             f"dataloader_config.{i}.dataset_id",
-            f"no uploaded dataset that is ready has the id '{str(named)[:MAX_SHOWN]}'. See: stcloud datasets list, or "
-            f"run: stcloud datasets push {path}",
+            f"no uploaded dataset that is ready has the id '{str(named)[:MAX_SHOWN]}'",
             "dataset_unresolved",
+            f"See: stcloud datasets list, or run: stcloud datasets push {path}",
         )
     return ConfigProblem(
         f"dataloader_config.{i}",
-        f"no uploaded dataset has the id '{str(entry.get('id'))[:MAX_SHOWN]}' or was pushed from '{path}'. Run: "
-        f"stcloud datasets push {path}",
+        f"no uploaded dataset has the id '{str(entry.get('id'))[:MAX_SHOWN]}' or was pushed from '{path}'",
         "dataset_unresolved",
+        f"Run: stcloud datasets push {path}",
     )

@@ -122,6 +122,7 @@ def _profile(provider: Provider, wanted: str | None) -> tuple[HardwareProfile | 
         return profiles[wanted], None
     return None, ConfigProblem(
         "hardware_profile",
-        f"Invalid {provider.name} hardware profile '{wanted}'. Valid profiles: {', '.join(profiles)}",
+        f"Invalid {provider.name} hardware profile '{wanted}'",
         "invalid",
+        f"Valid profiles: {', '.join(profiles)}",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, Level, in_order, result_of
@@ -21,11 +21,8 @@ from chalicelib.schemas.preflight import EstimateView, RangeView
 from chalicelib.services import preflight_world as world
 from chalicelib.services.dataset_facts import DatasetFacts
 from chalicelib.services.draft import Draft, find_provider, make_draft
-from chalicelib.services.preflight_checks import LocalChecks
+from chalicelib.services.preflight_checks import WENT_WRONG, LocalChecks
 from chalicelib.services.preflight_world import Estimate, Estimates, SkippedError, TokenCheck
-
-#: See ``_as_submitted``.
-_IMAGE_DECIDES = frozenset({"bucket_incomplete", "bucket_without_keys", "no_media"})
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +69,7 @@ class PreflightService:
                 raise
             return _refused(refusal)
         checks = self._local.run(draft)
-        media = self._local.media(draft)
-        length = self._local.length(draft, media)
-        estimate = self._estimates.of(draft, length, media)
+        estimate = self._estimate(draft)
         now = self._ports.clock.now()
         asked: dict[str, Callable[[], Iterable[Finding]]] = {
             world.PROVIDER: lambda: self._token(provider, now),
@@ -87,9 +82,20 @@ class PreflightService:
         found = in_order(f for check in checks for f in check.findings)
         return Preflight(tuple(checks), tuple(found[:MAX_FINDINGS]), estimate)
 
+    def _estimate(self, draft: Draft) -> Estimate | None:
+        try:
+            media = self._local.media(draft)
+            return self._estimates.of(draft, self._local.length(draft, media), media)
+        except AppError:
+            raise
+        except Exception:
+            # As with any check: what can't be estimated is not told.
+            logger.exception("preflight's estimate failed")
+            return None
+
     def before_submit(self, draft: Draft) -> list[Finding]:
         """What submit goes by: errors first. Raises Unavailable."""
-        return in_order(_as_submitted(f) for check in self._local.run(draft) for f in check.findings)
+        return in_order(f for check in self._local.run(draft) for f in check.findings)
 
     def _ask(self, checks: dict[str, Callable[[], Iterable[Finding]]]) -> list[CheckResult]:
         pool = ThreadPoolExecutor(max_workers=len(checks), thread_name_prefix="preflight")
@@ -100,12 +106,6 @@ class PreflightService:
         finally:
             # What still waits for somebody's answer ends by itself: every call is bounded.
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _as_submitted(finding: Finding) -> Finding:
-    """What only the trainer's image can tell holds no submit up: one of the user's own may bring keys of a bucket, or
-    read files whose names say nothing."""
-    return replace(finding, level=Level.NOTE) if finding.code in _IMAGE_DECIDES else finding
 
 
 def _answer(name: str, future: Future[CheckResult]) -> CheckResult:
@@ -126,7 +126,7 @@ def _made(name: str, check: Callable[[], Iterable[Finding]]) -> CheckResult:
     except Exception:
         # One check's defect must not take the others' findings away; it says so, and the log has it.
         logger.exception("preflight's check of %s failed", name)
-        return CheckResult(name, CheckStatus.SKIPPED, tuple(found), "something went wrong on our side")
+        return CheckResult(name, CheckStatus.SKIPPED, tuple(found), WENT_WRONG)
     return result_of(name, found)
 
 

@@ -5,14 +5,15 @@ One that can't be made says so; it never passes in silence.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from chalicelib.domain.check_results import CheckResult, CheckStatus, Finding, Level, result_of
-from chalicelib.domain.datasets import DatasetVersion, InspectionStatus
+from chalicelib.domain.datasets import DatasetVersion
 from chalicelib.domain.entry_checks import CHECK as DATALOADER
 from chalicelib.domain.entry_checks import Entry, check_entries
+from chalicelib.domain.entry_keys import check_keys
 from chalicelib.domain.entry_links import check_links
 from chalicelib.domain.escrow import artifacts_prefix, scratch_prefix
 from chalicelib.domain.failures import ProviderFault
@@ -23,23 +24,29 @@ from chalicelib.domain.ports import Ports
 from chalicelib.domain.run_checks import CHECK as CONFIG
 from chalicelib.domain.run_checks import check_run
 from chalicelib.domain.run_length import CHECK as LENGTH
-from chalicelib.domain.run_length import Length, Media, check_length, length_of
-from chalicelib.domain.simpletuner_options import options
-from chalicelib.domain.trainer import ConfigProblem, needs_upload
+from chalicelib.domain.run_length import Length, Media, check_length, counts_make_sense, length_of
+from chalicelib.domain.simpletuner_options import Options, options
+from chalicelib.domain.trainer import DELIVERED_HERE, DELIVERY_OPTIONS, ConfigProblem, needs_upload
+from chalicelib.errors import AppError
 from chalicelib.services.dataset_facts import DatasetFacts
+from chalicelib.services.dataset_lookup import pushed_elsewhere
 from chalicelib.services.draft import Draft
-from chalicelib.services.preflight_datasets import DATASETS, LEARNED, TOY, check_dataset
+from chalicelib.services.preflight_datasets import DATASETS, LEARNED, TOY, check_dataset, left_out
+from chalicelib.services.preflight_known import gap_finding, gap_of, told_by_record
+
+logger = logging.getLogger(__name__)
 
 DELIVERY = "delivery"
+#: Why a check with a defect was not made.
+WENT_WRONG = "something went wrong on our side"
 PROVIDER = "provider"
+#: Nothing is asked of anybody, so nothing has passed.
+_DELIVERED = "nothing to check: the model goes to this stack's own bucket; fetch it with stcloud jobs pull JOB"
 _ADVICE = {
-    "secret_in_config": "Remove it, and revoke it if it was shared. This service gives the trainer keys of its own.",
     "too_large": "Shorten the config or the dataloader.",
     "duplicate": "Keep one of the two.",
     "missing": "Add it.",
 }
-#: Where a refusal goes over to what to do about it.
-_COMMAND = re.compile(r"\. (?:Run|See): ")
 
 
 @dataclass(frozen=True)
@@ -51,16 +58,17 @@ class LocalChecks:
     on_sandbox: bool = False
 
     def run(self, draft: Draft) -> list[CheckResult]:
-        """All of them. Raises Unavailable when the database or the bucket does not answer."""
+        """All of them. Raises Unavailable when the database or the bucket does not answer. A check with a defect takes
+        no other with it: it is SKIPPED, with a warning, so that a submit goes on only when that is accepted."""
         problems = [finding_of(p) for p in draft.problems]
         known = options()
         made = [
-            result_of(OPTIONS, check_options(_as_launched(draft), known)),
-            result_of(CONFIG, self._config(draft)),
-            result_of(DATALOADER, [*check_entries(draft.entries), *check_links(draft.plain, draft.entries)]),
-            self._datasets(draft),
-            self._length(draft),
-            result_of(DELIVERY, _delivery(draft)),
+            _made(OPTIONS, lambda: result_of(OPTIONS, check_options(_as_launched(draft), known))),
+            _made(CONFIG, lambda: result_of(CONFIG, self._config(draft))),
+            _made(DATALOADER, lambda: result_of(DATALOADER, _dataloader(draft, known))),
+            _made(DATASETS, lambda: self._datasets(draft)),
+            _made(LENGTH, lambda: self._length(draft)),
+            CheckResult(DELIVERY, CheckStatus.SKIPPED, tuple(_delivery(draft)), _DELIVERED),
         ]
         return [_with(result, [p for p in problems if p.check == result.name]) for result in made] + [
             result_of(name, [p for p in problems if p.check == name])
@@ -73,7 +81,9 @@ class LocalChecks:
             return
         yield from check_run(draft.prepared.config, draft.prepared.max_train_steps, options())
         for change in draft.prepared.adjustments:
-            yield Finding(Level.NOTE, "adjusted", CONFIG, "config", f"{change}.", "Nothing to do.")
+            # The check of the delivery says that, with what to do.
+            if not change.endswith(DELIVERED_HERE):
+                yield Finding(Level.NOTE, "adjusted", CONFIG, "config", f"{change}.", "")
 
     def _length(self, draft: Draft) -> CheckResult:
         media = self.media(draft)
@@ -89,7 +99,7 @@ class LocalChecks:
     @staticmethod
     def length(draft: Draft, media: list[Media]) -> Length | None:
         """What the run comes to; None while the config or the hardware is wrong."""
-        if draft.prepared is None or draft.profile is None:
+        if draft.prepared is None or draft.profile is None or not counts_make_sense(draft.prepared.config):
             return None
         learned = [e for e in draft.entries if e.kind in LEARNED]
         return length_of(
@@ -108,16 +118,17 @@ class LocalChecks:
             kind = LEARNED.get(entry.kind)
             if kind is None:
                 continue
-            count = self._count(version, kind)
+            count = self._count(entry, version, kind)
             if count is not None:
                 found.append(Media(entry, count))
         return found
 
-    def _count(self, version: DatasetVersion, kind: Kind) -> int | None:
+    def _count(self, entry: Entry, version: DatasetVersion, kind: Kind) -> int | None:
         report = self.facts.report(version)
         if report is not None and report.facts is not None:
             counts = report.facts.counts
-            return {Kind.IMAGE: counts.images, Kind.VIDEO: counts.video, Kind.AUDIO: counts.audio}[kind]
+            images = counts.images - left_out(entry, report.facts)
+            return {Kind.IMAGE: images, Kind.VIDEO: counts.video, Kind.AUDIO: counts.audio}[kind]
         names = self.facts.names(version)
         return None if names is None else names.counts[kind]
 
@@ -132,35 +143,45 @@ class LocalChecks:
     def _datasets(self, draft: Draft) -> CheckResult:
         findings: list[Finding] = []
         waiting = 0
+        gaps: list[str] = []
         for entry, version in self._located(draft):
             inspection = version.inspection
             if inspection is not None and not inspection.status.is_over:
                 waiting += 1
-            findings += self._mild(
-                check_dataset(draft, entry, self.facts.names(version), self.facts.report(version), version)
-            )
-            if inspection is not None and inspection.status is InspectionStatus.FAILED:
-                findings.append(
-                    entry.finding(
-                        Level.NOTE,
-                        "not_inspected",
-                        "",
-                        "its files could not be inspected.",
-                        f"Try again: stcloud datasets check {version.dataset_id}",
-                    )
-                )
+            names, report = self.facts.names(version), self.facts.report(version)
+            findings += self._places(draft, entry, version)
+            findings += self._mild(check_dataset(draft, entry, names, report, version))
+            findings += told_by_record(entry, version, report)
+            gap = gap_of(entry, version, names, report)
+            if gap is not None:
+                gaps.append(gap)
+                findings += gap_finding(entry, version, gap)
         findings += self._rights(draft)
         found = result_of(DATASETS, findings)
         if waiting and found.status is not CheckStatus.FAILED:
             reason = f"{waiting} of {len(draft.versions)} datasets are still being inspected"
-            return CheckResult(DATASETS, CheckStatus.PENDING, found.findings, reason)
+            return CheckResult(DATASETS, CheckStatus.PENDING, found.findings, "; ".join([reason, *dict.fromkeys(gaps)]))
+        if gaps and found.status is not CheckStatus.FAILED:
+            return CheckResult(DATASETS, CheckStatus.SKIPPED, found.findings, "; ".join(dict.fromkeys(gaps)))
         return found
+
+    def _places(self, draft: Draft, entry: Entry, version: DatasetVersion) -> Iterator[Finding]:
+        """An entry whose name says one dataset and whose folder another: which of them is used."""
+        other = pushed_elsewhere(self.ports, draft.who.owner, entry.data, version)
+        if other is not None:
+            found = entry.finding(
+                Level.WARNING,
+                "id_and_folder_differ",
+                "instance_data_dir",
+                f"its id names the dataset '{version.dataset_id}', and its folder was pushed as '{other}'. "
+                f"'{version.dataset_id}' is used.",
+                f"To say which you mean, add dataset_id: '{other}' or '{version.dataset_id}'.",
+            )
+            yield replace(found, check=DATASETS)
 
     def _mild(self, findings: Iterable[Finding]) -> list[Finding]:
         """On the sandbox what is wrong with sizes and numbers is told, and holds nobody up."""
-        if not self.on_sandbox:
-            return list(findings)
-        return [replace(f, level=Level.NOTE) if f.code in TOY else f for f in findings]
+        return [_for_toys(f) if self.on_sandbox and f.code in TOY else f for f in findings]
 
     def _rights(self, draft: Draft) -> list[Finding]:
         """Whether the datasets' names fit into one set of temporary credentials."""
@@ -176,6 +197,38 @@ class LocalChecks:
                 Finding(Level.ERROR, fault.code, DATASETS, "dataloader_config", fault.message, "Use fewer datasets.")
             ]
         return []
+
+
+def _made(name: str, check: Callable[[], CheckResult]) -> CheckResult:
+    try:
+        return check()
+    except (AppError, ProviderFault):
+        raise
+    except Exception:
+        logger.exception("the check of %s failed", name)
+        finding = Finding(
+            Level.WARNING,
+            "check_failed",
+            name,
+            "",
+            f"The check of {name} could not be made: {WENT_WRONG}.",
+            "Look at odd values, or go on without this check. Tell whoever runs this stack: its log has the reason.",
+        )
+        return CheckResult(name, CheckStatus.SKIPPED, (finding,), WENT_WRONG)
+
+
+def _dataloader(draft: Draft, known: Options) -> Iterator[Finding]:
+    yield from check_entries(draft.entries)
+    yield from check_links(draft.plain, draft.entries)
+    yield from check_keys(draft.entries, known)
+
+
+def _for_toys(finding: Finding) -> Finding:
+    if finding.level is Level.NOTE:
+        return finding
+    kind = "an error" if finding.level is Level.ERROR else "a warning"
+    said = f"{finding.message} On a GPU this is {kind}; the sandbox's toy model does not mind."
+    return replace(finding, level=Level.NOTE, message=said)
 
 
 def _as_launched(draft: Draft) -> dict[str, object]:
@@ -203,26 +256,24 @@ def finding_of(problem: ConfigProblem) -> Finding:
     else:
         check = {"config": CONFIG, "dataloader_config": DATALOADER}.get(root, PROVIDER)
     last = problem.field.rpartition(".")[2]
-    # A refusal says in one sentence what a finding says in two.
-    said, command = problem.message, ""
-    if found := _COMMAND.search(said):
-        said, command = said[: found.start()], said[found.start() + 2 :]
-    if not said[:1].isupper():
+    message = problem.message
+    if not message[:1].isupper():
         # The number of an entry is no name of anything.
-        said = f"{said[:1].upper()}{said[1:]}" if last.isdigit() else f"{last}: {said}"
-    advice = command or _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
-    return Finding(Level.ERROR, problem.code, check, problem.field, f"{said.rstrip('.')}.", advice)
+        message = f"{message[:1].upper()}{message[1:]}" if last.isdigit() else f"{last}: {message}"
+    advice = problem.advice or _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
+    return Finding(Level.ERROR, problem.code, check, problem.field, f"{message.rstrip('.')}.", advice)
 
 
 def _delivery(draft: Draft) -> Iterator[Finding]:
-    wanted = [name for name in ("push_to_hub", "hub_model_id", "publishing_config") if draft.plain.get(name)]
+    wanted = [name for name in DELIVERY_OPTIONS if draft.plain.get(name)]
     if not wanted:
         return
+    verb = "reaches" if len(wanted) == 1 else "reach"
     yield Finding(
         Level.NOTE,
         "delivered_here_first",
         DELIVERY,
         f"config.{wanted[0]}",
-        f"{' and '.join(wanted)} reach no trainer: the model goes to this stack's own bucket and is verified there.",
+        f"{', '.join(wanted)} {verb} no trainer: the model goes to this stack's own bucket and is verified there.",
         "Fetch it when the job is completed: stcloud jobs pull JOB.",
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from chalicelib.domain.aspect import CropAspect, ResolutionType, Sizing
 from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.datasets import DatasetVersion
-from chalicelib.domain.entry_checks import Entry
+from chalicelib.domain.entry_checks import MAX_MINIMUM_AREA, Entry
 from chalicelib.domain.inspection_facts import ReportFacts
 from chalicelib.domain.inspection_fit import caption_fit, fit
 from chalicelib.domain.launch_payload import table_in_dataset
 from chalicelib.domain.media import Kind
+from chalicelib.domain.number_ranges import ASPECT, OF_ENTRIES
 from chalicelib.domain.option_checks import number, truth
-from chalicelib.domain.run_length import gpus_of, repeats_of
+from chalicelib.domain.run_length import counts_make_sense, gpus_of, repeats_of
 from chalicelib.domain.simpletuner_options import options
 from chalicelib.services.dataset_facts import FileNames, Report
 from chalicelib.services.draft import Draft
@@ -22,6 +24,15 @@ DATASETS = "datasets"
 #: The kinds of datasets that a model learns from, and what they are made of.
 LEARNED = {"image": Kind.IMAGE, "video": Kind.VIDEO, "audio": Kind.AUDIO}
 _MEDIA = (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO)
+_SEEN = (Kind.IMAGE, Kind.VIDEO)
+#: What an entry of each kind is made of, and what that is called.
+_MADE_OF = {
+    "image": ((Kind.IMAGE,), "pictures"),
+    "video": ((Kind.VIDEO,), "films"),
+    "audio": ((Kind.AUDIO,), "sounds"),
+    "conditioning": (_MEDIA, "pictures, films or sounds"),
+    "eval": (_SEEN, "pictures or films"),
+}
 #: Notes about a report's files are in the report.
 _SHOWN = frozenset({Level.ERROR, Level.WARNING})
 _DELETES = ("delete_unwanted_images", "delete_problematic_images")
@@ -40,8 +51,16 @@ def check_dataset(
     draft: Draft, entry: Entry, names: FileNames | None, report: Report | None, version: DatasetVersion
 ) -> Iterator[Finding]:
     """What is known of the version that ``entry`` stands for, held against its settings."""
+    counts = _counts(names, report)
+    if counts is not None and entry.kind in _MADE_OF:
+        nothing = _nothing(entry, counts)
+        if nothing is not None:
+            yield nothing
+            return
     if names is not None:
         yield from _files(entry, names)
+    elif report is not None and report.facts is not None:
+        yield from _files_counted(entry, report.facts)
     for option in _DELETES:
         if truth(entry.setting(option)):
             yield entry.finding(
@@ -103,30 +122,51 @@ def _in_datasets(finding: Finding) -> Finding:
 
 def _files(entry: Entry, names: FileNames) -> Iterator[Finding]:
     """What the names of its files tell of an entry."""
-    counts = names.counts
-    media = sum(counts[kind] for kind in _MEDIA)
-    if media == 0 and entry.kind in {*LEARNED, "conditioning", "eval"}:
-        yield _in_datasets(
-            entry.finding(
-                Level.WARNING,
-                "no_media",
-                "",
-                "the dataset holds no pictures, films or sounds.",
-                "Push the folder that holds them: stcloud datasets push FOLDER.",
-            )
-        )
-        return
+    media = sum(names.counts[kind] for kind in _MEDIA)
     if entry.caption_strategy == "textfile" and entry.kind in LEARNED:
-        yield from _captions(entry, names, media)
+        yield from _captions(entry, names.missing, names.missing_count, media)
     if entry.data.get("metadata_backend") == "parquet" or entry.caption_strategy == "parquet":
         yield from _table(entry, names)
 
 
-def _captions(entry: Entry, names: FileNames, media: int) -> Iterator[Finding]:
-    if names.missing_count == 0:
+def _files_counted(entry: Entry, facts: ReportFacts) -> Iterator[Finding]:
+    """The same from an inspection's counts: a long list of names is not read."""
+    if entry.caption_strategy == "textfile" and entry.kind in LEARNED:
+        yield from _captions(entry, (), facts.captions.missing, facts.counts.images + facts.counts.video)
+
+
+def _counts(names: FileNames | None, report: Report | None) -> dict[Kind, int] | None:
+    """Media by kind. The trainer goes by the names, so they count; a long list of names is not read."""
+    if names is not None:
+        return names.counts
+    if report is None or report.facts is None:
+        return None
+    counts = report.facts.counts
+    return {Kind.IMAGE: counts.images, Kind.VIDEO: counts.video, Kind.AUDIO: counts.audio}
+
+
+def _nothing(entry: Entry, counts: dict[Kind, int]) -> Finding | None:
+    kinds, called = _MADE_OF[entry.kind]
+    if any(counts[kind] for kind in kinds):
+        return None
+    there = next((kind for kind in LEARNED if counts[LEARNED[kind]]), None)
+    return _in_datasets(
+        entry.error(
+            "no_media",
+            "" if there is None else "dataset_type",
+            f"the dataset holds no {called}, by the names of its files, and there is nothing to train on.",
+            "Push the folder that holds them: stcloud datasets push FOLDER."
+            if there is None
+            else f"It holds {_MADE_OF[there][1]}: set dataset_type to {there}, or name another dataset.",
+        )
+    )
+
+
+def _captions(entry: Entry, missing: tuple[str, ...], count: int, media: int) -> Iterator[Finding]:
+    if count == 0:
         return
-    all_missing = names.missing_count >= media
-    said = "there is no .txt at all" if all_missing else f"{names.missing_count:,} of {media:,} have no .txt"
+    all_missing = count >= media
+    said = "there is no .txt at all" if all_missing else f"{count:,} of {media:,} have no .txt"
     found = entry.finding(
         Level.ERROR if all_missing else Level.WARNING,
         "captions_missing",
@@ -134,9 +174,7 @@ def _captions(entry: Entry, names: FileNames, media: int) -> Iterator[Finding]:
         f"caption_strategy is textfile, and {said}. The trainer ends at the first file without one.",
         "Write the captions, leave those files out, or use caption_strategy filename or instanceprompt.",
     )
-    yield Finding(
-        found.level, found.code, DATASETS, found.field, found.message, found.advice, names.missing, names.missing_count
-    )
+    yield Finding(found.level, found.code, DATASETS, found.field, found.message, found.advice, missing, count)
 
 
 def _table(entry: Entry, names: FileNames) -> Iterator[Finding]:
@@ -157,31 +195,77 @@ def _table(entry: Entry, names: FileNames) -> Iterator[Finding]:
     )
 
 
+def left_out(entry: Entry, facts: ReportFacts) -> int:
+    """Images that the trainer passes over as smaller than the entry's ``minimum_image_size``."""
+    minimum = _minimum(entry)
+    crop_aspect = str(entry.data.get("crop_aspect") or CropAspect.SQUARE)
+    if minimum is None or _unit(entry) not in set(ResolutionType) or crop_aspect not in set(CropAspect):
+        return 0
+    sizing = Sizing(
+        resolution=1,
+        kind=ResolutionType(_unit(entry)),
+        crop=truth(entry.data.get("crop")),
+        crop_aspect=CropAspect(crop_aspect),
+        minimum=minimum,
+    )
+    return sum(size.images for size in facts.sizes if sizing.is_left_out(size.width, size.height))
+
+
+def _unit(entry: Entry) -> str:
+    return str(entry.setting("resolution_type") or options().default("resolution_type"))
+
+
+def _minimum(entry: Entry) -> float | None:
+    """``minimum_image_size`` where it makes sense; the check of the dataloader tells of others."""
+    minimum = number(entry.setting("minimum_image_size"))
+    if minimum is None or minimum <= 0 or (_unit(entry) == ResolutionType.AREA and minimum > MAX_MINIMUM_AREA):
+        return None
+    return minimum
+
+
 def _fits(draft: Draft, entry: Entry, facts: ReportFacts) -> Iterator[Finding]:
     """What the inspected sizes make of the entry's settings."""
     config = draft.prepared.config if draft.prepared else draft.plain
     known = options()
+    if not counts_make_sense(config) or not counts_make_sense({"train_batch_size": entry.data.get("train_batch_size")}):
+        return
     batch = number(entry.data.get("train_batch_size")) or number(config.get("train_batch_size"))
     accumulation = number(config.get("gradient_accumulation_steps")) or 1
     resolution = number(entry.setting("resolution")) or number(known.default("resolution")) or 1024
     buckets = entry.data.get("crop_aspect_buckets")
     aspects = [number(b) for b in buckets] if isinstance(buckets, list) else []
-    minimum = number(entry.setting("minimum_image_size"))
+    crop_aspect = str(entry.data.get("crop_aspect") or CropAspect.SQUARE)
+    if (
+        not OF_ENTRIES["resolution"].holds(resolution)
+        or _unit(entry) not in set(ResolutionType)
+        or crop_aspect not in set(CropAspect)
+    ):
+        return  # the check of the dataloader tells of it
     try:
         found = fit(
             facts,
             resolution=resolution,
-            resolution_type=str(entry.setting("resolution_type") or known.default("resolution_type")),
+            resolution_type=_unit(entry),
             batch_size=int(batch or number(known.default("train_batch_size")) or 1),
             repeats=repeats_of(entry),
             crop=truth(entry.data.get("crop")),
-            crop_aspect=str(entry.data.get("crop_aspect") or "square"),
-            crop_aspect_buckets=tuple(a for a in aspects if a),
-            minimum_image_size=minimum,
+            crop_aspect=crop_aspect,
+            crop_aspect_buckets=tuple(a for a in aspects if a and ASPECT.holds(a)),
+            minimum_image_size=_minimum(entry),
             gradient_accumulation_steps=int(accumulation),
             gpus=gpus_of(draft.profile.id) if draft.profile else 1,
+            bucket_pruning=not truth(config.get("disable_bucket_pruning")),
         )
-    except ValueError:
-        return  # settings that make no sense are told of by the check of the dataloader
+    except ValueError as reason:
+        yield _in_datasets(
+            entry.finding(
+                Level.WARNING,
+                "fit_not_checked",
+                "",
+                f"how its pictures fit the settings can't be reckoned: {reason}.",
+                "Look at its resolution, crop_aspect_buckets, repeats and batch size.",
+            )
+        )
+        return
     for one in found:
         yield _about(entry, one)

@@ -86,7 +86,10 @@ class TokenCheck:
 def check_model(draft: Draft, hub: ModelHub, *, on_sandbox: bool) -> Iterator[Finding]:
     """The base model and the Hub's datasets: are they there, may the trainer read them."""
     if on_sandbox:
-        raise SkippedError("the sandbox trains a toy model, whatever the base model is called")
+        raise SkippedError(
+            "training here is the sandbox's, with a toy model in the base model's place; the other checks are the same "
+            "as for a GPU"
+        )
     config = draft.plain
     named = config.get("pretrained_model_name_or_path")
     model = named or options().base_model(config.get("model_family"), config.get("model_flavour"))
@@ -167,7 +170,11 @@ class Estimates:
         if length is None or draft.profile is None or draft.prepared is None:
             return None
         resolutions = [number(e.setting("resolution")) for e in draft.entries]
-        usual = max((r for r in resolutions if r), default=None) or number(options().default("resolution")) or 1024
+        usual = (
+            max((r for r in resolutions if r and r > 0), default=None)
+            or number(options().default("resolution"))
+            or 1024
+        )
         # Megapixels, for resolution_type area.
         edge = usual if usual > 10 else usual**0.5 * 1000
         return Estimate(
@@ -237,8 +244,9 @@ def check_budget(draft: Draft, estimate: Estimate | None, ports: Ports) -> Itera
         "cost",
         BUDGET,
         "max_run_seconds",
-        f"It can cost ${estimate.max_cost_usd} at most ({_duration(draft.max_run_seconds)} of "
-        f"{draft.profile.hardware_type}), and likely about ${likely} (estimate: {estimate.guess.basis}).",
+        f"It can cost {_money(estimate.max_cost_usd)} at most ({_duration(draft.max_run_seconds)} of "
+        f"{draft.profile.hardware_type}), and likely {'' if not likely else 'about '}{_money(likely)} (estimate: "
+        f"{estimate.guess.basis}).",
         "A lower max_run_seconds lowers what it can cost.",
     )
     if budget is None:
@@ -271,6 +279,11 @@ def check_slots(draft: Draft, ports: Ports) -> Iterator[Finding]:
             f"{held} of your {limit} places are taken: submit would refuse now.",
             "Wait for a job to end, or cancel one: stcloud jobs list.",
         )
+
+
+def _money(usd: Decimal) -> str:
+    """A price that is rounded to cents; every run costs something."""
+    return f"${usd}" if usd else "under $0.01"
 
 
 def _duration(seconds: float) -> str:

@@ -132,7 +132,7 @@ class SubmissionService:
         draft = make_draft(self._ports, who, request, provider)
         saved, prepared, profile = draft.saved, draft.prepared, draft.profile
         if draft.problems or prepared is None or profile is None:
-            raise refusal([(p.field, p.message, p.code) for p in draft.problems])
+            raise refusal([(p.field, p.text, p.code) for p in draft.problems])
         findings = self._preflight.before_submit(draft)
         check_findings(findings, accepted=request.accept_warnings)
         dataloader, references, max_run_seconds = draft.dataloader, draft.references, draft.max_run_seconds
@@ -195,7 +195,7 @@ class SubmissionService:
             except DatasetGoneError:
                 # Deleted since it was looked up; looking again says which one.
                 gone = resolve(self._ports, owner, dataloader)[2] or [_CHANGED]
-                raise refusal([(p.field, p.message, p.code) for p in gone]) from None
+                raise refusal([(p.field, p.text, p.code) for p in gone]) from None
             except Unavailable as lost:
                 raise _uncertain(lost, key) from lost
         self._start(first.job)

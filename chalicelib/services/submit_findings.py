@@ -32,7 +32,7 @@ def check_findings(findings: Sequence[Finding], *, accepted: bool) -> None:
     """Raises ValidationFailed for errors, and for warnings (``warnings_not_accepted``) unless they are ``accepted``."""
     errors = [f for f in findings if f.level is Level.ERROR]
     if errors:
-        raise refusal([(f.field, f"{f.message} {f.advice}", f.code) for f in errors], findings)
+        raise refusal([(f.field, said(f), f.code) for f in errors], findings)
     warnings = warnings_of(findings)
     if warnings and not accepted:
         count = "1 warning was" if len(warnings) == 1 else f"{len(warnings)} warnings were"
@@ -40,9 +40,14 @@ def check_findings(findings: Sequence[Finding], *, accepted: bool) -> None:
             f"{count} not accepted. Mend it, or train all the same with accept_warnings true (stcloud jobs "
             "submit --accept-warnings).",
             code="warnings_not_accepted",
-            errors=[FieldError(f.field, f"{f.message} {f.advice}", f.code) for f in warnings[:MAX_LISTED]],
+            errors=[FieldError(f.field, said(f), f.code) for f in warnings[:MAX_LISTED]],
             extra={"findings": [finding_view(f).model_dump(mode="json") for f in findings[:MAX_LISTED]]},
         )
+
+
+def said(finding: Finding) -> str:
+    """What it is, and what to do about it where something is to be done."""
+    return f"{finding.message} {finding.advice}".strip()
 
 
 def warnings_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -55,7 +60,7 @@ def noted(findings: Sequence[Finding]) -> list[Note]:
     return [
         Note(
             "job.warning_accepted" if f.level is Level.WARNING else "job.note",
-            f"{f.message} {f.advice}",
+            said(f),
             {"code": f.code, "field": f.field},
         )
         for f in told

@@ -1,7 +1,8 @@
 """The gate before the launch: a job does not go on over a dataset that its inspection found broken.
 
-An inspection that is still going on is waited for, a bounded time; one that failed, or takes too long, says nothing
-about the dataset and stops nobody.
+An inspection that is still going on is waited for, a bounded time. One that failed, or takes too long, says nothing
+about the dataset: the job goes on, and its events say so. A submit after that failure was refused until its warning was
+accepted (``preflight_known``).
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def _rejected(version: DatasetVersion) -> Failure:
 def _note(reference: DatasetRef, what: str) -> Note:
     return Note(
         "dataset.not_inspected",
-        f"The inspection of dataset '{reference.dataset_id}' {what}; going on without it",
+        f"The inspection of dataset '{reference.dataset_id}' {what}; going on without it. Whether its files are whole "
+        "is not known",
         {"dataset_id": reference.dataset_id, "version_id": reference.version_id},
     )

@@ -37,6 +37,10 @@ MAX_FIRST_ERRORS = 3
 MAX_MESSAGE = 300
 
 
+class IncompleteError(Exception):
+    """The list of the version's files, or what was found of some of them, is not there: nothing can be said."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One execution's version and attempt."""
@@ -63,12 +67,15 @@ def run_of(event: Mapping[str, Any], ports: Ports) -> Run | None:
 
 
 def plan(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
-    """Cuts the manifest into batches; answers with their numbers and says in the record that the inspection runs."""
+    """Cuts the manifest into batches; answers with their numbers and says in the record that the inspection runs.
+    Raises IncompleteError when there is no manifest."""
     run = run_of(event, ports)
     if run is None:
         return {**event, "prefix": "", "work": "", "batches": []}
     data = ports.dataset_files.get(run.version.manifest_key)
-    files = list(decode(data)) if data is not None else []
+    if data is None:
+        raise IncompleteError(f"{run.version.dataset_id}/{run.version.version_id} has no manifest")
+    files = list(decode(data))
     batches = cut(files)
     shown = _sampled(files)
     at = 0
@@ -123,7 +130,8 @@ def sheet(event: Mapping[str, Any], ports: Ports, probe: ImageProbe) -> dict[str
 
 
 def report(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
-    """Adds everything up, stores the report, says so in the record, and wakes the jobs that wait for it."""
+    """Adds everything up, stores the report, says so in the record, and wakes the jobs that wait for it. Raises
+    IncompleteError when files are missing among the results."""
     run = run_of(event, ports)
     if run is None:
         return dict(event)
@@ -131,6 +139,8 @@ def report(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
     for info in ports.dataset_files.list(f"{run.work}result-"):
         for facts in _facts(ports.dataset_files.get(info.key) or b""):
             collected.add(facts)
+    if collected.files < run.version.files:
+        raise IncompleteError(f"only {collected.files} of {run.version.files} files were looked at")
     places = [info.key for info in ports.dataset_files.list(f"{run.work}thumbs/", limit=MAX_THUMBNAILS)]
     shown = dict(_shown_paths(run, ports))
     sheet_paths = tuple(shown.get(_place(key), "") for key in places)

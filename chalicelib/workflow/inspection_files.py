@@ -69,11 +69,18 @@ class Planned:
             yield cls(ManifestFile.model_validate(document), thumbnail)
 
 
+class StuckError(Exception):
+    """A call of a batch got nowhere; the next one would not either."""
+
+
 def batch(event: Mapping[str, Any], ports: Ports, probe: ImageProbe) -> dict[str, Any]:
     """Looks at a batch's files from ``at`` on until its time is up; answers where to go on, and whether it is done.
 
-    Needs ``prefix`` (the version's files), ``work`` and ``batch`` of the plan. Writes one result file a call.
+    Needs ``prefix`` (the version's files), ``work`` and ``batch`` of the plan. With ``blind`` no image is decoded and
+    each is found not inspected: for what is left of a batch that failed again and again. Writes one result file a call.
+    Raises StuckError rather than ask to be called again from the same place.
     """
+    decoding = None if event.get("blind") else probe
     number, at = int(event["batch"]), int(event.get("at", 0))
     store, work = ports.dataset_files, event["work"]
     data = store.get(f"{work}batch-{number:05d}.jsonl")
@@ -87,7 +94,7 @@ def batch(event: Mapping[str, Any], ports: Ports, probe: ImageProbe) -> dict[str
             if found and (elapsed > BUDGET or (hashing is not None and elapsed + hashing > LONGEST)):
                 break
             facts, thumbnail = look(
-                one.file, content, store, event["prefix"], probe, thumbnail=one.thumbnail is not None
+                one.file, content, store, event["prefix"], decoding, thumbnail=one.thumbnail is not None
             )
             found.append(facts)
             if thumbnail is not None:
@@ -95,6 +102,8 @@ def batch(event: Mapping[str, Any], ports: Ports, probe: ImageProbe) -> dict[str
     if found:
         lines = [f.model_dump_json(exclude_defaults=True) for f in found]
         store.put(f"{work}result-{number:05d}-{at:06d}.jsonl", ("\n".join(lines) + "\n").encode())
+    elif at < len(planned):
+        raise StuckError(f"batch {number} does not get beyond file {at}")
     reached = at + len(found)
     return {**event, "at": reached, "done": reached >= len(planned)}
 
@@ -132,11 +141,12 @@ def look(
     content: bytes | None,
     store: ObjectStore,
     prefix: str,
-    probe: ImageProbe,
+    probe: ImageProbe | None,
     *,
     thumbnail: bool = False,
 ) -> tuple[FileFacts, bytes | None]:
-    """The facts of one file, and its thumbnail. ``content`` is what ``_read`` gave for it, None when it is missing."""
+    """The facts of one file, and its thumbnail. ``content`` is what ``_read`` gave for it, None when it is missing.
+    Without a ``probe`` images are not decoded."""
     kind, formats = promised(file.path)
     facts: dict[str, Any] = {"path": file.path, "size": file.size, "sha256": file.sha256}
     problems: list[Problem] = [Problem.SECRET_NAME] if is_secret_name(file.path) else []
@@ -174,7 +184,7 @@ def _image(
     content: bytes,
     seen: Media | None,
     formats: frozenset[str],
-    probe: ImageProbe,
+    probe: ImageProbe | None,
     *,
     thumbnail: bool,
 ) -> ImageFacts:
@@ -186,6 +196,8 @@ def _image(
         return ImageFacts(format=seen.format, problems=(Problem.FORMAT_UNSUPPORTED,))
     if file.size > MAX_IMAGE_BYTES:
         return ImageFacts(format=seen.format if seen else "", problems=(Problem.BIG_FILE,))
+    if probe is None:
+        return ImageFacts(format=seen.format if seen else "", problems=(Problem.NOT_INSPECTED,))
     found = probe.look(content, thumbnail=thumbnail)
     if seen is not None and seen.format not in formats:
         return ImageFacts(**{**found.__dict__, "problems": (*found.problems, Problem.MISLABELLED)})

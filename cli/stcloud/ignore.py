@@ -1,14 +1,15 @@
-"""``.stcloudignore``: what a user wants left out, in the syntax and with the rules of ``.gitignore``."""
+"""``.stcloudignore``: what a user wants left out, in the syntax and with the rules of ``.gitignore``.
+
+As in git, what lies in a folder that is left out can't be taken back in, and ignore files in it are not read.
+"""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pathspec import GitIgnoreSpec
-
 from stcloud.errors import UsageError
+from stcloud.ignore_patterns import Pattern, pattern_of
 
 NAME = ".stcloudignore"
 MAX_BYTES = 1_000_000
@@ -16,23 +17,22 @@ MAX_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class IgnoreFile:
-    """One file of patterns; they speak of paths below its own folder. ``negates``: some take things back in."""
+    """One file of patterns, each with the number of its line; they speak of paths below its own folder."""
 
     folder: PurePosixPath
-    spec: GitIgnoreSpec
-    negates: bool
+    patterns: tuple[tuple[int, Pattern], ...]
 
     @property
     def name(self) -> str:
         return str(self.folder / NAME)
 
     def verdict(self, path: PurePosixPath, *, directory: bool) -> tuple[bool, int] | None:
-        """Whether ``path`` is left out, and the line that says so; None when no line speaks of it."""
+        """Whether ``path`` is left out, and the last line that says so; None when no line speaks of it."""
         text = str(path.relative_to(self.folder))
-        found = self.spec.check_file(f"{text}/" if directory else text)
-        if found.include is None or found.index is None:
-            return None
-        return found.include, found.index + 1
+        for line, pattern in reversed(self.patterns):
+            if pattern.matches(text, directory=directory):
+                return pattern.leaves_out, line
+        return None
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ class Rules:
     def reason(self, path: PurePosixPath, *, directory: bool) -> str | None:
         """Why ``path`` is left out (None: it is not). The innermost file that speaks of it decides.
 
-        A folder is left out as a whole only where nothing in it could be taken back in.
+        Only asked of what lies in a folder that is not left out itself.
         """
-        if directory and any(file.negates for file in self.files):
-            return None
         for file in reversed(self.files):
             verdict = file.verdict(path, directory=directory)
             if verdict is not None:
@@ -73,14 +71,17 @@ def _read(file: Path, folder: PurePosixPath) -> IgnoreFile | None:
     if len(data) > MAX_BYTES:
         raise UsageError(f"'{file}' is larger than {MAX_BYTES:,} bytes.", advice="Use fewer, wider patterns.")
     try:
-        lines = data.decode("utf-8-sig").splitlines()
+        lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise UsageError(f"'{file}' is not text in UTF-8.", advice="Save it as UTF-8.") from None
+    patterns = []
     for number, line in enumerate(lines, 1):
         try:
-            GitIgnoreSpec.from_lines([line])
-        except (ValueError, re.error):
-            raise UsageError(f"'{file}', line {number}: '{line}' is no pattern.", advice="Repair the line.") from None
-    # Empty lines would not be counted.
-    spec = GitIgnoreSpec.from_lines([line or "#" for line in lines])
-    return IgnoreFile(folder, spec, any(line.startswith("!") for line in lines))
+            pattern = pattern_of(line)
+        except ValueError as error:
+            raise UsageError(
+                f"'{file}', line {number}: '{line.rstrip()}' is no pattern ({error}).", advice="Repair the line."
+            ) from None
+        if pattern is not None:
+            patterns.append((number, pattern))
+    return IgnoreFile(folder, tuple(patterns))

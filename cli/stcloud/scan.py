@@ -33,8 +33,8 @@ def scan(folder: Path) -> Listing:
     """Walks ``folder``. Reads names, sizes, the first bytes of images and small texts. The caller closes the listing.
 
     Left out: what may hold secrets, by its name or its text, hidden and system files, what a ``.stcloudignore`` names,
-    links that leave the folder, links to folders, special files, what can't be read, empty images, videos and audio,
-    images that are none, and names that can't be stored. Raises UsageError when ``folder`` is no readable folder, when
+    links that leave the folder or lead to what is left out, links to folders, special files, what can't be read, empty
+    images, videos and audio, images that are none, and names that can't be stored. Raises UsageError when ``folder`` is no readable folder, when
     nothing is left, when two files have one name, when an ignore file can't be understood, or when there are more than
     200,000 files.
     """
@@ -52,6 +52,7 @@ def scan(folder: Path) -> Listing:
 
 def _walk(folder: Path, found: Listing) -> None:
     inside = folder.resolve()
+    targets = _Targets(inside)
     waiting = [(folder, PurePosixPath(), 0, Rules())]
     taken = 0
     while waiting:
@@ -61,7 +62,7 @@ def _walk(folder: Path, found: Listing) -> None:
                 rules = outer.within(directory, relative)
                 for entry in entries:
                     path = relative / unicodedata.normalize("NFC", entry.name)
-                    reason, below = _judge(entry, path, inside, depth, rules)
+                    reason, below = _judge(entry, path, targets, depth, rules)
                     if reason:
                         found.exclude(_shown(path, directory=below), reason)
                     elif below:
@@ -84,7 +85,7 @@ def _check_number(folder: Path, taken: int) -> None:
 
 
 def _judge(
-    entry: os.DirEntry[str], path: PurePosixPath, inside: Path, depth: int, rules: Rules
+    entry: os.DirEntry[str], path: PurePosixPath, targets: _Targets, depth: int, rules: Rules
 ) -> tuple[str | None, bool]:
     """Why the entry is left out (None: it stays), and whether it is a folder."""
     directory = _is_directory(entry)
@@ -92,7 +93,7 @@ def _judge(
     if problem:
         return problem, directory
     if entry.is_symlink():
-        return _link_problem(entry, inside), False
+        return targets.problem(entry), False
     if directory:
         return ("is nested too deep" if depth >= MAX_DEPTH else None), True
     return None, False
@@ -105,16 +106,43 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _link_problem(entry: os.DirEntry[str], inside: Path) -> str | None:
-    try:
-        target = Path(entry.path).resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
-        return "link to nowhere"
-    if not target.is_relative_to(inside):
-        return "link that leaves the folder"
-    if target.is_dir():
-        return "link to a folder"
-    return None
+class _Targets:
+    """Judges what links lead to: by another name a file is no less private."""
+
+    def __init__(self, inside: Path) -> None:
+        self._inside = inside
+        #: Of each folder: why all in it is left out (None: it is not), and the rules in it.
+        self._folders: dict[PurePosixPath, tuple[str | None, Rules]] = {}
+
+    def problem(self, link: os.DirEntry[str]) -> str | None:
+        """Why the link is left out; None when it leads to a file that could be taken. Raises UsageError."""
+        try:
+            target = Path(link.path).resolve(strict=True)
+        except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
+            return "link to nowhere"
+        if not target.is_relative_to(self._inside):
+            return "link that leaves the folder"
+        if target.is_dir():
+            return "link to a folder"
+        reason = self._reason(PurePosixPath(target.relative_to(self._inside).as_posix()), directory=False)
+        return reason and f"link to a file that is left out ({reason})"
+
+    def _reason(self, path: PurePosixPath, *, directory: bool) -> str | None:
+        reason, rules = self._folder(path.parent)
+        path = PurePosixPath(unicodedata.normalize("NFC", str(path)))
+        return reason or private_part(path.name) or rules.reason(path, directory=directory)
+
+    def _folder(self, path: PurePosixPath) -> tuple[str | None, Rules]:
+        """``path`` as the disk spells it, without links."""
+        known = self._folders.get(path)
+        if known is None:
+            reason, outer = None, Rules()
+            if path.parts:
+                reason, outer = self._reason(path, directory=True), self._folder(path.parent)[1]
+            named = PurePosixPath(unicodedata.normalize("NFC", str(path)))
+            # As in git, an ignore file in a folder that is left out says nothing.
+            known = self._folders[path] = reason, outer if reason else outer.within(self._inside / path, named)
+        return known
 
 
 def _name_problem(path: PurePosixPath) -> str | None:

@@ -8,9 +8,9 @@ from typing import Protocol
 import pytest
 from PIL import Image
 
-from chalicelib.domain.inspection_facts import MAX_PIXELS, THUMBNAIL, ImageProbe, Problem
+from chalicelib.domain.inspection_facts import INSPECTED_PIXELS_OF_OTHERS, THUMBNAIL, ImageProbe, Problem
 from chalicelib.imaging.pillow_probe import PillowProbe
-from tests.corpus.images import encoded, picture, png_chunks
+from tests.corpus.images import declaring, encoded, picture, png_chunks
 from tests.fakes.probe import SIGNATURE, FakeProbe, fake_picture
 
 
@@ -33,7 +33,7 @@ class Pillow:
         self.probe = PillowProbe()
 
     def sound(self, width: int, height: int, seed: int = 1) -> bytes:
-        if width * height > MAX_PIXELS:
+        if width * height > INSPECTED_PIXELS_OF_OTHERS:
             return png_chunks(width, height, (b"IDAT", b""))
         return encoded(picture(width, height, seed=seed), "PNG")
 
@@ -70,9 +70,17 @@ def test_what_is_no_image_is_a_verdict_and_no_error(stage: Stage, data: bytes) -
     assert facts.thumbnail is None
 
 
-def test_too_many_pixels_are_not_decoded(stage: Stage) -> None:
-    facts = stage.probe.look(stage.sound(60_000, 3_000), thumbnail=True)
-    assert facts.problems == (Problem.TOO_MANY_PIXELS,)
+@pytest.mark.parametrize(
+    ("width", "height", "problem"),
+    [
+        (60_000, 3_000, Problem.TOO_MANY_PIXELS),
+        (13_000, 10_000, Problem.TOO_MANY_PIXELS),
+        (11_000, 10_000, Problem.TOO_LARGE),
+    ],
+)
+def test_too_many_pixels_are_not_decoded(stage: Stage, width: int, height: int, problem: Problem) -> None:
+    facts = stage.probe.look(stage.sound(width, height), thumbnail=True)
+    assert facts.problems == (problem,)
     assert facts.thumbnail is None
 
 
@@ -83,6 +91,14 @@ def test_a_sheet_is_made_of_none_of_one_and_of_bad_thumbnails(stage: Stage) -> N
 
 
 # What only an imaging library can show
+
+
+@pytest.mark.parametrize("name", ["JPEG2000", "WEBP", "TIFF"])
+def test_formats_that_take_more_memory_have_a_lower_limit(name: str) -> None:
+    facts = PillowProbe().look(declaring(name, 6_400, 6_300), thumbnail=True)
+    assert (facts.format, facts.width, facts.height) == (name.lower(), 6_400, 6_300)
+    assert facts.problems == (Problem.TOO_LARGE,)
+    assert facts.rows is None
 
 
 def test_a_sheet_shows_the_thumbnails_row_by_row() -> None:

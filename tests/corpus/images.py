@@ -47,6 +47,28 @@ def png_chunks(width: int, height: int, *chunks: tuple[bytes, bytes], depth: int
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def declaring(format_: str, width: int, height: int) -> bytes:
+    """A small image whose header claims this size."""
+    if format_ == "TIFF":
+        data = bytearray(encoded(picture(), format_))
+        tags = int.from_bytes(data[4:8], "little")
+        for at in range(tags + 2, tags + 2 + 12 * int.from_bytes(data[tags : tags + 2], "little"), 12):
+            wanted = {256: width, 257: height}.get(int.from_bytes(data[at : at + 2], "little"))
+            if wanted is not None:
+                data[at + 2 : at + 12] = struct.pack("<HII", 4, 1, wanted)
+        return bytes(data)
+    if format_ == "WEBP":
+        data = bytearray(encoded(picture(), format_, lossless=True))
+        at = data.index(b"VP8L") + 9
+        bits = int.from_bytes(data[at : at + 4], "little")
+        data[at : at + 4] = (bits >> 28 << 28 | (height - 1) << 14 | (width - 1)).to_bytes(4, "little")
+        return bytes(data)
+    data = bytearray(encoded(picture(), format_))
+    at = data.index(b"ihdr") + 4
+    data[at : at + 8] = struct.pack(">II", height, width)
+    return bytes(data)
+
+
 def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from chalicelib.domain.inspection_facts import MAX_PIXELS, ImageFacts, Problem
+from chalicelib.domain.inspection_facts import ImageFacts, Problem, pixels_problem
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -29,8 +29,9 @@ class FakeProbe:
         except ValueError:
             return ImageFacts(problems=(Problem.UNREADABLE,))
         width, height = facts["width"], facts["height"]
-        if width * height > MAX_PIXELS:
-            return ImageFacts(format="png", width=width, height=height, problems=(Problem.TOO_MANY_PIXELS,))
+        too_many = pixels_problem("png", width, height)
+        if too_many is not None:
+            return ImageFacts(format="png", width=width, height=height, problems=(too_many,))
         # Far apart for different seeds, and never plain.
         rows = (facts["seed"] * 0x9E3779B97F4A7C15 ^ 0x5555555555555555) % 2**64
         columns = (facts["seed"] * 0xC2B2AE3D27D4EB4F ^ 0x3333333333333333) % 2**64

@@ -152,7 +152,7 @@ def test_field_errors_are_shown_one_by_one(cli: Cli, tmp_path: Path) -> None:
     config = config_files(tmp_path, Path("/data/nowhere"), **{"--max_train_steps": 0})
     refused = cli.run("jobs", "submit", str(config))
     assert refused.code == 4
-    assert "config.max_train_steps: is missing" in refused.err
+    assert "config.max_train_steps: is 0, and must be a whole number from 1 to" in refused.err
     assert "stcloud datasets push /data/nowhere" in refused.err
     assert cli.run("jobs", "submit", str(config), "--json").json()["error"]["errors"]
 

@@ -52,7 +52,7 @@ def test_an_admins_list_of_jobs_says_whose_they_are(server: CliServer, ada: Cli)
     config = ada.home.parent / "config.json"
     config.write_text(json.dumps(CONFIG))
     backend = ada.home.parent / "backend.json"
-    backend.write_text(json.dumps([{"id": "p", "type": "aws", "aws_bucket_name": "b", "dataset_type": "image"}]))
+    backend.write_text(json.dumps([{"id": "p", "type": "huggingface", "dataset_name": "owner/p"}]))
     submit = ("jobs", "submit", str(config), "--dataloader", str(backend))
     for who in (ada, rita):
         done = who.run(*submit)

@@ -76,6 +76,46 @@ def test_warnings_have_to_be_accepted(cli: Cli, config: Path) -> None:
     assert len(done.out.split()) == 1
 
 
+def test_the_answer_to_no_arguments_is_about_the_same_command(cli: Cli) -> None:
+    for verb in ("preflight", "submit"):
+        refused = cli.run("jobs", verb)
+        assert refused.code == 2
+        assert f"stcloud jobs {verb} config.json" in refused.err
+
+
+def test_a_dataset_without_pictures_is_refused_by_both(cli: Cli, config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a cat")
+    assert cli.run("datasets", "push", str(folder), "--id", "texts", "--yes").code == 0
+    entries = tmp_path / "texts.json"
+    entries.write_text(json.dumps([{"id": "texts", "type": "local", "instance_data_dir": str(folder)}]))
+    checked = cli.run("jobs", "preflight", str(config), "--dataloader", str(entries))
+    assert (checked.code, "the dataset holds no pictures" in checked.out) == (1, True)
+    refused = cli.run("jobs", "submit", str(config), "--dataloader", str(entries), "--accept-warnings")
+    assert (refused.code, "the dataset holds no pictures" in refused.err) == (4, True)
+
+
+def test_every_accepted_warning_is_shown(cli: Cli, config: Path) -> None:
+    backend = config.parent / "multidatabackend.json"
+    entry = json.loads(backend.read_text())[0]
+    backend.write_text(json.dumps([entry | {"repeat": 2}, {"id": "mine", "type": "aws"}]))
+    warned = [line for line in cli.run("jobs", "preflight", str(config)).out.splitlines() if "warning " in line]
+    done = cli.run("jobs", "submit", str(config), "--accept-warnings", "--json")
+    assert done.code == 0, done.err
+    assert len(done.json()["warnings"]) == done.err.count("Warning: ") == 5
+    for warning in done.json()["warnings"]:
+        assert any(warning["message"] in line for line in warned) != (warning["check"] == "model")
+
+
+def test_a_note_that_asks_for_nothing_has_no_advice(cli: Cli, config: Path) -> None:
+    changed(config, train_batch_size=1)
+    done = cli.run("jobs", "preflight", str(config))
+    assert "passes over" in done.out
+    assert "Nothing to do" not in done.out
+    assert not [line for line in done.out.splitlines() if line.strip() == "→"]
+
+
 def test_a_saved_config_can_be_checked_by_its_name(cli: Cli, config: Path) -> None:
     assert cli.run("configs", "push", "mine", str(config)).code == 0
     assert cli.run("jobs", "preflight", "--config-name", "mine").code == 0

@@ -149,7 +149,7 @@ def test_another_persons_dataset_cannot_be_trained_on(team: ClosedStack, rita: O
     job = lena.ok(
         "POST",
         "/cloud/jobs/submit?provider=replicate",
-        json={"config": training_config(6), "dataloader_config": sneaky},
+        json={"config": training_config(6), "dataloader_config": sneaky, "accept_warnings": True},
     )["job"]
     assert lena.wait(job["job_id"], seconds=120)["status"] == "failed"
     (prediction,) = team.stack.sandbox.predictions(job["job_id"])

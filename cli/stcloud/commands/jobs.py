@@ -79,7 +79,7 @@ def submit(
 
     Prints the job's id.
     """
-    body = _submit_body(session, config, config_name, config_version, dataloader)
+    body = _submit_body(session, "submit", config, config_name, config_version, dataloader)
     body |= _terms(run_name, hardware, max_run)
     if accept_warnings:
         body["accept_warnings"] = True
@@ -132,7 +132,7 @@ def preflight(
 
     Takes what submit takes, and makes nothing.
     """
-    body = _submit_body(session, config, config_name, config_version, dataloader)
+    body = _submit_body(session, "preflight", config, config_name, config_version, dataloader)
     body |= _terms(run_name, hardware, max_run)
     answer = session.api.preflight(body, provider=provider)
     session.output.result(answer, preflight_text(answer))
@@ -229,6 +229,7 @@ def _terms(run_name: str | None, hardware: str | None, max_run: str | None) -> d
 
 def _submit_body(
     session: Session,
+    verb: str,
     config: Path | None,
     config_name: str | None,
     config_version: int | None,
@@ -237,7 +238,7 @@ def _submit_body(
     if (config is None) == (config_name is None):
         raise UsageError(
             "Give either a config.json or --config-name NAME.",
-            advice="stcloud jobs submit config.json, or: stcloud jobs submit --config-name NAME",
+            advice=f"stcloud jobs {verb} config.json, or: stcloud jobs {verb} --config-name NAME",
         )
     if config is None:
         body: dict[str, Any] = {"config_name_to_load": config_name}

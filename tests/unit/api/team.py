@@ -65,7 +65,7 @@ class Team:
 
     def submit(self, client: ApiClient, **body: Any) -> Answer:
         """A training over images that need no upload."""
-        remote = [{"id": "photos", "type": "aws", "aws_bucket_name": "b", "dataset_type": "image"}]
+        remote = [{"id": "photos", "type": "huggingface", "dataset_name": "owner/photos"}]
         return client.post("/api/cloud/jobs/submit", {"config": CONFIG, "dataloader_config": remote, **body})
 
     def push(self, client: ApiClient, dataset_id: str = "photos") -> str:

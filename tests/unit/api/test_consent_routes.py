@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from chalicelib.domain.audit import AuditAction
 from tests.fakes.world import DATALOADER, FILES, World
-from tests.unit.api.client import ApiClient
+from tests.unit.api.client import ApiClient, local_services
 from tests.unit.api.team import Team
 
 SETTING = "/api/cloud/data-consent/setting"
@@ -66,6 +69,15 @@ def test_the_preview_tells_what_is_uploaded_and_what_is_not(api: ApiClient) -> N
     assert api.post(PREVIEW, [remote]).json()["datasets"] == []
     api.put(SETTING, {"consent": "deny"})
     assert "deny" in api.post(PREVIEW, [other]).json()["message"]
+
+
+def test_the_documented_example() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "preflight.md").read_text(encoding="utf-8")
+    shown = text.split('data-consent/preview" \\\n')[1]
+    body = json.loads(shown.split("'")[1])
+    answer = json.loads(shown.split("```\n```\n")[1].split("```")[0])
+    world = World()
+    assert ApiClient(local_services(world)).post(PREVIEW, body).json() == answer
 
 
 def test_a_preview_takes_a_list(api: ApiClient) -> None:

@@ -120,7 +120,10 @@ def test_a_caller_without_the_permission_gets_403(api: ApiClient, endpoint: Endp
 def test_the_deploy_token_opens_a_hosted_stack(world: World, headers: dict[str, str]) -> None:
     api = ApiClient(hosted_services(world, TOKEN))
     assert api.get("/api/cloud/jobs", headers=headers).status == 200
-    body = {"config": CONFIG, "dataloader_config": [{**DATALOADER[0], "type": "aws"}]}
+    body = {
+        "config": CONFIG,
+        "dataloader_config": [{"id": "photos", "type": "huggingface", "dataset_name": "owner/photos"}],
+    }
     assert api.post(SUBMIT, body, headers=headers).json()["job"]["user_id"] == HOSTED_OWNER
 
 

@@ -130,7 +130,7 @@ def test_simpletuners_other_fields_are_accepted(api: ApiClient) -> None:
             "dataset_unresolved",
             "z",
         ),
-        ({"config": {**CONFIG, "--max_train_steps": 0}}, 422, "missing", "max_train_steps"),
+        ({"config": {**CONFIG, "--max_train_steps": 0}}, 422, "out_of_range", "max_train_steps"),
         ({"config": {**CONFIG, "hub_token": "hf_" + "a" * 30}}, 422, "secret_in_config", "config.hub_token"),
         ({"config": {**CONFIG, "x": "y" * MAX_CONFIG_BYTES}}, 422, "too_large", "100000 is the limit"),
     ],
@@ -205,7 +205,7 @@ def test_another_request_under_the_same_key_names_what_differs(api: ApiClient, w
 
 def test_a_key_belongs_to_its_owner(api: ApiClient, world: World) -> None:
     first = api.post(SUBMIT, {**BODY, "idempotency_key": "k"}).json()
-    entry = {**DATALOADER[0], "type": "aws"}
+    entry = {"id": "photos", "type": "huggingface", "dataset_name": "owner/photos"}
     api.act_as("other", *Permission)
     second = api.post(SUBMIT, {**BODY, "dataloader_config": [entry], "idempotency_key": "k"}).json()
     assert second["job_id"] != first["job_id"]

@@ -69,6 +69,7 @@ def test_small_images_are_scaled_up_or_left_out() -> None:
         (Sizing(1.0, AREA, minimum=0.25), (500, 500), False),
         (Sizing(1.0, AREA, minimum=0.25), (400, 500), True),
         (Sizing(1024, minimum=512), (512, 512), False),
+        (Sizing(1024, minimum=8), (64, 64), False),
         (Sizing(1024, minimum=512), (300, 800), True),
         (Sizing(1024, minimum=512, crop=True), (500, 2000), True),
         (Sizing(1024), (1, 1), False),

@@ -8,7 +8,10 @@ import pytest
 
 from chalicelib.domain.check_results import Level
 from chalicelib.domain.entry_checks import check_entries, entries_of
+from chalicelib.domain.entry_keys import check_keys
 from chalicelib.domain.entry_links import check_links
+from chalicelib.domain.option_checks import MAX_UNKNOWN
+from chalicelib.domain.simpletuner_options import options
 
 LOCAL = {"id": "photos", "type": "local", "instance_data_dir": "/data/photos", "caption_strategy": "textfile"}
 HUB = {"id": "hub", "type": "huggingface", "dataset_name": "owner/name"}
@@ -96,10 +99,25 @@ def test_what_simpletuner_takes_passes(entries: list[dict[str, Any]]) -> None:
             "wrong_unit",
             "target_downsample_size",
         ),
-        ({"repeats": -1}, "invalid", "repeats"),
+        ({"repeats": -1}, "out_of_range", "repeats"),
+        ({"repeats": 1.5}, "out_of_range", "repeats"),
         ({"repeats": "²"}, "invalid", "repeats"),
-        ({"probability": 2}, "invalid", "probability"),
-        ({"train_batch_size": 0}, "invalid", "train_batch_size"),
+        ({"repeats": 1e300}, "invalid", "repeats"),
+        ({"repeats": 200_000}, "out_of_range", "repeats"),
+        ({"resolution": 1e200}, "invalid", "resolution"),
+        ({"resolution": 1e17, "resolution_type": "area"}, "out_of_range", "resolution"),
+        ({"crop_aspect": "closest", "crop_aspect_buckets": [-1]}, "out_of_range", "crop_aspect_buckets"),
+        ({"crop_aspect": "closest", "crop_aspect_buckets": [1.0, 1e305]}, "out_of_range", "crop_aspect_buckets"),
+        ({"crop_aspect": "closest", "crop_aspect_buckets": ["1.0"]}, "out_of_range", "crop_aspect_buckets"),
+        ({"crop_aspect_buckets": 1.0}, "out_of_range", "crop_aspect_buckets"),
+        ({"probability": 2}, "out_of_range", "probability"),
+        ({"train_batch_size": 0}, "out_of_range", "train_batch_size"),
+        ({"train_batch_size": "two"}, "invalid", "train_batch_size"),
+        ({"vae_batch_size": -1}, "out_of_range", "vae_batch_size"),
+        ({"resolution": 0}, "out_of_range", "resolution"),
+        ({"resolution": -1, "resolution_type": "pixel"}, "out_of_range", "resolution"),
+        ({"minimum_image_size": -1}, "out_of_range", "minimum_image_size"),
+        ({"resolution_type": "area", "minimum_image_size": 512}, "wrong_unit", "minimum_image_size"),
         ({"dataset_type": "video", "video": {"num_frames": 9, "min_frames": 5}}, "invalid", "video.min_frames"),
         ({"dataset_type": "video", "video": {"num_frames": "9"}}, "invalid", "video"),
         ({"conditioning_data": ["edges"]}, "broken_link", "conditioning_data"),
@@ -155,6 +173,67 @@ def test_regularisation_is_for_loras_beside_something_new() -> None:
     assert ("warning", "only_regularisation", "dataloader_config.0.is_regularisation_data") in found(
         held, model_type="lora"
     )
+
+
+# --- names of settings ----------------------------------------------------------------------------------------
+def keys(**data: Any) -> list[tuple[str, str, str]]:
+    """(level, code, advice) of what is said of the names of an entry's settings."""
+    entries = entries_of({}, [{"id": "photos", **data}])
+    return [(f.level.value, f.code, f.advice) for f in check_keys(entries, options())]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {**LOCAL, **TABLE, "dataset_id": "photos", "_remark": "mine", "//": "x", "comment": "y"},
+        {**LOCAL, "resolution": 1024, "resolution_type": "pixel_area", "crop": True, "crop_style": "center"},
+        {**LOCAL, "cache_dir_vae": "c", "repeats": 1, "minimum_image_size": 512, "is_regularisation_data": True},
+        {**LOCAL, "video": {}, "audio": {}, "conditioning": [], "skip_file_discovery": "vae", "hash_filenames": True},
+        {**TEXTS, "write_batch_size": 4, "disabled": False},
+        {**HUB, "huggingface": {}, "split": "train", "streaming": True, "image_column": "image"},
+        CSV,
+        {**BUCKET, "aws_data_prefix": "photos/", "aws_session_token": "{env:T}"},
+        {"type": "webshart", "webshart": {}, "source": "owner/name"},
+        {"type": "memory", "dataset_type": "text_embeds", "memory_filesystem_size": "1g"},
+    ],
+)
+def test_settings_that_simpletuner_reads_are_known(entry: dict[str, Any]) -> None:
+    assert keys(**entry) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "level", "code", "advice"),
+    [
+        ("repeat", "warning", "unknown_key", "Did you mean repeats?"),
+        ("instance_data_directory", "warning", "unknown_key", "Did you mean instance_data_dir?"),
+        ("caption_stategy", "warning", "unknown_key", "Did you mean caption_strategy?"),
+        ("learning_rate", "warning", "unknown_key", "It is an option of the whole run: move it into the config."),
+        ("favourite_colour", "note", "unknown_key", "Leave it out, or look it up in SimpleTuner's DATALOADER.md."),
+        ("csv_file", "note", "key_of_other_type", "Leave csv_file out."),
+    ],
+)
+def test_settings_that_it_passes_over_are_told_of(key: str, level: str, code: str, advice: str) -> None:
+    assert keys(type="local", **{key: 1}) == [(level, code, advice)]
+
+
+def test_what_is_no_entry_at_all_is_told_of_briefly() -> None:
+    assert len(keys(**{f"nothing_{n}": n for n in range(500)})) == MAX_UNKNOWN
+
+
+def test_a_number_out_of_range_is_told_with_the_range() -> None:
+    (finding,) = check_entries(entries_of({}, [{**LOCAL, "resolution": -1}]))
+    assert finding.message.endswith("resolution is -1, and must be a number above 0 and at most 100,000.")
+    assert found({**LOCAL, "resolution": "{env:SIZE}", "resolution_type": "pixel", "repeats": 0}) == []
+
+
+def test_a_minimum_in_the_wrong_unit_is_told_what_it_would_be_in_the_right_one() -> None:
+    (finding,) = check_entries(entries_of({}, [{**LOCAL, "resolution_type": "area", "minimum_image_size": 512}]))
+    assert "would be megapixels" in finding.message
+    assert "set it to 0.26" in finding.advice
+
+
+def test_a_model_type_that_is_none_has_no_consequences() -> None:
+    assert found(LOCAL, {**LOCAL, "id": "held", "is_regularisation_data": True}, model_type="loar") == []
 
 
 def test_every_finding_says_what_to_do() -> None:

@@ -185,7 +185,7 @@ def test_a_bucket_that_fills_no_batch_ends_the_training_before_it_begins() -> No
     )
     assert (found.code, found.level) == ("buckets_too_small", Level.ERROR)
     assert "1.54 (1 of 4)" in found.message
-    assert "repeats to 3" in found.advice
+    assert "repeats to at least 3" in found.advice
 
 
 def test_repeats_or_a_square_crop_fill_it() -> None:
@@ -202,9 +202,60 @@ def test_with_a_minimum_size_the_trainer_prunes_small_buckets() -> None:
     assert kept.level is Level.ERROR
 
 
+def test_pruning_takes_no_bucket_away_that_fills_a_batch_of_one_gpu() -> None:
+    facts = facts_of((1024, 1024, 10), (1536, 1024, 3), (1024, 1536, 1))
+    config = {"resolution": 1024, "batch_size": 2, "gradient_accumulation_steps": 2, "minimum_image_size": 256}
+    refused, pruned = fit(facts, **config)
+    assert (refused.level, refused.count, pruned.level, pruned.count) == (Level.ERROR, 3, Level.WARNING, 1)
+    assert "1.54 (3 of 4)" in refused.message
+    assert refused.message.endswith("The trainer refuses to start.")
+    assert pruned.message.endswith("1 image is left out.")
+    (nothing,) = fit(facts_of((1024, 1024, 1)), resolution=1024, batch_size=2, minimum_image_size=256)
+    assert nothing.level is Level.ERROR
+    assert nothing.message.endswith("left out, and none is left.")
+
+
+def test_a_batch_to_lower_to_is_one_that_can_be_filled() -> None:
+    (found,) = fit(facts_of((1024, 1024, 3)), resolution=1024, batch_size=8, repeats=1)
+    assert found.message.startswith("1 of 1 aspect buckets can't fill a batch of 8: 1 (6 of 8).")
+    assert found.advice == "Set repeats to at least 2 or lower train_batch_size to 6."
+    (alone,) = fit(facts_of((1024, 1024, 3)), resolution=1024, gradient_accumulation_steps=4)
+    assert alone.advice == "Set repeats to at least 1 or lower gradient_accumulation_steps."
+
+
 def test_when_all_are_below_the_minimum_nothing_is_left() -> None:
     (found,) = fit(facts_of((256, 256, 3)), resolution=1024, minimum_image_size=512)
     assert (found.code, found.level) == ("images_below_minimum", Level.ERROR)
+    assert found.message == (
+        "3 of 3 images have fewer pixels in all than 512 × 512 (minimum_image_size 512). Left out, that leaves none."
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"resolution": 512, "resolution_type": "pixel"}, "a side of less than minimum_image_size 300 pixels"),
+        ({"resolution": 512, "crop": True}, "a side of less than minimum_image_size 300 pixels"),
+        ({"resolution": 512}, "fewer pixels in all than 300 × 300"),
+        (
+            {"resolution": 0.25, "resolution_type": "area", "minimum_image_size": 0.1},
+            "less than minimum_image_size 0.1, megapixels as resolution_type is area",
+        ),
+    ],
+)
+def test_what_is_below_the_minimum_is_told_in_the_unit_that_is_compared(settings: dict[str, Any], said: str) -> None:
+    found = fit(facts_of((256, 256, 3), (512, 512, 9)), **{"minimum_image_size": 300, **settings})
+    below = next(f for f in found if f.code == "images_below_minimum")
+    assert said in below.message
+    assert below.message.endswith("Left out, that leaves 9.")
+    assert below.level is Level.WARNING
+
+
+def test_small_images_are_told_of_among_those_that_stay() -> None:
+    found = fit(facts_of((256, 256, 5), (512, 512, 5)), resolution=1024, minimum_image_size=300)
+    small = next(f for f in found if f.code == "images_too_small")
+    assert small.message.startswith("5 of 5 images (100%)")
+    assert "raise minimum_image_size" in small.advice
 
 
 def test_a_random_crop_can_not_be_foretold() -> None:

@@ -15,6 +15,7 @@ from chalicelib.domain.run_length import (
     Media,
     PastRun,
     check_length,
+    counts_make_sense,
     dollars,
     gpus_of,
     guess,
@@ -77,12 +78,38 @@ def test_what_the_command_line_reads_passes(config: dict[str, Any]) -> None:
         ({"lerning_rate": 1}, "warning", "unknown_option"),
         ({"instance_data_dir": "/x"}, "warning", "unknown_option"),
         ({"lora_rank": 512}, "note", "unusual_value"),
+        ({"train_batch_size": 0}, "error", "out_of_range"),
+        ({"train_batch_size": "two"}, "error", "wrong_type"),
+        ({"gradient_accumulation_steps": 0}, "error", "out_of_range"),
+        ({"learning_rate": 0}, "error", "out_of_range"),
+        ({"learning_rate": "-1e-4"}, "error", "out_of_range"),
+        ({"learning_rate": float("inf")}, "error", "wrong_type"),
+        ({"resolution": -1}, "error", "out_of_range"),
+        ({"minimum_image_size": -5}, "error", "out_of_range"),
+        ({"caption_dropout_probability": 2}, "error", "out_of_range"),
+        ({"lr_warmup_steps": -1}, "error", "out_of_range"),
         ({"repeats": 5}, "note", "option_ignored"),
     ],
 )
 def test_what_it_does_not_is_found(config: dict[str, Any], level: str, code: str) -> None:
     (name,) = config
     assert optional(**config) == [(level, code, f"config.{name}")]
+
+
+def test_numbers_of_a_lora_count_for_a_lora_alone() -> None:
+    for name, value in (("lora_rank", -4), ("lora_rank", 0), ("lora_alpha", 0), ("lora_dropout", 1.5)):
+        assert optional(model_type="lora", **{name: value}) == [("error", "out_of_range", f"config.{name}")]
+        assert ("error", "out_of_range", f"config.{name}") not in optional(model_type="full", **{name: value})
+
+
+def test_a_number_out_of_range_is_told_with_the_range() -> None:
+    (finding,) = check_options({"train_batch_size": 0}, KNOWN)
+    assert finding.message == "train_batch_size is 0, and must be a whole number from 1 to 100,000."
+    assert finding.advice == "Mend it, or leave it out for SimpleTuner's default, 4."
+    (finding,) = check_options({"learning_rate": float("nan")}, KNOWN)
+    assert finding.message == "learning_rate must be a number above 0."
+    (finding,) = check_options({"ema_decay": -1}, KNOWN)
+    assert finding.message.endswith("must be a number from 0 to 1.")
 
 
 def test_a_typing_error_is_told_what_was_meant() -> None:
@@ -120,6 +147,9 @@ def test_what_is_no_config_at_all_is_told_of_briefly() -> None:
         },
         {"mixed_precision": "fp8", "base_model_precision": "fp8-torchao"},
         {"model_family": "sd3", "validation_guidance_skip_layers": "[7,8,9]"},
+        {"pretrained_model_name_or_path": "Black-Forest-Labs/Flux.1-Dev"},
+        {"model_family": "wan", "pretrained_model_name_or_path": "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers"},
+        {"pretrained_model_name_or_path": "me/flux-of-my-own"},
         {"report_to": "none", "lr_warmup_steps": 1000, "optimizer_beta1": 0.9, "optimizer_beta2": 0.99},
     ],
 )
@@ -128,11 +158,36 @@ def test_usual_runs_pass(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "loar", "base_model_precision": "nf4-bnb", "quantization_config": "{}", "learning_rate": 0.01},
+        {"model_family": "fluxx", "validation_guidance_skip_layers": "[7]", "pretrained_model_name_or_path": "Qwen/x"},
+    ],
+)
+def test_nothing_follows_from_a_typing_error(config: dict[str, Any]) -> None:
+    assert rules(**config) == []
+
+
+def test_base_models_are_known_with_their_families() -> None:
+    assert KNOWN.families_of("black-forest-labs/FLUX.1-dev") == ("flux",)
+    assert set(KNOWN.families_of("Wan-AI/Wan2.1-I2V-14B-480P-Diffusers")) == {"wan", "infinitetalk"}
+    assert KNOWN.families_of("me/mine") == ()
+    assert all(family.models for family in KNOWN.families.values())
+    (finding,) = check_run(
+        {**LORA, "model_family": "sdxl", "pretrained_model_name_or_path": "black-forest-labs/FLUX.1-dev"}, 9, KNOWN
+    )
+    assert "is a model of the family flux, and model_family is sdxl" in finding.message
+    assert finding.advice == (
+        "Set model_family to flux, or leave pretrained_model_name_or_path out for "
+        "stabilityai/stable-diffusion-xl-base-1.0."
+    )
+
+
+@pytest.mark.parametrize(
     ("config", "level", "code"),
     [
         ({"lr_warmup_steps": 1001}, "error", "warmup_exceeds_steps"),
         ({"validation_step_interval": 10}, "warning", "many_validations"),
-        ({"gradient_accumulation_steps": 0}, "error", "invalid"),
         ({"model_flavour": "deev"}, "warning", "unknown_choice"),
         ({"validation_guidance_skip_layers": "[7]"}, "error", "invalid"),
         ({"model_type": "full", "quantization_config": "{}", "lora_rank": None}, "error", "invalid"),
@@ -155,7 +210,8 @@ def test_usual_runs_pass(config: dict[str, Any]) -> None:
         ),
         ({"optimizer_beta1": 0.9}, "error", "invalid"),
         ({"lr_scheduler": "cosine_with_restarts"}, "note", "scheduler_unsteady"),
-        ({"learning_rate": 0}, "warning", "learning_rate"),
+        ({"pretrained_model_name_or_path": "stabilityai/stable-diffusion-xl-base-1.0"}, "warning", "family_mismatch"),
+        ({"pretrained_model_name_or_path": "qwen/qwen-image"}, "warning", "family_mismatch"),
         ({"learning_rate": 5}, "warning", "learning_rate"),
         ({"learning_rate": 0.01}, "note", "learning_rate_unusual"),
         ({"maximum_image_size": 1024}, "error", "missing"),
@@ -215,6 +271,14 @@ def test_fewer_pictures_than_a_batch() -> None:
     assert ("error", "fewer_than_batch") in lengths(10, media(3), train_batch_size=1, profile="h100-x4")
     assert ("note", "fewer_than_batch") in lengths(10, media(3))
     assert lengths(10, media(3, repeats=1), train_batch_size=4) == [("note", "passes")]
+
+
+def test_nothing_is_reckoned_with_a_batch_that_is_none() -> None:
+    for batch in ("two", 0, -1, 1.5, True, [2]):
+        assert not counts_make_sense({"train_batch_size": batch})
+        assert lengths(10, media(3, train_batch_size=batch), train_batch_size=1) == [("note", "passes")]
+    assert counts_make_sense({"train_batch_size": "2", "gradient_accumulation_steps": None})
+    assert not counts_make_sense({"gradient_accumulation_steps": 0})
 
 
 def test_time_is_told_from_past_runs_or_by_a_rule_of_thumb() -> None:

@@ -112,7 +112,7 @@ def test_dataloader_problems(dataloader: list[dict[str, Any]], code: str) -> Non
 
 def test_a_submission_without_a_dataset_names_the_command_that_saves_one() -> None:
     (problem,) = check_submission(CONFIG, [])
-    assert "stcloud configs push NAME config.json --dataloader multidatabackend.json" in problem.message
+    assert "stcloud configs push NAME config.json --dataloader multidatabackend.json" in problem.text
 
 
 def test_a_huge_config_is_refused_before_it_is_read() -> None:
@@ -163,11 +163,27 @@ def test_a_model_family_is_a_text() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"max_train_steps": 0}, "out_of_range"),
+        ({"max_train_steps": -5}, "invalid"),
+        ({"max_train_steps": 0, "num_train_epochs": 3}, "missing"),
+        ({"max_train_steps": None}, "missing"),
+    ],
+)
+def test_steps_are_from_one_and_have_to_be_known(config: dict[str, Any], code: str) -> None:
+    (problem,) = prepare_config({"model_family": "flux", **config})[1]
+    assert problem.code == code
+    assert ("from 1 to" in problem.message) == (code != "missing")
+
+
 def test_what_the_trainer_must_not_get_is_left_out_and_said() -> None:
     prepared, _ = prepare_config({**CONFIG, "push_to_hub": True, "hub_model_id": "me/x", "--data_backend_config": "a"})
     assert prepared is not None
     assert not {"push_to_hub", "hub_model_id", "data_backend_config"} & prepared.config.keys()
-    assert [n.split(" ")[0] for n in prepared.adjustments if "left out" in n] == ["push_to_hub", "hub_model_id"]
+    (left_out,) = [n for n in prepared.adjustments if "left out" in n]
+    assert left_out.startswith("push_to_hub and hub_model_id were left out: ")
 
 
 def test_validation_is_made_to_happen() -> None:

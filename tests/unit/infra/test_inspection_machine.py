@@ -37,6 +37,16 @@ def test_whatever_fails_is_recorded_and_the_execution_fails_too() -> None:
     assert STATES[STATES["Fail"]["Next"]]["Type"] == "Fail"
 
 
+def test_a_batch_that_fails_is_gone_through_without_decoding_and_the_report_is_made() -> None:
+    (catch,) = WITHIN["Batch"]["Catch"]
+    assert (catch["ErrorEquals"], catch["Next"], catch["ResultPath"]) == (["States.ALL"], "Skip", "$.error")
+    payload = WITHIN["Skip"]["Parameters"]["Payload"]
+    assert payload["blind"] is True
+    assert set(payload) == {"blind", *STATES["Batches"]["ItemSelector"]} - {"at"} | {"at.$"}
+    assert "Catch" not in WITHIN["Skip"]
+    assert WITHIN["MoreToSkip"]["Default"] == "Skip"
+
+
 def test_all_states_of_both_levels_are_reached() -> None:
     for states, start in ((STATES, MACHINE["StartAt"]), (WITHIN, STATES["Batches"]["ItemProcessor"]["StartAt"])):
         seen: set[str] = set()

@@ -81,7 +81,7 @@ def test_every_sweep_seals() -> None:
 
 def test_jobs_are_swept_though_the_audit_is_out_of_order() -> None:
     world = World()
-    job = world.submit(dataloader_config=[{"id": "x", "type": "aws", "aws_bucket_name": "b"}]).job
+    job = world.submit(dataloader_config=[{"id": "x", "type": "huggingface", "dataset_name": "owner/x"}]).job
     world.machine.executions.clear()
     meeting = Between(world.audit, "last_seal", lambda: 1 / 0)
     services = build_services(world.ports, replace(world.doors, audit=meeting), world.services.settings)  # type: ignore[arg-type]

@@ -112,7 +112,7 @@ def test_a_version_replaced_at_this_very_moment_asks_for_another_submit(world: W
     first = latest(world)
 
     def replaced() -> None:
-        world.push({"z": b"z"}, source="/data/photos")
+        world.push({"z.jpg": b"z", "z.txt": b"z"}, source="/data/photos")
         world.services.datasets.delete_version(OWNER, "photos", first or "")
 
     ports = replace(world.ports, jobs=Between(world.jobs, "submit", replaced))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from chalicelib.domain.check_results import Level
-from chalicelib.domain.datasets import InspectionStatus
+from chalicelib.domain.inspection_facts import Counts
 from chalicelib.errors import NotFound, PermissionDenied, ValidationFailed
 from chalicelib.schemas.jobs import SubmitRequest
 from chalicelib.services.preflight import MAX_FINDINGS, PreflightService
@@ -27,7 +27,9 @@ def test_a_good_submission_passes_every_check_and_makes_nothing(world: World) ->
     inspected(world, facts=facts(), findings=[])
     done = preflight(world)
     assert done.ok
-    assert set(statuses(done).values()) == {"passed"}
+    # What is asked of nobody is not passed.
+    assert {name for name, status in statuses(done).items() if status != "passed"} == {"delivery"}
+    assert statuses(done)["delivery"] == "skipped"
     assert set(statuses(done)) == {
         *("options", "config", "dataloader", "datasets", "length", "delivery"),
         *("provider", "model", "budget", "time", "concurrency"),
@@ -57,7 +59,7 @@ def test_everything_that_is_wrong_is_told_at_once_errors_first(world: World) -> 
     }
     levels = [f.level for f in done.findings]
     assert levels == sorted(levels, key=list(Level).index)
-    assert all(f.advice and f.message for f in done.findings)
+    assert all(f.message and (f.advice or f.level is Level.NOTE) for f in done.findings)
     unresolved = the(done, "dataset_unresolved")
     assert unresolved.field == "dataloader_config.0"
     assert unresolved.message.startswith("No uploaded dataset has the id ")
@@ -116,10 +118,113 @@ def test_captions_that_textfile_needs(world: World) -> None:
     assert "captions_missing" not in codes(preflight(world, dataloader_config=named))
 
 
-def test_a_dataset_without_pictures_is_told_of_and_holds_no_submit_up(world: World) -> None:
-    world.push({"notes.md": b"#"}, source="/data/photos")
-    assert the(preflight(world), "no_media").level is Level.WARNING
-    assert world.submit(config=GOOD).warnings == ()
+def test_a_dataset_without_pictures_is_an_error_for_submit_too(world: World) -> None:
+    world.push({"notes.md": b"#", "a.txt": b"a"}, source="/data/photos")
+    done = preflight(world)
+    assert (done.ok, the(done, "no_media").level) == (False, Level.ERROR)
+    assert "captions_missing" not in codes(done)
+    with pytest.raises(ValidationFailed) as caught:
+        world.submit(config=GOOD, accept_warnings=True)
+    assert caught.value.code == "no_media"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "found"),
+    [
+        ("a.mp4", "image", True),
+        ("a.mp4", "video", False),
+        ("a.jpg", "video", True),
+        ("a.jpg", "audio", True),
+        ("a.wav", "audio", False),
+        ("a.jpg", "conditioning", False),
+        ("a.wav", "eval", True),
+    ],
+)
+def test_the_media_are_those_of_the_entrys_kind(world: World, name: str, kind: str, found: bool) -> None:
+    world.push({name: b"1", "a.txt": b"a"}, source="/data/photos")
+    done = preflight(world, dataloader_config=[{**DATALOADER[0], "dataset_type": kind}])
+    assert ("no_media" in codes(done)) is found
+    if found:
+        assert the(done, "no_media").field.endswith("dataset_type")
+
+
+def test_without_a_list_of_names_the_inspection_counts(world: World) -> None:
+    empty = facts().model_copy(update={"counts": Counts(files=3)})
+    inspected(world, facts=empty, findings=[])
+    version = world.ports.datasets.get_version(OWNER, "photos", latest(world))
+    assert version is not None
+    world.dataset_files.put(version.manifest_key, b"no list")
+    assert the(preflight(world), "no_media").level is Level.ERROR
+
+
+def test_a_check_with_a_defect_is_no_failure_and_has_to_be_accepted(world: World) -> None:
+    class Broken:
+        def check(self, **_: object) -> None:
+            raise OverflowError("math range error")
+
+    ports = replace(world.ports, broker=cast(Any, Broken()))
+    service = PreflightService(ports)
+    done = preflight(world, service=service)
+    check = next(c for c in done.checks if c.name == "datasets")
+    assert (check.status.value, check.reason) == ("skipped", "something went wrong on our side")
+    assert (done.ok, the(done, "check_failed").level) == (True, Level.WARNING)
+    submission = SubmissionService(ports, service)
+    request = SubmitRequest.model_validate({"config": GOOD, "dataloader_config": DATALOADER})
+    with pytest.raises(ValidationFailed) as caught:
+        submission.submit(ME, request, provider_name="replicate")
+    assert caught.value.code == "warnings_not_accepted"
+
+
+def test_what_turns_the_fit_off_is_no_way_around_it(world: World) -> None:
+    inspected(world, facts=facts(side=64), findings=[])
+    crop = {**DATALOADER[0], "crop": True, "crop_aspect": "closest", "crop_aspect_buckets": [-1]}
+    done = preflight(world, dataloader_config=[crop])
+    assert not done.ok
+    assert {"out_of_range", "images_too_small"} <= set(codes(done))
+    less = {**DATALOADER[0], "resolution": 0.5, "resolution_type": "pixel"}
+    assert the(preflight(world, dataloader_config=[less]), "fit_not_checked").level is Level.WARNING
+
+
+@pytest.mark.parametrize("switch", [{"disable": True}, {"disabled": True}, {"disabled": "false"}, {"disable": 1}])
+def test_an_entry_that_is_switched_off_is_for_nobody(world: World, switch: dict[str, Any]) -> None:
+    off = {"id": "x", "instance_data_dir": "/nowhere", "caption_strategy": "textfile", **switch}
+    done = preflight(world, dataloader_config=[DATALOADER[0], off])
+    assert done.ok
+    assert len(world.submit(config=GOOD, dataloader_config=[DATALOADER[0], off]).job.datasets) == 1
+    alone = preflight(world, dataloader_config=[{**DATALOADER[0], **switch}])
+    assert "no_dataset" in codes(alone)
+
+
+def test_an_entry_with_an_empty_type_is_local(world: World) -> None:
+    done = preflight(world, dataloader_config=[{**DATALOADER[0], "type": ""}])
+    assert done.ok
+    job = world.submit(config=GOOD, dataloader_config=[{**DATALOADER[0], "type": ""}]).job
+    assert [d.dataset_id for d in job.datasets] == ["photos"]
+    world.settle()
+    (record,) = world.provider.records.values()
+    assert '"type": "aws"' in str(record) or "'type': 'aws'" in str(record)
+
+
+def test_a_name_and_a_folder_that_mean_two_datasets(world: World) -> None:
+    world.push(PICTURES, dataset_id="cats", source="/data/cats")
+    entry = {**DATALOADER[0], "instance_data_dir": "/data/cats/"}
+    finding = the(preflight(world, dataloader_config=[entry]), "id_and_folder_differ")
+    assert (finding.level, finding.field) == (Level.WARNING, "dataloader_config.0.instance_data_dir")
+    assert finding.message.endswith(
+        "its id names the dataset 'photos', and its folder was pushed as 'cats'. 'photos' is used."
+    )
+    with pytest.raises(ValidationFailed) as caught:
+        world.submit(config=GOOD, dataloader_config=[entry])
+    assert caught.value.code == "warnings_not_accepted"
+    for meant in (
+        {**entry, "dataset_id": "photos"},
+        {**entry, "dataset_id": "cats"},
+        {**entry, "id": "cats"},
+        {**entry, "id": "others"},
+        {**entry, "instance_data_dir": "/never/pushed"},
+        DATALOADER[0],
+    ):
+        assert "id_and_folder_differ" not in codes(preflight(world, dataloader_config=[meant]))
 
 
 def test_a_table_must_lie_in_the_dataset(world: World) -> None:
@@ -169,25 +274,78 @@ def test_the_sandbox_minds_neither_size_nor_number(world: World) -> None:
     assert done.ok
     assert codes(done, Level.WARNING) == []
     assert {"images_too_small", "buckets_too_small", "fewer_than_batch"} <= set(codes(done, Level.NOTE))
+    told = "On a GPU this is an error; the sandbox's toy model does not mind."
+    assert the(done, "fewer_than_batch").message.endswith(told)
+    assert "On a GPU this is a warning" in the(done, "images_too_small").message
     assert statuses(done)["model"] == "skipped"
+    world.push({"notes.md": b"#"}, source="/data/photos")
+    assert not preflight(world, service=sandbox).ok
+
+
+def test_images_below_the_minimum_are_not_counted(world: World) -> None:
+    inspected(world, facts=facts(side=256), findings=[])
+    entry = {**DATALOADER[0], "minimum_image_size": 512}
+    done = preflight(world, dataloader_config=[entry])
+    assert the(done, "images_below_minimum").level is Level.ERROR
+    assert "passes" not in codes(done)
+    assert not {"images_too_small", "buckets_too_small"} & set(codes(done))
+    wrong = preflight(world, dataloader_config=[{**entry, "resolution_type": "area", "resolution": 1.0}])
+    assert the(wrong, "wrong_unit").level is Level.ERROR
+    assert "images_below_minimum" not in codes(wrong)
+
+
+def test_a_batch_that_is_no_number_is_told_of_once(world: World) -> None:
+    inspected(world, facts=facts(images=1), findings=[])
+    for config, entry in (({"--train_batch_size": "two"}, {}), ({}, {"train_batch_size": 0})):
+        done = preflight(world, config={**GOOD, **config}, dataloader_config=[{**DATALOADER[0], **entry}])
+        assert codes(done, Level.ERROR) == ["wrong_type" if config else "out_of_range"]
+        assert not {"fewer_than_batch", "buckets_too_small"} & set(codes(done))
+
+
+def test_a_resolution_that_can_not_be_is_an_error_and_no_defect(world: World) -> None:
+    for kind in ("pixel", "area", "pixel_area"):
+        entry = {**DATALOADER[0], "resolution": -1, "resolution_type": kind}
+        assert codes(preflight(world, dataloader_config=[entry]), Level.ERROR) == ["out_of_range"]
+
+
+def test_where_the_model_goes_is_told_once(world: World) -> None:
+    wishes = {"--push_to_hub": True, "--hub_model_id": "me/x", "--hub_token": "{env:HF_TOKEN}"}
+    done = preflight(world, config={**GOOD, **wishes})
+    about_it = [f for f in done.findings if "hub" in f.message]
+    assert [f.code for f in about_it] == ["delivered_here_first"]
+    assert about_it[0].message.startswith("push_to_hub, hub_model_id, hub_token reach no trainer")
+    job = world.submit(config={**GOOD, **wishes}).job
+    given = world.jobs.get_input(job.job_id)
+    assert given is not None
+    assert not {"push_to_hub", "hub_model_id", "hub_token"} & given.config.keys()
+
+
+def test_advice_is_given_once(world: World) -> None:
+    done = preflight(
+        world,
+        config={**GOOD, "--wandb_api_key": "x"},
+        dataloader_config=[{**DATALOADER[0], "id": "nowhere", "instance_data_dir": "/x"}],
+        hardware_profile="toaster",
+    )
+    unresolved = the(done, "dataset_unresolved")
+    assert (unresolved.message.count("stcloud"), unresolved.advice) == (0, "Run: stcloud datasets push /x")
+    secret = the(done, "secret_in_config")
+    assert "emove" not in secret.message
+    assert secret.advice.startswith("Remove it")
+    assert next(f for f in done.findings if f.field == "hardware_profile").advice.startswith("Valid profiles: ")
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b'{"findings": 5}', b'{"facts": {"counts": 1}}', b"\xff"])
-def test_a_report_that_can_not_be_read_says_nothing(world: World, data: bytes) -> None:
+def test_a_report_that_can_not_be_read_has_not_passed(world: World, data: bytes) -> None:
     inspected(world, facts=None, findings=[])
     world.dataset_files.put("_reports/x.json", data)
-    assert preflight(world).ok
+    done = preflight(world)
+    assert (done.ok, statuses(done)["datasets"]) == (True, "skipped")
 
 
-def test_an_inspection_that_failed_is_a_note(world: World) -> None:
-    inspected(world)
+def latest(world: World) -> str:
     dataset = world.ports.datasets.get_dataset(OWNER, "photos")
-    version = world.ports.datasets.get_version(OWNER, "photos", (dataset and dataset.latest_version) or "")
-    assert version is not None
-    assert version.inspection is not None
-    failed = version.inspection.model_copy(update={"status": InspectionStatus.FAILED})
-    world.ports.datasets.update_version(version.changed(inspection=failed))
-    assert the(preflight(world), "not_inspected").level is Level.NOTE
+    return (dataset and dataset.latest_version) or ""
 
 
 # --- submit ---------------------------------------------------------------------------------------------------
@@ -209,6 +367,18 @@ def test_warnings_hold_a_submit_up_until_they_are_accepted(world: World) -> None
     assert (again.idempotent_hit, again.job.job_id) == (True, done.job.job_id)
 
 
+def test_what_preflight_warns_of_submit_lists_when_it_is_accepted(world: World) -> None:
+    entries = [DATALOADER[0] | {"repeat": 2}, {"id": "mine", "type": "aws"}]
+    warned = preflight(world, config=WARNED, dataloader_config=entries)
+    shared = [f.code for f in warned.findings if f.level is Level.WARNING and f.check not in {"model", "time"}]
+    assert set(shared) == {"tracker_without_key", "unknown_key", "bucket_incomplete", "bucket_without_keys"}
+    with pytest.raises(ValidationFailed) as caught:
+        world.submit(config=WARNED, dataloader_config=entries)
+    assert [e.code for e in caught.value.errors] == shared
+    done = world.submit(config=WARNED, dataloader_config=entries, accept_warnings=True)
+    assert [w.code for w in done.warnings] == shared
+
+
 def test_errors_can_not_be_accepted(world: World) -> None:
     with pytest.raises(ValidationFailed) as caught:
         world.submit(config={**GOOD, "--lr_warmup_steps": 500}, accept_warnings=True)
@@ -219,6 +389,7 @@ def test_errors_can_not_be_accepted(world: World) -> None:
 def test_notes_are_kept_with_the_job(world: World) -> None:
     job = world.submit(config={**GOOD, "--lora_alpha": 1}).job
     noted = [e for e in world.jobs.events(job.job_id, limit=50) if e.type == "job.note"]
+    assert all(e.message == e.message.strip() for e in noted)
     assert "alpha_differs" in [e.data["code"] for e in noted]
 
 

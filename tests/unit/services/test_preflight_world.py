@@ -148,6 +148,17 @@ def test_the_estimate_learns_from_past_runs(world: World) -> None:
     assert not other.guess.measured
 
 
+def test_a_price_below_a_cent_is_no_price_of_nothing(world: World) -> None:
+    world.submit(config=GOOD, accept_warnings=True)
+    world.run(400)
+    dear = preflight(world)
+    assert dear.estimate is not None
+    assert dear.estimate.cost(dear.estimate.guess.likely) >= Decimal("0.01")
+    assert "and likely about $" in the(dear, "cost").message
+    short = preflight(world, config={**GOOD, "--max_train_steps": 1})
+    assert "and likely under $0.01 (estimate: your last run" in the(short, "cost").message
+
+
 def test_what_a_rule_of_thumb_says_is_a_note(world: World) -> None:
     assert the(preflight(world, max_run_seconds=300), "longer_than_limit").level is Level.NOTE
 

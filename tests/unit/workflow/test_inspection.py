@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from chalicelib.domain.datasets import DatasetVersion, InspectionStatus, ManifestFile
 from chalicelib.domain.inspection_facts import MAX_HASHED_BYTES, MAX_IMAGE_BYTES, FileFacts, Problem
+from chalicelib.domain.inspection_findings import Level
 from chalicelib.domain.inspection_report import InspectionReport, report_prefix, reports_prefix
 from chalicelib.domain.media import Kind
 from chalicelib.imaging.pillow_probe import PillowProbe
@@ -19,7 +21,7 @@ from tests.corpus.images import Case, cases
 from tests.fakes.aws import InMemoryObjectStore
 from tests.fakes.probe import FakeProbe, fake_picture
 from tests.fakes.world import OWNER, World
-from tests.support.inspections import event_of, inspect, summary
+from tests.support.inspections import CallDiedError, event_of, inspect, summary
 
 PICTURES = {f"{n}.png": fake_picture(seed=n) for n in range(1, 4)} | {
     f"{n}.txt": f"cat {n}".encode() for n in range(1, 4)
@@ -193,6 +195,64 @@ def test_a_batch_that_runs_out_of_time_goes_on_in_the_next_call(world: World) ->
     version = pushed(world, {f"{n}.png": fake_picture(seed=n) for n in range(8)})
     inspect(world.ports, version, probe=Slow())
     assert stored(world, version).facts.counts.images == 8
+
+
+def test_an_image_that_kills_its_function_takes_only_its_batch_with_it(world: World) -> None:
+    class Deadly(FakeProbe):
+        def look(self, data: bytes, *, thumbnail: bool) -> Any:
+            if b'"seed": 450,' in data:
+                raise CallDiedError
+            return super().look(data, thumbnail=thumbnail)
+
+    files = {f"{n:04d}.png": fake_picture(seed=n) for n in range(600)} | {"0599.txt": b"\x83\x65"}
+    version = pushed(world, files)
+    assert inspect(world.ports, version, probe=Deadly())["status"] == "done"
+    found = {f.code: f for f in stored(world, version).findings}
+    assert (found["not_inspected"].level, found["not_inspected"].count) == (Level.WARNING, 200)
+    assert found["not_inspected"].paths[0] == "0400.png"
+    # What decodes nothing is found all the same.
+    assert found["caption_not_utf8"].count == 1
+    assert stored(world, version).facts.usable_images == 400
+
+
+def test_a_call_whose_first_file_takes_all_its_time_gets_on_by_that_file(world: World) -> None:
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.dataset_files, name)
+
+        def get(self, key: str, *, length: int | None = None) -> bytes | None:
+            if key.startswith(version.prefix):
+                world.clock.advance(2 * BUDGET.total_seconds())
+            return world.dataset_files.get(key, length=length)
+
+    version = pushed(world)
+    event = event_of(version)
+    state = {**event, **steps.plan(event, world.ports), "batch": 0}
+    slow = replace(world.ports, dataset_files=Slow())
+    reached = []
+    for _ in PICTURES:
+        state = batch(state, slow, FakeProbe())
+        reached.append(state["at"])
+    assert reached == [1, 2, 3, 4, 5, 6]
+    assert state["done"]
+
+
+def test_without_its_manifest_a_version_is_not_found_good(world: World) -> None:
+    version = pushed(world)
+    world.dataset_files.delete([version.manifest_key])
+    with pytest.raises(steps.IncompleteError):
+        steps.plan(event_of(version), world.ports)
+    assert state(world, version).status is InspectionStatus.PENDING
+
+
+def test_without_what_was_found_of_some_files_there_is_no_report(world: World) -> None:
+    version = pushed(world, {f"{n:04d}.png": fake_picture(seed=n) for n in range(500)})
+    event = event_of(version)
+    planned = steps.plan(event, world.ports)
+    batch({**event, **planned, "batch": 0}, world.ports, FakeProbe())
+    with pytest.raises(steps.IncompleteError):
+        steps.report(event, world.ports)
+    assert state(world, version).status is InspectionStatus.RUNNING
 
 
 def test_what_passes_between_states_is_small(world: World) -> None:
