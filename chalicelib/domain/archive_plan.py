@@ -64,8 +64,10 @@ class Planner:
     has not been written goes along.
     """
 
-    def __init__(self, archive_size: int, write: Callable[[int, Sequence[Entry]], None]) -> None:
-        self._archive_size, self._write = archive_size, write
+    def __init__(
+        self, archive_size: int, write: Callable[[int, Sequence[Entry]], None], *, max_folders: int = MAX_FOLDERS
+    ) -> None:
+        self._archive_size, self._write, self._max_folders = archive_size, write, max_folders
         self.left_out = LeftOutList()
         self.files = self.bytes = self.pieces = self.seen = 0
         self.case_twins = 0
@@ -156,10 +158,10 @@ class Planner:
         self._paths.add(_digest(path))
         if not self._is_known(_parent(path)):
             self._folders.update(_digest(folder) for folder in _folders(path))
-        if len(self._folders) > MAX_FOLDERS:
+        if len(self._folders) > self._max_folders:
             raise ArchiveRefusedError(
                 "too_many_folders",
-                f"The archive's files lie in more than {MAX_FOLDERS:,} folders.",
+                f"The archive's files lie in more than {self._max_folders:,} folders.",
                 "Pack them in fewer folders; one for all is enough.",
             )
         folded = _digest(path.casefold())

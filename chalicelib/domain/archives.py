@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
+#: Uploading or being unpacked at once, of one owner.
+MAX_OPEN_ARCHIVES = 5
 #: An archive goes up in parts of so many bytes, the last one shorter.
 ARCHIVE_PART_BYTES = 64 * MIB
 MAX_ARCHIVE_BYTES = 100 * GIB

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.domain import archive_plan
 from chalicelib.domain.archive_entries import Found
 from chalicelib.domain.archive_names import EncodingVote
 from chalicelib.domain.archive_plan import Planner
@@ -52,9 +51,8 @@ def test_a_zip_is_found_before_what_looks_like_many_ends() -> None:
     assert len(read_zip(Counted(whole), len(whole)).entries) == len(GOOD)
 
 
-def test_folders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_plan, "MAX_FOLDERS", 300)
-    planner = Planner(10**9, lambda *_: None)
+def test_folders_are_bounded() -> None:
+    planner = Planner(10**9, lambda *_: None, max_folders=300)
     for i in range(50):
         planner.add(Found(f"a/b/c/{i}.txt", offset=i * 100, packed=1, size=1))
     found = [Found(f"{i}/a/b/c/f.txt", offset=i * 100, packed=1, size=1) for i in range(100)]
