@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -204,3 +206,20 @@ def test_an_archive_is_found_by_its_own_path_and_by_no_folder_that_never_was(
     for path, found in ((file, True), (tmp_path / "packed", False)):
         answer = cli.run("jobs", "preflight", str(config_files(tmp_path, path)), "--json").json()
         assert ("dataset_unresolved" not in [f["code"] for f in answer["findings"]]) is found
+
+
+# --- remembered hashes --------------------------------------------------------------------------------------------
+def test_a_remembered_hash_that_proves_wrong_is_forgotten(server: CliServer, cli: Cli, tmp_path: Path) -> None:
+    folder = picture_folder(tmp_path)
+    for file in (f for f in folder.rglob("*") if f.is_file()):
+        os.utime(file, (time.time() - 100, time.time() - 100))
+    assert cli.run("datasets", "push", str(folder), "--yes").code == 0
+    # As of a file that changed on a disk that does not keep its times.
+    [cache] = (cli.home / "cache").rglob("hashes/*.sqlite")
+    with closing(sqlite3.connect(cache)) as db:
+        assert db.execute("UPDATE hashes SET sha256 = ? WHERE path = 'one.jpg'", ("0" * 64,)).rowcount == 1
+        db.commit()
+    refused = cli.run("datasets", "push", str(folder), "--yes", "--json")
+    assert (refused.code, refused.json()["error"]["code"]) == (2, "file_changed"), refused.err
+    again = cli.run("datasets", "push", str(folder), "--yes", "--json")
+    assert (again.code, again.json()["unchanged"]) == (0, True), again.err
