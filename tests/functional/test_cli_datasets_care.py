@@ -123,6 +123,8 @@ def test_the_list_of_a_zip_has_the_servers_verdicts(server: CliServer, cli: Cli,
         "sub/.env": "may hold secrets",
     }
     assert "Shift_JIS" in shown.err
+    assert "It leaves this computer whole" in shown.err
+    assert "1 entry is named like one that holds secrets: sub/.env." in shown.err
     assert server.requests == []
 
 
@@ -131,6 +133,13 @@ def test_the_list_of_a_zip_has_the_servers_verdicts(server: CliServer, cli: Cli,
     [
         ([Item("a.jpg", PICTURES["one.jpg"], flags=ENCRYPTED)], 2, "with its password, and push the folder"),
         ([Item("a.jpg", PICTURES["one.jpg"]), Item("a.txt", TOKEN.encode())], 1, "pack it again"),
+        (
+            [Item("a.jpg", PICTURES["one.jpg"]), Item("x/.env", b"A=1")],
+            1,
+            "1 entry is named like one that holds secrets",
+        ),
+        ([Item("a.jpg", PICTURES["one.jpg"]), Item("keys/id_rsa", b"")], 1, "keys/id_rsa"),
+        ([Item("a.jpg", PICTURES["one.jpg"]), Item(".git/config", TOKEN.encode())], 1, "A text file holds"),
         ([Item("../a.jpg", PICTURES["one.jpg"])], 2, "leads out of the folder"),
         ([], 2, "holds no files"),
     ],
@@ -144,6 +153,17 @@ def test_an_archive_that_cannot_be_right_is_not_uploaded(
     assert ran.code == code
     assert said in ran.err
     assert server.requests == []
+
+
+def test_the_question_about_an_archive_says_that_it_goes_whole(server: CliServer, cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "photos.zip"
+    file.write_bytes(zipped([Item("a.jpg", PICTURES["one.jpg"]), Item(".DS_Store", b"x"), Item("b.png", b"<html>")]))
+    ran = cli.run("datasets", "push", str(file), interactive=True, answer="n\n")
+    assert ran.code == 130
+    assert "2 entries leave this computer in it, to be left out on the server's side: .DS_Store, b.png." in ran.err
+    assert f"Upload photos.zip, whole, to {server.url}?" in ran.err
+    file.write_bytes(b"PK nothing")
+    assert "nobody has looked for keys" in cli.run("datasets", "push", str(file), interactive=True, answer="n\n").err
 
 
 # --- where it came from -------------------------------------------------------------------------------------------
