@@ -17,7 +17,7 @@ api = Api(tag="datasets")
     body=schema.NewArchiveBody,
     response=schema.NewArchiveResponse,
     status=201,
-    statuses=(404, 413),
+    statuses=(404, 409, 413),
     audited=Audited(AuditAction.ARCHIVE_CREATE, "dataset:{dataset_id}"),
 )
 def create_archive(call: Call[schema.NewArchiveBody, None], dataset_id: str) -> Reply:

@@ -131,30 +131,57 @@ ENCODING_NAMES = {"ascii": "ASCII", "utf-8": "UTF-8", "cp932": "Shift_JIS (CP932
 class EncodingVote:
     """Finds the one encoding in which all names of an archive that do not say theirs can be read.
 
-    One for all: a few names alone are often valid in several. Holds no names.
+    One for all: a few names alone are often valid in several. CP932 needs a sign of Japanese besides: nearly every
+    accented letter of CP437 with the letter behind it is valid CP932 too (``façade`` would be ``fa㌢de``). Holds no
+    names.
     """
 
     def __init__(self) -> None:
         self.left = list(ENCODINGS)
         self.needed = False
+        self._japanese = False
 
     def see(self, raw: bytes) -> None:
         if raw.isascii():
             return
         self.needed = True
         self.left = [encoding for encoding in self.left if _decodes(raw, encoding)]
+        self._japanese = self._japanese or _is_japanese(raw)
 
     @property
     def winner(self) -> str:
-        return self.left[0] if self.needed else "ascii"
+        if not self.needed:
+            return "ascii"
+        return next(e for e in self.left if e != "cp932" or self._japanese)
+
+
+#: What a Western name has behind an accented letter, and CP932 takes for the second half of a character.
+_AFTER_ACCENT = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+
+
+def _is_japanese(raw: bytes) -> bool:
+    """Whether the bytes, read as CP932, have what Western names lack: two Japanese characters side by side, or one
+    whose second byte is no letter."""
+    at, follows = 0, False
+    while at < len(raw):
+        lead = raw[at]
+        double = 0x81 <= lead <= 0x9F or 0xE0 <= lead <= 0xFC
+        if double and at + 1 < len(raw) and raw[at + 1] not in _AFTER_ACCENT:
+            return True
+        if lead >= 0x80 and follows:
+            return True
+        follows = lead >= 0x80
+        at += 2 if double else 1
+    return False
 
 
 def _decodes(raw: bytes, encoding: str) -> bool:
     try:
-        raw.decode(encoding)
+        text = raw.decode(encoding)
     except UnicodeDecodeError:
         return False
-    return True
+    # Python gives these bytes characters that no Japanese name has.
+    return encoding != "cp932" or not any(c in "\x80\xa0\uf8f0\uf8f1\uf8f2\uf8f3" for c in text)
 
 
 def decode(raw: bytes, encoding: str) -> str:

@@ -13,6 +13,7 @@ from chalicelib.domain.archive_names import judge_content, judge_name, shown
 from chalicelib.domain.archives import (
     MAX_ENTRIES,
     MAX_ENTRY_BYTES,
+    MAX_FOLDERS,
     MAX_REPORTED,
     MAX_UNPACKED_BYTES,
     ArchiveRefusedError,
@@ -58,12 +59,15 @@ class LeftOutList:
 class Planner:
     """Takes entries one by one and hands pieces of them to ``write`` (index, entries), each as soon as it is full.
 
-    ``archive_size`` is what the sum of the files is compared with. Paths are remembered as short digests: 200,000 of
-    them take 30 MB. ``dump`` and ``load`` carry it over to another function; what has not been written goes along.
+    ``archive_size`` is what the sum of the files is compared with. Paths and folders are remembered as short digests:
+    the most there may be of each take 100 MB together. ``dump`` and ``load`` carry it over to another function; what
+    has not been written goes along.
     """
 
-    def __init__(self, archive_size: int, write: Callable[[int, Sequence[Entry]], None]) -> None:
-        self._archive_size, self._write = archive_size, write
+    def __init__(
+        self, archive_size: int, write: Callable[[int, Sequence[Entry]], None], *, max_folders: int = MAX_FOLDERS
+    ) -> None:
+        self._archive_size, self._write, self._max_folders = archive_size, write, max_folders
         self.left_out = LeftOutList()
         self.files = self.bytes = self.pieces = self.seen = 0
         self.case_twins = 0
@@ -123,9 +127,16 @@ class Planner:
             return empty
         if _digest(path) in self._paths:
             return "duplicate_name", "is in the archive twice; the first one is taken"
-        if _digest(path) in self._folders or any(_digest(folder) in self._paths for folder in _folders(path)):
+        if _digest(path) in self._folders or self._lies_in_a_file(path):
             return "name_conflict", "is the name of a file and of a folder"
         return None
+
+    def _lies_in_a_file(self, path: str) -> bool:
+        # Of a folder that is known, and those around it, none is the name of a file.
+        return not self._is_known(_parent(path)) and any(_digest(folder) in self._paths for folder in _folders(path))
+
+    def _is_known(self, folder: str) -> bool:
+        return not folder or _digest(folder) in self._folders
 
     def _take(self, path: str, found: Found) -> None:
         self.files += 1
@@ -145,12 +156,18 @@ class Planner:
         if is_bomb(self.bytes, self._archive_size):
             raise bomb(self.bytes, self._archive_size)
         self._paths.add(_digest(path))
-        folders = _folders(path)
-        self._folders.update(_digest(folder) for folder in folders)
+        if not self._is_known(_parent(path)):
+            self._folders.update(_digest(folder) for folder in _folders(path))
+        if len(self._folders) > self._max_folders:
+            raise ArchiveRefusedError(
+                "too_many_folders",
+                f"The archive's files lie in more than {self._max_folders:,} folders.",
+                "Pack them in fewer folders; one for all is enough.",
+            )
         folded = _digest(path.casefold())
         self.case_twins += folded in self._folded
         self._folded.add(folded)
-        top = folders[0] if folders else None
+        top = path.partition("/")[0] if "/" in path else None
         if self.files == 1:
             self._top = top
         self._one_top = self._one_top and top is not None and top == self._top
@@ -192,6 +209,10 @@ def dump_entry(entry: Entry) -> list[Any]:
 
 def load_entry(document: list[Any]) -> Entry:
     return Entry(*document)
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _folders(path: str) -> list[str]:

@@ -28,5 +28,8 @@ class ArchiveStore(Protocol):
         """Removes the record of this very revision. No effect when it is gone; raises StaleRecordError when the stored
         one is another."""
 
+    def list_open(self, owner: str, *, limit: int = 100) -> list[ArchiveRecord]:
+        """Of this owner: those that are not over, oldest first. Strongly consistent."""
+
     def list_unsettled(self, *, created_before: datetime, limit: int = 100) -> list[ArchiveRecord]:
         """Archives of anybody that are not settled, oldest first."""

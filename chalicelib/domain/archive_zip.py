@@ -27,6 +27,8 @@ _EOCD, _EOCD64, _LOCATOR, _CENTRAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _EOCD_BYTES, _EOCD64_BYTES, _LOCATOR_BYTES, _CENTRAL_BYTES, _LOCAL_BYTES = 22, 56, 20, 46, 30
 #: The longest comment, and as much again for what was put behind the archive.
 _TAIL = _EOCD_BYTES + 2 * 65_535
+#: Places that may be the end record and are looked at: each takes up to five short reads.
+MAX_CANDIDATES = 16
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _BLOCK = 1024 * 1024
 _UNIX, _DARWIN = 3, 19
@@ -46,10 +48,11 @@ class _Location:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """An entry of the directory, its name not read yet."""
+    """An entry of the directory. ``text`` is its name where that is certain; ``lies``: it says UTF-8 and is none."""
 
     raw: bytes
     text: str | None
+    lies: bool
     system: int
     flags: int
     method: int
@@ -82,6 +85,10 @@ def read_zip(read: Read, size: int) -> ZipDirectory:
     directory = ZipDirectory(encoding=vote.winner, notes=notes)
     if vote.needed and vote.winner != "utf-8":
         notes.append(f"Names that do not say their encoding were read as {ENCODING_NAMES[vote.winner]}.")
+    lying = sum(raw.lies for raw in raws)
+    if lying:
+        said = "1 name says that it is UTF-8 and is not" if lying == 1 else f"{lying:,} names say UTF-8 and are not"
+        notes.append(f"{said}; read as {ENCODING_NAMES[vote.winner]}.")
     raws.sort(key=lambda r: r.offset)
     _refuse_overlaps(raws, location)
     directory.entries = [found for raw in raws if (found := _found(raw, vote.winner, location)) is not None]
@@ -94,37 +101,54 @@ def read_zip(read: Read, size: int) -> ZipDirectory:
 def _locate(read: Read, size: int) -> tuple[_Location, list[str]]:
     start = max(0, size - _TAIL)
     tail = read(start, size - start)
-    exact: list[tuple[int, _Location]] = []
-    loose: list[tuple[int, _Location]] = []
-    problem: ArchiveRefusedError | None = None
-    at = tail.rfind(_EOCD)
-    while at >= 0:
-        end = at + _EOCD_BYTES + int.from_bytes(tail[at + 20 : at + 22], "little")
-        if end <= len(tail):
+
+    def near(offset: int, length: int) -> bytes:
+        """What is in the tail is not read again."""
+        return tail[offset - start : offset - start + length] if offset >= start else read(offset, length)
+
+    ends = _ends(tail)
+    exact = [at for at, end in ends if end == len(tail)]
+    if len(exact) > MAX_CANDIDATES:
+        raise damaged(f"{len(exact):,} places look like the zip's end.")
+    # What stands closest to the end is what the archive's maker meant.
+    loose = [(at, end) for at, end in ends if end != len(tail)][: MAX_CANDIDATES - len(exact)]
+    found: list[_Location] = []
+    problems: dict[int, ArchiveRefusedError] = {}
+    for candidates in ([(at, len(tail)) for at in exact], loose):
+        for at, end in candidates if not found else ():
             try:
-                location = _candidate(read, tail[at : at + _EOCD_BYTES], start + at, start + end)
+                found.append(_candidate(near, tail[at : at + _EOCD_BYTES], start + at, start + end))
             except ArchiveRefusedError as refused:
-                # What stands closest to the end is what the archive's maker meant.
-                problem = problem or refused
-            else:
-                (exact if end == len(tail) else loose).append((start + at, location))
-        at = tail.rfind(_EOCD, 0, at)
-    if len({location for _, location in exact}) > 1:
+                problems[at] = refused
+            if candidates is loose and found:
+                break
+    if len(set(found)) > 1:
         raise ArchiveRefusedError(
             "ambiguous_archive",
             "The archive has more than one directory: programs would unpack different files.",
             "Pack the files anew, without a comment.",
         )
-    found = exact or loose
     if not found:
-        raise problem or _without_directory(read)
-    location = found[0][1]
+        raise problems[max(problems)] if problems else _without_directory(read)
+    location = found[0]
     notes = []
     if location.shift:
         notes.append(f"{location.shift:,} bytes before the archive were ignored (a self-extracting archive?).")
     if location.end < size:
         notes.append(f"{size - location.end:,} bytes behind the archive were ignored.")
     return location, notes
+
+
+def _ends(tail: bytes) -> list[tuple[int, int]]:
+    """Where an end record may stand, and where the archive would end then; the last one first."""
+    ends: list[tuple[int, int]] = []
+    at = tail.rfind(_EOCD)
+    while at >= 0:
+        end = at + _EOCD_BYTES + int.from_bytes(tail[at + 20 : at + 22], "little")
+        if end <= len(tail):
+            ends.append((at, end))
+        at = tail.rfind(_EOCD, 0, at)
+    return ends
 
 
 def _without_directory(read: Read) -> ArchiveRefusedError:
@@ -247,11 +271,16 @@ def _raw(record: bytes) -> _Raw:
     if disk:
         raise _multi_disk()
     text = unicode_path(extra, raw)
+    lies = False
     if text is None and flags & _UTF8:
-        text = decode(raw, "utf-8")
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            lies = True
     return _Raw(
         raw=raw,
         text=text,
+        lies=lies,
         system=record[5],
         flags=flags,
         method=_u16(record, 10),

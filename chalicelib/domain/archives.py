@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
+#: Uploading or being unpacked at once, of one owner.
+MAX_OPEN_ARCHIVES = 5
 #: An archive goes up in parts of so many bytes, the last one shorter.
 ARCHIVE_PART_BYTES = 64 * MIB
 MAX_ARCHIVE_BYTES = 100 * GIB
@@ -24,6 +26,8 @@ MAX_ENTRY_BYTES = 10 * GIB
 #: Files, folders and what is left out together; also what one directory may have in bytes.
 MAX_ENTRIES = 400_000
 MAX_DIRECTORY_BYTES = 256 * MIB
+#: Folders that hold a file that is taken, and those around them.
+MAX_FOLDERS = 400_000
 #: What an archive may unpack to beyond its own size before it counts as a bomb: pictures hardly compress.
 BOMB_FREE_BYTES = GIB
 BOMB_RATIO = 100

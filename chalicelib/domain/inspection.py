@@ -12,7 +12,7 @@ from chalicelib.domain.inspection_facts import CaptionCounts, Counts, FileFacts,
 from chalicelib.domain.inspection_findings import MAX_PATHS, Finding, Level, in_order
 from chalicelib.domain.inspection_fit import caption_fit, fit
 from chalicelib.domain.inspection_words import PROBLEMS
-from chalicelib.domain.media import Kind, stem_of
+from chalicelib.domain.media import Kind, is_caption_name, stem_of
 
 __all__ = ["Collector", "caption_fit", "fit"]
 
@@ -60,6 +60,8 @@ class Collector:
         self._sizes: Counter[tuple[int, int]] = Counter()
         self._media: dict[str, str] = {}
         self._captioned: dict[str, str] = {}
+        #: Named like .TXT, which the trainer does not look for.
+        self._miscased: dict[str, str] = {}
         self._texts: Counter[str] = Counter()
         self._tokens: list[int] = []
         self._long: dict[str, _Examples] = defaultdict(_Examples)
@@ -84,6 +86,9 @@ class Collector:
             self._add_media(file)
 
     def _add_caption(self, file: FileFacts) -> None:
+        if not is_caption_name(file.path):
+            self._miscased[stem_of(file.path)] = file.path
+            return
         self._captioned[stem_of(file.path)] = file.path
         if not file.text:
             return
@@ -121,7 +126,7 @@ class Collector:
                 other=kinds[Kind.OTHER],
             ),
             captions=CaptionCounts(
-                captions=kinds[Kind.CAPTION],
+                captions=len(self._captioned),
                 missing=len(self._without_caption()),
                 empty=self._problems[Problem.CAPTION_EMPTY].count,
                 orphans=len(self._without_media()),
@@ -180,6 +185,8 @@ class Collector:
 
     def _about_captions(self) -> Iterable[Finding]:
         missing, orphans = self._without_caption(), self._without_media()
+        if self._miscased:
+            yield self._about_miscased()
         if missing and self._captioned:
             yield _listed(
                 Level.WARNING,
@@ -239,6 +246,23 @@ class Collector:
                 seen = self._long[code]
                 said = "1 caption is" if seen.count == 1 else f"{seen.count:,} captions are"
                 yield _found(level, code, message.format(n=said), advice, seen.count, seen.paths())
+
+    def _about_miscased(self) -> Finding:
+        """Captions named .TXT: an error when a picture has no other."""
+        leaves = sum(1 for stem in self._miscased if self._media.get(stem) and stem not in self._captioned)
+        count = len(self._miscased)
+        said = "A caption's name does" if count == 1 else f"The names of {count:,} captions do"
+        without = ""
+        if leaves:
+            left = "1 image or video" if leaves == 1 else f"{leaves:,} images and videos"
+            without = f" That leaves {left} without a caption."
+        return _listed(
+            Level.ERROR if leaves else Level.WARNING,
+            "caption_suffix",
+            f"{said} not end in .txt in small letters, and the trainer reads no other.{without}",
+            "Rename them to .txt and push again, or leave them out.",
+            list(self._miscased.values()),
+        )
 
     def _pictures_and_videos(self) -> int:
         return sum(1 for path in self._media.values() if path)

@@ -15,6 +15,7 @@ from chalicelib.domain.inspection_findings import Finding
 #: Resolutions (pixel_area, batch 1) that every report shows the fit for.
 SHOWN_RESOLUTIONS = (512, 1024)
 MAX_SHOWN_BUCKETS = 50
+WORK = "_work/"
 
 
 class ShownBucket(BaseModel):
@@ -97,5 +98,10 @@ def reports_prefix(version: DatasetVersion) -> str:
 
 
 def report_prefix(version: DatasetVersion, attempt: int) -> str:
-    """What one inspection writes: ``report.json``, ``sheet.jpg``, and below ``work/`` what it needs meanwhile."""
+    """What one inspection writes: ``report.json``, ``sheet.jpg``, and below WORK what it needs meanwhile."""
     return f"{reports_prefix(version)}{attempt}/"
+
+
+def work_prefix(owner: str, dataset_id: str, version_id: str, attempt: int) -> str:
+    """All that the function that decodes images may write to; no dataset is named like its last part."""
+    return f"_reports/{owner}/{dataset_id}/{version_id}/{attempt}/{WORK}"

@@ -52,6 +52,7 @@ SUFFIXES: dict[str, tuple[Kind, frozenset[str]]] = {
     }.items()
     for suffix, formats in table.items()
 }  # fmt: skip
+CAPTION_SUFFIX = ".txt"
 #: Files whose text is searched for secrets besides those that have no suffix we know.
 TEXT_SUFFIXES = frozenset({".txt", ".json", ".jsonl", ".csv", ".md", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".sh"})
 #: What the trainer's image library opens without extras (SimpleTuner 4.10.1: Pillow >= 11.3, and pillow-jxl only with
@@ -171,6 +172,11 @@ def stem_of(path: str) -> str:
 def promised(path: str) -> tuple[Kind, frozenset[str]]:
     """What the name says: the kind, and the formats it may have (none: not known by signature)."""
     return SUFFIXES.get(suffix_of(path), (Kind.OTHER, frozenset()))
+
+
+def is_caption_name(path: str) -> bool:
+    """Whether the trainer takes the file for a caption: it looks for the suffix in lower case alone."""
+    return path.endswith(CAPTION_SUFFIX)
 
 
 def is_text_name(path: str) -> bool:

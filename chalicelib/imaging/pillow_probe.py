@@ -62,6 +62,7 @@ _BAD = (
     zlib.error,
     Image.DecompressionBombError,
 )
+_ICON = b"\0\0\1\0"
 _CUT = ("truncated", "unexpected end", "premature", "not enough data", "incomplete")
 
 
@@ -73,6 +74,11 @@ class PillowProbe:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
+                # Pillow decodes an icon when it opens it:
+                # https://github.com/python-pillow/Pillow/blob/main/src/PIL/IcoImagePlugin.py
+                too_many = _icon_problem(data)
+                if too_many is not None:
+                    return ImageFacts(format="ico", problems=(too_many,))
                 with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                     return _look(image, data, thumbnail=thumbnail)
             except Image.DecompressionBombError:
@@ -148,6 +154,25 @@ def _look(image: ImageFile.ImageFile, data: bytes, *, thumbnail: bool) -> ImageF
         columns=columns,
         thumbnail=_jpeg(small) if thumbnail else None,
     )
+
+
+def _icon_problem(data: bytes) -> Problem | None:
+    """What is wrong with the size of the largest picture in an icon, by the headers of the pictures themselves: its
+    directory says 256 at most."""
+    if not data.startswith(_ICON):
+        return None
+    found = []
+    for at in range(6, 6 + 16 * int.from_bytes(data[4:6], "little"), 16):
+        start = int.from_bytes(data[at + 12 : at + 16], "little")
+        head = data[start : start + 24]
+        if head.startswith(b"\x89PNG"):
+            size = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+        else:
+            # A bitmap; the height is that of the picture and its mask together.
+            width, height = (int.from_bytes(head[i : i + 4], "little", signed=True) for i in (4, 8))
+            size = abs(width), abs(height) // 2
+        found.append(pixels_problem("ico", *size))
+    return next((problem for problem in found if problem is not None), None)
 
 
 def _verdict(error: BaseException) -> Problem:

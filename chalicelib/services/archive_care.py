@@ -17,7 +17,7 @@ from chalicelib.services.archive_ending import GAVE_UP, ZOMBIES_LIVE, clear, fai
 
 logger = logging.getLogger(__name__)
 
-#: S3 throws the parts of an unfinished upload away after three days.
+#: So long nobody has asked for URLs. S3 throws parts that no record names any more away after seven days.
 ABANDONED_AFTER = timedelta(days=3)
 #: An execution that does not show yet may be starting.
 STARTING = timedelta(minutes=1)

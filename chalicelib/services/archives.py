@@ -10,6 +10,7 @@ from datetime import timedelta
 from chalicelib.domain.archives import (
     COMPRESSED_TAR_SUFFIXES,
     MAX_COMPRESSED_TAR_BYTES,
+    MAX_OPEN_ARCHIVES,
     ArchiveRecord,
     ArchiveReport,
     ArchiveStatus,
@@ -60,7 +61,7 @@ class ArchiveService:
         self, owner: str, dataset_id: str, body: NewArchiveBody, *, limit: int
     ) -> tuple[ArchiveRecord, PartBatch]:
         """Starts an upload. Raises ValidationFailed, PayloadTooLarge (``compressed_tar_too_large``,
-        ``quota_exceeded``)."""
+        ``quota_exceeded``), Conflict (``too_many_archives``)."""
         if not is_name(dataset_id):
             raise ValidationFailed(
                 "A dataset's name is 100 letters, digits, '.', '_' and '-' at most, beginning with a letter or digit.",
@@ -74,8 +75,8 @@ class ArchiveService:
             )
         if body.hash_is_too_much:
             raise PayloadTooLarge(
-                "The SHA-256 of an archive above 20 GiB can't be compared: leave it out. A zip has one of each "
-                "file, and those are compared.",
+                "The SHA-256 of an archive above 20 GiB can't be compared: leave it out. A zip has a CRC-32 of "
+                "each file, and those are compared.",
                 code="archive_too_large_to_hash",
             )
         self._refuse_beyond_quota(owner, body.size)
@@ -103,11 +104,20 @@ class ArchiveService:
 
     def _refuse_beyond_quota(self, owner: str, size: int) -> None:
         quota = self._ports.limits.dataset_quota_bytes
-        used = self._ports.datasets.usage(owner).bytes
+        others = self._ports.archives.list_open(owner)
+        if len(others) >= MAX_OPEN_ARCHIVES:
+            named = ", ".join(f"{a.archive_id} of '{a.dataset_id}' ({a.status.value})" for a in others)
+            raise Conflict(
+                f"{len(others)} archives are being uploaded or unpacked: {named}. Wait for one to end, or delete one: "
+                "DELETE /api/cloud/datasets/{dataset_id}/archives/{archive_id}",
+                code="too_many_archives",
+            )
+        # What is on its way counts like what is there.
+        used = self._ports.datasets.usage(owner).bytes + sum(a.size for a in others)
         if used + size > quota:
             raise PayloadTooLarge(
-                f"Your datasets take {used} of {quota} bytes, and this archive has {size}. Delete old versions, set "
-                "retention_days, or ask your administrator for a larger quota.",
+                f"Your datasets and open archives take {used} of {quota} bytes, and this archive has {size}. Delete "
+                "old versions, set retention_days, or ask your administrator for a larger quota.",
                 code="quota_exceeded",
                 extra={"used_bytes": used, "quota_bytes": quota, "needed_bytes": size},
             )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from chalicelib.domain.check_results import Level
 from chalicelib.domain.datasets import DatasetVersion, InspectionStatus
 from chalicelib.domain.inspection_facts import ReportFacts
-from chalicelib.domain.media import SUFFIXES, Kind
+from chalicelib.domain.media import SUFFIXES, Kind, is_caption_name
 from chalicelib.domain.ports import ObjectStore
 
 #: A longer list of files is not read for a check: the inspection counts them.
@@ -29,12 +29,16 @@ _MEDIA = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO})
 @dataclass(frozen=True)
 class FileNames:
     """``counts`` by kind, told from the names alone; ``missing`` are pictures without a .txt of their name (the first
-    20, and how many). ``paths`` are all of them."""
+    20, and how many). ``paths`` are all of them. ``miscased`` are captions whose name does not end in .txt in small
+    letters, and ``miscased_needed`` how many media have no other."""
 
     counts: dict[Kind, int]
     missing: tuple[str, ...]
     missing_count: int
     paths: frozenset[str] = field(repr=False)
+    miscased: tuple[str, ...] = ()
+    miscased_count: int = 0
+    miscased_needed: int = 0
 
 
 class FileFinding(BaseModel):
@@ -112,9 +116,19 @@ def names_of(paths: Sequence[str]) -> FileNames:
     counts = dict.fromkeys(Kind, 0)
     for kind in kinds.values():
         counts[kind] += 1
-    captioned = {_stem(path) for path, kind in kinds.items() if kind is Kind.CAPTION}
+    captioned = {_stem(path) for path in paths if is_caption_name(path)}
+    miscased = {_stem(path): path for path, kind in kinds.items() if kind is Kind.CAPTION and not is_caption_name(path)}
     missing = sorted(path for path, kind in kinds.items() if kind in _MEDIA and _stem(path) not in captioned)
-    return FileNames(counts=counts, missing=tuple(missing[:20]), missing_count=len(missing), paths=frozenset(paths))
+    stems = {_stem(path) for path in missing}
+    return FileNames(
+        counts=counts,
+        missing=tuple(missing[:20]),
+        missing_count=len(missing),
+        paths=frozenset(paths),
+        miscased=tuple(sorted(miscased.values())[:20]),
+        miscased_count=len(miscased),
+        miscased_needed=sum(stem in stems for stem in miscased),
+    )
 
 
 def kind_of(path: str) -> Kind:

@@ -81,6 +81,7 @@ class DatasetService:
             manifest_key=f"_manifests/{owner}/{body.dataset_id}/{place}.json",
             created_at=now,
             counted_bytes=sum(f.size for f in files),
+            parted_bytes=sum(f.size for f in files if f.parts is not None),
             touched_at=now,
         )
         version = self._stored(proposed, files)

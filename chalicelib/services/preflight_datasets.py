@@ -38,6 +38,7 @@ _SHOWN = frozenset({Level.ERROR, Level.WARNING})
 _DELETES = ("delete_unwanted_images", "delete_problematic_images")
 #: Codes of findings that are told from the names of files already, entry by entry.
 _TOLD_BY_NAMES = frozenset({"caption_missing", "captions_none"})
+_MISCASED = "caption_suffix"
 #: What a toy model does not mind.
 TOY = frozenset(
     {
@@ -72,15 +73,22 @@ def check_dataset(
             )
     if report is None:
         return
-    for one in report.findings:
-        if one.level in _SHOWN and one.code not in _TOLD_BY_NAMES:
-            yield _about(entry, one, f"See all: stcloud datasets check {version.dataset_id}")
+    yield from _reported(entry, names, report, version)
     if report.facts is None or entry.kind not in {"image", "conditioning"}:
         return
     family = draft.plain.get("model_family")
     for cut_off in caption_fit(report.facts, family if isinstance(family, str) else ""):
         yield _about(entry, cut_off)
     yield from _fits(draft, entry, report.facts)
+
+
+def _reported(entry: Entry, names: FileNames | None, report: Report, version: DatasetVersion) -> Iterator[Finding]:
+    told = _TOLD_BY_NAMES
+    if names is not None and entry.caption_strategy == "textfile" and entry.kind in LEARNED:
+        told = told | {_MISCASED}
+    for one in report.findings:
+        if one.level in _SHOWN and one.code not in told:
+            yield _about(entry, one, f"See all: stcloud datasets check {version.dataset_id}")
 
 
 class _Found(Protocol):
@@ -124,6 +132,7 @@ def _files(entry: Entry, names: FileNames) -> Iterator[Finding]:
     """What the names of its files tell of an entry."""
     media = sum(names.counts[kind] for kind in _MEDIA)
     if entry.caption_strategy == "textfile" and entry.kind in LEARNED:
+        yield from _miscased(entry, names)
         yield from _captions(entry, names.missing, names.missing_count, media)
     if entry.data.get("metadata_backend") == "parquet" or entry.caption_strategy == "parquet":
         yield from _table(entry, names)
@@ -175,6 +184,31 @@ def _captions(entry: Entry, missing: tuple[str, ...], count: int, media: int) ->
         "Write the captions, leave those files out, or use caption_strategy filename or instanceprompt.",
     )
     yield Finding(found.level, found.code, DATASETS, found.field, found.message, found.advice, missing, count)
+
+
+def _miscased(entry: Entry, names: FileNames) -> Iterator[Finding]:
+    if not names.miscased_count:
+        return
+    needed = names.miscased_needed
+    ends = "1 caption does" if names.miscased_count == 1 else f"{names.miscased_count:,} captions do"
+    found = entry.finding(
+        Level.ERROR if needed else Level.WARNING,
+        _MISCASED,
+        "caption_strategy",
+        f"{ends} not end in .txt in small letters, and the trainer reads no other."
+        + (f" That leaves {needed:,} of its files without a caption." if needed else ""),
+        "Rename them to .txt and push again, or leave them out.",
+    )
+    yield Finding(
+        found.level,
+        found.code,
+        DATASETS,
+        found.field,
+        found.message,
+        found.advice,
+        names.miscased,
+        names.miscased_count,
+    )
 
 
 def _table(entry: Entry, names: FileNames) -> Iterator[Finding]:

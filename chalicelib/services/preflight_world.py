@@ -30,8 +30,12 @@ TOKEN_GOOD_FOR = timedelta(minutes=5)
 LOOKED_AT, USED = 20, 5
 #: Licences on the Hub that forbid nothing that trainings are about.
 _FREE_LICENSES = frozenset({"apache-2.0", "mit", "bsd", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense"})
-#: Datasets on the Hub that are asked about.
+#: Datasets on the Hub that are asked about; more take too long.
 MAX_DATASETS = 5
+#: Which key of an entry of such a type names its place on the Hub.
+_ON_HUB = {"huggingface": "dataset_name", "webshart": "source"}
+#: What a reason names, and how much of each.
+MAX_NAMED, MAX_SHOWN = 10, 100
 
 
 class SkippedError(Exception):
@@ -94,23 +98,37 @@ def check_model(draft: Draft, hub: ModelHub, *, on_sandbox: bool) -> Iterator[Fi
     named = config.get("pretrained_model_name_or_path")
     model = named or options().base_model(config.get("model_family"), config.get("model_flavour"))
     asked: list[tuple[RepoKind, str, str]] = []
+    # What nobody was asked about has not passed: it is named.
+    unasked: list[str] = []
     if model and not is_repo_name(model):
+        unasked.append(f"the base model '{str(model)[:MAX_SHOWN]}', which is no name on the Hub")
         yield from _on_a_disk(str(model))
-    elif model:
+    elif not model:
+        unasked.append("the base model, as it is not known which one this takes")
+    else:
         field_name = "pretrained_model_name_or_path" if named else "model_family"
         asked.append((RepoKind.MODEL, str(model), f"config.{field_name}"))
     for entry in draft.entries:
-        name = entry.data.get("dataset_name")
-        if entry.type == "huggingface" and is_repo_name(name):
-            asked.append((RepoKind.DATASET, str(name), f"dataloader_config.{entry.index}.dataset_name"))
-    if not asked:
-        raise SkippedError("which base model this takes is not known")
-    for kind, name, where in asked[: MAX_DATASETS + 1]:
+        if entry.type not in _ON_HUB:
+            continue
+        key = _ON_HUB[entry.type]
+        block = entry.data.get(entry.type)
+        inside = block.get(key) if isinstance(block, dict) else None
+        name = entry.data.get(key) or inside
+        if is_repo_name(name) and len(asked) <= MAX_DATASETS:
+            where = f"dataloader_config.{entry.index}.{key if entry.data.get(key) else f'{entry.type}.{key}'}"
+            asked.append((RepoKind.DATASET, str(name), where))
+        else:
+            unasked.append(f"the dataset '{str(name or entry.data.get('id'))[:MAX_SHOWN]}'")
+    for kind, name, where in asked:
         try:
             repo = hub.look(kind, name)
         except HubUnreachableError as reason:
             raise SkippedError(f"{name} could not be looked up: {reason}") from None
         yield from _repo(kind, name, where, repo)
+    if unasked:
+        more = f" and {len(unasked) - MAX_NAMED} more" if len(unasked) > MAX_NAMED else ""
+        raise SkippedError(f"the Hub was not asked about {', '.join(unasked[:MAX_NAMED])}{more}")
 
 
 def _on_a_disk(model: str) -> Iterator[Finding]:

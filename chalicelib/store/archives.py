@@ -50,7 +50,13 @@ class DynamoArchiveStore:
     def delete(self, archive: ArchiveRecord) -> None:
         record = self._table.new(_pk(archive.owner, archive.dataset_id), archive.archive_id)
         unchanged = Record.pk.does_not_exist() | (Record.version == archive.revision)
-        self._transact([Delete(record, unchanged), Delete(self._marker(archive))], archive.archive_id)
+        self._transact(
+            [Delete(record, unchanged), Delete(self._marker(archive)), Delete(self._open(archive))], archive.archive_id
+        )
+
+    def list_open(self, owner: str, *, limit: int = 100) -> list[ArchiveRecord]:
+        found = self._table.query(_open_pk(owner), limit=limit)
+        return [ArchiveRecord.model_validate_json(record.document) for record in found]
 
     def list_unsettled(self, *, created_before: datetime, limit: int = 100) -> list[ArchiveRecord]:
         found = self._table.query(_UNSETTLED, within=Record.sk < stamp(created_before), limit=limit)
@@ -66,7 +72,9 @@ class DynamoArchiveStore:
         )
         marker = self._marker(archive)
         marked: Write = Delete(marker) if archive.settled else Put(marker)
-        self._transact([Put(record, condition), marked], archive.archive_id)
+        mine = self._open(archive)
+        opened: Write = Delete(mine) if archive.status.is_over else Put(mine)
+        self._transact([Put(record, condition), marked, opened], archive.archive_id)
 
     def _transact(self, writes: list[Write], what: str) -> None:
         try:
@@ -77,6 +85,14 @@ class DynamoArchiveStore:
     def _marker(self, archive: ArchiveRecord) -> Record:
         name = digest(f"{archive.owner}#{archive.dataset_id}#{archive.archive_id}")
         return self._table.new(_UNSETTLED, f"{stamp(archive.created_at)}#{name}", document=archive.model_dump_json())
+
+    def _open(self, archive: ArchiveRecord) -> Record:
+        name = f"{stamp(archive.created_at)}#{archive.archive_id}"
+        return self._table.new(_open_pk(archive.owner), name, document=archive.model_dump_json())
+
+
+def _open_pk(owner: str) -> str:
+    return f"open-archives#{owner}"
 
 
 def _pk(owner: str, dataset_id: str) -> str:

@@ -18,6 +18,9 @@ from chalicelib.domain.ports import Ports
 
 #: How long after it was asked for an inspection is waited for.
 PATIENCE = timedelta(minutes=10)
+#: Of files that went up in parts S3 has not seen the whole: reading them once more takes so long besides, at most.
+READ_BYTES_PER_SECOND = 40 * 1024**2
+LONGEST_READING = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,17 @@ def judge(job: Job, ports: Ports, now: datetime) -> Verdict:
                 return Verdict(failure=_rejected(version))
         elif inspection.status is InspectionStatus.FAILED:
             notes.append(_note(reference, "failed"))
-        elif now - inspection.asked_at < PATIENCE:
+        elif now - inspection.asked_at < patience(version):
             waiting.append(reference.dataset_id)
         else:
-            notes.append(_note(reference, "takes longer than ten minutes"))
+            minutes = patience(version) // timedelta(minutes=1)
+            notes.append(_note(reference, f"takes longer than {minutes} minutes"))
     return Verdict(waiting=tuple(waiting), notes=tuple(notes))
+
+
+def patience(version: DatasetVersion) -> timedelta:
+    """How long the inspection of this version is waited for: until large files can have been hashed."""
+    return PATIENCE + min(timedelta(seconds=version.parted_bytes / READ_BYTES_PER_SECOND), LONGEST_READING)
 
 
 def waiting_note(waiting: tuple[str, ...]) -> Note:

@@ -1,6 +1,6 @@
 """The steps of an inspection: plan, batches, contact sheet, report. Plain functions, each safe to run twice.
 
-What passes between them is small and names the rest: files below the report's own ``work/`` prefix. A step whose
+What passes between them is small and names the rest: files below the report's own work prefix. A step whose
 version is gone, or whose inspection was asked for anew meanwhile, does nothing.
 """
 
@@ -14,7 +14,7 @@ from chalicelib.domain.datasets import DatasetVersion, InspectionStatus, Inspect
 from chalicelib.domain.inspection import Collector
 from chalicelib.domain.inspection_facts import MAX_IMAGE_BYTES, MAX_THUMBNAILS, FileFacts, ImageProbe, Problem
 from chalicelib.domain.inspection_findings import Level, counted
-from chalicelib.domain.inspection_report import make_report, report_prefix
+from chalicelib.domain.inspection_report import make_report, report_prefix, reports_prefix, work_prefix
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, ContendedError, JobGoneError, mutate
 from chalicelib.domain.lifecycle import change as job_change
@@ -54,7 +54,8 @@ class Run:
 
     @property
     def work(self) -> str:
-        return f"{self.prefix}work/"
+        version = self.version
+        return work_prefix(version.owner, version.dataset_id, version.version_id, self.attempt)
 
 
 def run_of(event: Mapping[str, Any], ports: Ports) -> Run | None:
@@ -118,14 +119,13 @@ def _sampled(files: Sequence[ManifestFile]) -> dict[int, int]:
 
 
 def sheet(event: Mapping[str, Any], ports: Ports, probe: ImageProbe) -> dict[str, Any]:
-    """Puts the thumbnails together to one picture."""
-    run = run_of(event, ports)
-    if run is None:
-        return dict(event)
-    keys = [info.key for info in ports.dataset_files.list(f"{run.work}thumbs/", limit=MAX_THUMBNAILS)]
+    """Puts the thumbnails together to one picture, which the report takes over. Looks at no record: the function that
+    decodes images may read none."""
+    work = work_prefix(event["owner"], event["dataset_id"], event["version_id"], event["attempt"])
+    keys = [info.key for info in ports.dataset_files.list(f"{work}thumbs/", limit=MAX_THUMBNAILS)]
     thumbnails = [data for key in keys if (data := ports.dataset_files.get(key)) is not None]
     if thumbnails:
-        ports.dataset_files.put(f"{run.prefix}sheet.jpg", probe.sheet(thumbnails), content_type="image/jpeg")
+        ports.dataset_files.put(f"{work}sheet.jpg", probe.sheet(thumbnails), content_type="image/jpeg")
     return dict(event)
 
 
@@ -145,6 +145,9 @@ def report(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
     shown = dict(_shown_paths(run, ports))
     sheet_paths = tuple(shown.get(_place(key), "") for key in places)
     now = ports.clock.now()
+    picture = ports.dataset_files.get(f"{run.work}sheet.jpg")
+    if picture is not None:
+        ports.dataset_files.put(f"{run.prefix}sheet.jpg", picture, content_type="image/jpeg")
     made = make_report(run.version, run.attempt, collected, sheet_paths, now)
     key = f"{run.prefix}report.json"
     ports.dataset_files.put(key, made.model_dump_json().encode(), content_type="application/json")
@@ -168,8 +171,21 @@ def report(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:
     # Of a version that was deleted meanwhile nothing may stay behind.
     ports.dataset_files.delete_prefix(run.work if stored is not None else run.prefix)
     if stored is not None:
+        _remove_earlier(stored, run.attempt, ports)
         wake_jobs(stored, ports)
     return {"status": InspectionStatus.DONE.value, "errors": len(errors)}
+
+
+def _remove_earlier(version: DatasetVersion, attempt: int, ports: Ports) -> None:
+    """Reports of earlier inspections, which nothing names any more."""
+    everything, own = reports_prefix(version), report_prefix(version, attempt)
+    old = [info.key for info in ports.dataset_files.list(everything) if not info.key.startswith(own)]
+    ports.dataset_files.delete(key for key in old if _attempt_of(key, everything) < attempt)
+
+
+def _attempt_of(key: str, prefix: str) -> int:
+    number = key[len(prefix) :].partition("/")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def fail(event: Mapping[str, Any], ports: Ports) -> dict[str, Any]:

@@ -54,7 +54,10 @@ def push_archive(session: Session, file: Path, name: str, *, yes: bool, listing:
     size = file.stat().st_size
     if size == 0:
         raise UsageError(f"'{file}' is empty.")
-    output.note(f"{file}: {size_text(size)}. Goes to dataset '{name}', as it is; it is unpacked on the server's side.")
+    output.note(
+        f"{file}: {size_text(size)}. Goes to dataset '{name}'. It leaves this computer whole, with all that is in it; "
+        "what is left out is left out on the server's side, where it is unpacked."
+    )
     if listing:
         list_archive(session, file, name)
         return
@@ -62,7 +65,7 @@ def push_archive(session: Session, file: Path, name: str, *, yes: bool, listing:
         output.note("Looking through it …")
     check_archive(session, file)
     note_source(session, name, source_path_of(file))
-    consent(session, f"Upload to {session.url}?", yes=yes)
+    consent(session, f"Upload {file.name}, whole, to {session.url}?", yes=yes)
     with output.transfer("Reading", size) as bar:
         sha256 = _hashed(file, bar.advance)
     body = {"filename": file.name, "size": size, "source_path": source_path_of(file)}

@@ -113,6 +113,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         attempts: int | None = None,
         limits_are_final: bool = False,
+        final: Collection[str] = (),
         needs: Collection[str] = (),
     ) -> dict[str, Any]:
         """The JSON object that answers. ``path`` begins behind ``/api``; None in ``query`` is left out.
@@ -122,8 +123,9 @@ class Client:
 
         ``attempts=1``: not repeated, for what must not be done twice. ``limits_are_final``: a 429 that names a limit of
         the user (a problem document with a code) is no throttling, and waiting would not help; it is raised at once.
+        ``final``: codes of errors that the caller deals with, raised at once too.
         """
-        response = self._answer(method, path, json, query, headers, attempts, limits_are_final)
+        response = self._answer(method, path, json, query, headers, attempts, limits_are_final, final)
         return {} if response is None else shaped(_json(response, self.url, "object"), needs, self.url)
 
     def call_list(
@@ -143,6 +145,7 @@ class Client:
         headers: Mapping[str, str] | None,
         attempts: int | None,
         limits_are_final: bool,
+        final: Collection[str] = (),
     ) -> httpx.Response | None:
         """The answer that is a success; None for a repeated DELETE that finds nothing."""
         tries = attempts or self._retry.attempts
@@ -162,8 +165,8 @@ class Client:
             if response.is_success:
                 return response
             error_found = read_error(response, self.url)
-            final = limits_are_final and response.status_code == 429 and error_found.code != "http_429"
-            if last or final or response.status_code not in TRANSIENT:
+            limit = limits_are_final and response.status_code == 429 and error_found.code != "http_429"
+            if last or limit or error_found.code in final or response.status_code not in TRANSIENT:
                 # The first DELETE may have worked and its answer been lost.
                 if method == "DELETE" and attempt > 0 and response.status_code == 404:
                     return None
@@ -171,6 +174,10 @@ class Client:
             self._on_retry(f"{self.url} answered {response.status_code}, trying again.")
             self._retry.wait(attempt, error_found.retry_after)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def wait(self, attempt: int, retry_after: float | None = None) -> None:
+        """As between two tries."""
+        self._retry.wait(attempt, retry_after)
 
     def _send(
         self, method: str, path: str, json: Any, params: Mapping[str, Any], headers: Mapping[str, str] | None

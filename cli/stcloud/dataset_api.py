@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import quote
 
 from stcloud.api import Api
 from stcloud.client import shaped
-from stcloud.errors import ApiError, NotFound, PermissionDenied
+from stcloud.errors import ApiError, NotFound, PermissionDenied, ServerError
 from stcloud.models import Download, Staged, UploadBatch, Version
 
 _DATASET = ("dataset_id", "latest_version", "source_path", "updated_at")
@@ -16,6 +17,32 @@ _FILE_CHANGE = ("path", "change", "size", "base_size")
 _DOWNLOAD = ("path", "size", "sha256", "url")
 _ARCHIVE = ("archive_id", "status")
 CONSENTS = ("ask", "allow", "deny")
+
+
+#: What the server says of a deletion whose time is up, and calls that it may take, each of a thousand objects or more.
+UNFINISHED = "deletion_unfinished"
+MAX_DELETIONS = 2000
+#: Calls in a row that deleted nothing.
+MAX_IDLE = 5
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What the calls of one deletion removed. ``answer`` is the last one's, empty when it was lost."""
+
+    objects: int = 0
+    bytes: int = 0
+    answer: Mapping[str, Any] = field(default_factory=dict)
+
+    def more(self, answer: Mapping[str, Any]) -> Deleted:
+        objects, size = (int(answer.get(name) or 0) for name in ("deleted_objects", "deleted_bytes"))
+        return Deleted(self.objects + objects, self.bytes + size)
+
+    def ended(self, answer: Mapping[str, Any]) -> Deleted:
+        """With the last call's share. A server that counts over all calls knows of those of an earlier command too."""
+        done = self.more(answer)
+        objects, size = int(answer.get("total_objects") or 0), int(answer.get("total_bytes") or 0)
+        return Deleted(max(done.objects, objects), max(done.bytes, size), answer)
 
 
 class DatasetApi(Api):
@@ -111,11 +138,34 @@ class DatasetApi(Api):
         return cast(list[Download], [shaped(d, _DOWNLOAD, self.url) for d in answer["downloads"]]), answer["next"]
 
     # --- keeping ----------------------------------------------------------------------------------------------
-    def delete_dataset(self, dataset_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", f"/cloud/datasets/{_quoted(dataset_id)}")
+    def delete(
+        self, dataset_id: str, version_id: str | None = None, *, on_progress: Callable[[int], None] | None = None
+    ) -> Deleted:
+        """Deletes the dataset, or one version. A large one takes several calls, each of which says what it deleted;
+        ``on_progress`` hears of the objects so far.
 
-    def delete_version(self, dataset_id: str, version_id: str) -> dict[str, Any]:
-        return self._client.call("DELETE", _path(dataset_id, version_id))
+        Raises ApiError too when the server does not get on with it.
+        """
+        path = f"/cloud/datasets/{_quoted(dataset_id)}" if version_id is None else _path(dataset_id, version_id)
+        done, idle = Deleted(), 0
+        for number in range(MAX_DELETIONS):
+            try:
+                return done.ended(self._client.call("DELETE", path, final=(UNFINISHED,)))
+            except NotFound:
+                # The call before may have ended it, and its answer been lost.
+                if number == 0:
+                    raise
+                return done
+            except ServerError as error:
+                if error.code != UNFINISHED:
+                    raise
+                before, done = done, done.more(error.extra)
+                idle = idle + 1 if done == before else 0
+                if idle >= MAX_IDLE or number + 1 == MAX_DELETIONS:
+                    raise
+                (on_progress or (lambda _objects: None))(done.objects)
+                self._client.wait(0, error.retry_after)
+        raise AssertionError("unreachable: the last call returns or raises")
 
     def set_retention(self, dataset_id: str, days: int | None) -> dict[str, Any]:
         body = {"retention_days": days}

@@ -155,6 +155,18 @@ def secrets_finding(secrets: Some) -> Finding | None:
     )
 
 
+def named_secrets_finding(secrets: Some) -> Finding | None:
+    """About files that may hold secrets by their names (``.env``, keys), in an archive."""
+    holds = "1 entry is" if secrets.count == 1 else f"{secrets.count:,} entries are"
+    return _finding(
+        "error",
+        "secret_name",
+        secrets,
+        f"{holds} named like {'one that holds' if secrets.count == 1 else 'ones that hold'} secrets",
+        "Take it out." if secrets.count == 1 else "Take them out.",
+    )
+
+
 def _finding(level: str, code: str, files: Some, what: str, advice: str) -> Finding | None:
     if not files:
         return None

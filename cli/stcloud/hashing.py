@@ -100,6 +100,10 @@ class HashCache:
         row = (path, *_key(status), hashes.sha256, parts, self._run)
         self._write("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
 
+    def forget(self, path: str) -> None:
+        """The file is read again next time, whatever its times say."""
+        self._write("DELETE FROM hashes WHERE path = ?", path)
+
     def save(self) -> None:
         """Keeps what was put so far."""
         if self._db is not None:

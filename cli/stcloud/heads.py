@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-#: As many bytes as the longest signature needs.
-HEAD = 16
+#: As many bytes as the longest look needs: the brands of a box that lists many.
+HEAD = 256
 _STARTS = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -28,11 +28,8 @@ _STARTS = (
     (b"\x00\x00\x01\x00", "ico"),
     (b"8BPS", "psd"),
 )
-_BRANDS = {
-    **dict.fromkeys((b"avif", b"avis"), "avif"),
-    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "heif"),
-    b"jxl ": "jxl",
-}
+_AVIF = frozenset({b"avif", b"avis"})
+_HEIF = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 _PNM = re.compile(rb"P[1-6][ \t\r\n]")
 #: Images that the trainer's image library does not open; the inspection calls each an error.
 UNREAD_BY_TRAINER = frozenset({"heif", "jxl"})
@@ -48,10 +45,21 @@ def image_format(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and len(head) >= 12:
         return "webp" if head[8:12] == b"WEBP" else None
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12])
+        return _by_brand(head)
     if head.startswith(b"BM") and head[6:10] == b"\x00\x00\x00\x00":
         return "bmp"
     return "pnm" if _PNM.match(head) else None
+
+
+def _by_brand(head: bytes) -> str | None:
+    """By the brands of the ftyp box: the major one, then the compatible ones."""
+    major = head[8:12]
+    if major in _AVIF:
+        return "avif"
+    if major in _HEIF:
+        end = min(max(int.from_bytes(head[:4], "big"), 16), HEAD)
+        return "avif" if b"avif" in [head[i : i + 4] for i in range(16, end, 4)] else "heif"
+    return "jxl" if major == b"jxl " else None
 
 
 def read_head(source: Path) -> bytes:

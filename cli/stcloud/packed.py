@@ -18,7 +18,7 @@ from stcloud.kinds import IMAGE_SUFFIXES, is_text, kind_of, private_part
 from stcloud.listing import Excluded, Flaw, Kind
 from stcloud.packed_entries import Packed, entries
 from stcloud.scan import MAX_DEPTH, MAX_PATH_BYTES, judge_media
-from stcloud.texts import MAX_TEXT_BYTES, judge
+from stcloud.texts import MAX_TEXT_BYTES, judge, secret_reason
 
 GIB, MIB = 1024**3, 1024**2
 MAX_ENTRY_BYTES = 10 * GIB
@@ -30,14 +30,16 @@ _ARCHIVES = (
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"^[A-Za-z]:")
+#: The code of what is named like something that holds secrets.
+NAMED_SECRET = "secret"  # noqa: S105
 #: Why the name, not the content, speaks against an entry.
-_PRIVATE_CODES = {"may hold secrets": "secret", "system file": "system_file", "hidden": "hidden"}
+_PRIVATE_CODES = {"may hold secrets": NAMED_SECRET, "system file": "system_file", "hidden": "hidden"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``path`` in the dataset. With a ``code`` the entry is left out, for ``reason``. ``secret`` is what a text that is
-    taken seems to hold, in words. ``planned``: only its content speaks against it."""
+    """``path`` in the dataset. With a ``code`` the entry is left out, for ``reason``. ``secret`` is what a text seems
+    to hold, in words, taken or not: an archive is sent whole. ``planned``: only its content speaks against it."""
 
     path: str
     size: int
@@ -76,7 +78,8 @@ class Contents:
 
     @property
     def secrets(self) -> list[Verdict]:
-        return [v for v in self.taken if v.secret is not None]
+        """Texts that seem to hold one."""
+        return [v for v in self.verdicts if v.secret is not None]
 
     def flawed(self, flaw: Flaw) -> list[str]:
         return [v.path for v in self.taken if v.flaw is flaw]
@@ -116,12 +119,21 @@ def _judged(found: Iterable[Packed]) -> Iterator[Verdict]:
         if problem is None and (path in folders or any(parent in taken for parent in _folders(path))):
             problem = "name_conflict", "is the name of a file and of a folder"
         if problem is not None:
-            yield Verdict(_shown(path), entry.size, *problem)
+            yield Verdict(_shown(path), entry.size, *problem, secret=_secret_left_out(path, entry))
             continue
         # A file whose content speaks against it has its name all the same, as on the server.
         taken.add(path)
         folders.update(_folders(path))
         yield _content(path, entry)
+
+
+def _secret_left_out(path: str, entry: Packed) -> str | None:
+    """What secret a text holds that is left out for its name: it leaves this computer in the archive all the same."""
+    suffix = _suffix(path)
+    if entry.problem is not None or not is_text(suffix) or _size_problem(path, entry) is not None:
+        return None
+    data = entry.start(MAX_TEXT_BYTES)
+    return None if isinstance(data, tuple) else secret_reason(data)
 
 
 def judge_name(name: str, *, backslashes: bool) -> tuple[str, tuple[str, str] | None]:

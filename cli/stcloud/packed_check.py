@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from stcloud.describing import list_files, warn
 from stcloud.errors import LocalError, UsageError
-from stcloud.findings import local_findings, secrets_finding
+from stcloud.findings import Finding, local_findings, named_secrets_finding, secrets_finding
 from stcloud.listing import Listing, Some
-from stcloud.packed import Contents, look
+from stcloud.packed import NAMED_SECRET, Contents, look
 from stcloud.packed_entries import UnreadableArchiveError
 from stcloud.render import count_text, some
 from stcloud.session import Session
@@ -22,22 +22,23 @@ def list_archive(session: Session, file: Path, name: str) -> None:
         list_files(session, found, name, head)
     for note in contents.notes:
         session.output.note(note)
-    finding = secrets_finding(_secrets(contents))
-    if finding is not None:
-        warn(session, [finding])
+    warn(session, _secrets(contents))
     if contents.paths("encrypted"):
         session.output.warn("Encrypted entries can't be unpacked, so a push would be refused.")
 
 
 def check_archive(session: Session, file: Path) -> None:
-    """Warns of what is wrong with what would be taken.
+    """Warns of what is wrong with what would be taken, and names what leaves this computer without being taken.
 
-    Raises UsageError when entries are encrypted or nothing would be taken, LocalError when a text holds a secret: of an
-    archive nothing can be left out. An archive that can't be read here is left to the server to judge.
+    Raises UsageError when entries are encrypted or nothing would be taken, LocalError when the archive holds a secret,
+    by a name or in a text: of an archive nothing can be left out. One that can't be read here is left to the server to
+    judge.
     """
+    output = session.output
     try:
         contents = look(file)
     except UnreadableArchiveError:
+        output.warn("It can't be read here, so nobody has looked for keys and tokens in it. It would be sent as it is.")
         return
     encrypted = contents.paths("encrypted")
     if encrypted:
@@ -46,14 +47,21 @@ def check_archive(session: Session, file: Path) -> None:
             advice="Unpack it with its password, and push the folder: stcloud datasets push FOLDER",
             code="encrypted",
         )
+    secrets = _secrets(contents)
+    if secrets:
+        said, advised = (" ".join(texts) for texts in zip(*((f.message, f.advice) for f in secrets), strict=True))
+        raise LocalError(
+            f"{said} Nothing was sent: an archive leaves this computer whole.",
+            advice=f"{advised} Then pack it again; or unpack it and push the folder with --exclude-secrets.",
+            code="secrets_found",
+        )
     if not contents.taken:
         raise _nothing(contents, file)
-    finding = secrets_finding(_secrets(contents))
-    if finding is not None:
-        raise LocalError(
-            f"{finding.message} Nothing was sent.",
-            advice=f"{finding.advice} Then pack it again; or unpack it and push the folder with --exclude-secrets.",
-            code="secrets_found",
+    left_out = [entry.path for entry in contents.left_out]
+    if left_out:
+        output.note(
+            f"{count_text(len(left_out), 'entry leaves', 'entries leave')} this computer in it, to be left out on the "
+            f"server's side: {some(left_out)}. The reasons: --list"
         )
     with _listing(contents, file) as found:
         warn(session, local_findings(found))
@@ -71,8 +79,12 @@ def _nothing(contents: Contents, file: Path) -> UsageError:
     )
 
 
-def _secrets(contents: Contents) -> Some:
-    return Some(len(contents.secrets), [f"{v.path}" for v in contents.secrets])
+def _secrets(contents: Contents) -> list[Finding]:
+    """What had better not leave this computer, by its name and by its text."""
+    named = contents.paths(NAMED_SECRET)
+    texts = [v.path for v in contents.secrets if v.code != NAMED_SECRET]
+    found = (named_secrets_finding(Some(len(named), named)), secrets_finding(Some(len(texts), texts)))
+    return [finding for finding in found if finding is not None]
 
 
 def _listing(contents: Contents, file: Path) -> Listing:

@@ -18,7 +18,7 @@ from stcloud.manifest import Manifest
 from stcloud.models import Staged, Upload, UploadBatch, Version
 from stcloud.render import count_text
 from stcloud.retry import TRANSIENT, Retry, parse_retry_after
-from stcloud.upload import Piece, Uploader, changed
+from stcloud.upload import FileChangedError, Piece, Uploader
 
 T = TypeVar("T")
 #: Passes over the missing files that bring nothing before it is given up. A pass renews expired URLs.
@@ -295,7 +295,7 @@ def _check_unchanged(file: FoundFile) -> None:
     except OSError:
         same = False
     if not same:
-        raise changed(file.path)
+        raise FileChangedError(file.path)
 
 
 def _store(http: httpx.Client, retry: Retry, staged: Staged, manifest: Manifest) -> None:

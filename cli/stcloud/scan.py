@@ -34,9 +34,9 @@ def scan(folder: Path) -> Listing:
 
     Left out: what may hold secrets, by its name or its text, hidden and system files, what a ``.stcloudignore`` names,
     links that leave the folder or lead to what is left out, links to folders, special files, what can't be read, empty
-    images, videos and audio, images that are none, and names that can't be stored. Raises UsageError when ``folder``
-    is no readable folder, when nothing is left, when two files have one name, when an ignore file can't be understood,
-    or when there are more than 200,000 files.
+    images, videos and audio, images that are none, and names that can't be stored. Raises UsageError when ``folder`` is
+    no readable folder, when nothing is left, when two files have one name, when an ignore file can't be understood, or
+    when there are more than 200,000 files.
     """
     if not folder.is_dir():
         raise UsageError(f"'{folder}' is not a folder.", advice="Give the folder that holds your images and captions.")

@@ -177,11 +177,11 @@ class Uploader:
                         raise _Stopped
                     chunk = file.read(min(most, left))
                     if not chunk:
-                        raise changed(piece.path)
+                        raise FileChangedError(piece.path)
                     left -= len(chunk)
                     yield chunk
                 if piece.offset + piece.size == piece.file_size and file.read(1):
-                    raise changed(piece.path)
+                    raise FileChangedError(piece.path)
         except OSError as error:
             raise LocalError(f"'{piece.source}' can't be read: {error.strerror}.") from error
 
@@ -191,17 +191,22 @@ def _error_code(response: httpx.Response) -> str:
     return match.group(1) if match else f"HTTP {response.status_code}"
 
 
-def changed(path: str) -> UsageError:
-    return UsageError(
-        f"'{path}' changed while it was being uploaded.",
-        advice="Run the command again when nothing writes to the folder.",
-        code="file_changed",
-    )
+class FileChangedError(UsageError):
+    """The file at ``path`` (of the dataset) has other bytes than when it was hashed."""
+
+    code = "file_changed"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"'{path}' changed while it was being uploaded.",
+            advice="Run the command again when nothing writes to the folder.",
+        )
+        self.path = path
 
 
 def _refusal(path: str, status: int, code: str) -> StcloudError:
     if code in _OTHER_CONTENT:
-        return changed(path)
+        return FileChangedError(path)
     return TransferError(
         f"The storage refused '{path}': {code} (HTTP {status}).",
         advice="Run the same command again: what is up stays up.",

@@ -69,6 +69,20 @@ def test_one_that_somebody_else_changed_is_not_overwritten(archive_store: Archiv
     assert archive_store.get(OWNER, "photos", "a1") is None
 
 
+def test_an_owners_are_listed_while_they_are_not_over(archive_store: ArchiveStore) -> None:
+    second, first = an_archive("a1", at=NOW + timedelta(seconds=1)), an_archive("a2", dataset_id="more")
+    for archive in (second, first, an_archive("a3", owner="other")):
+        archive_store.create(archive)
+    assert archive_store.list_open(OWNER) == [first, second]
+    assert archive_store.list_open(OWNER, limit=1) == [first]
+    unpacking = first.changed(NOW, status=ArchiveStatus.UNPACKING)
+    archive_store.update(unpacking)
+    assert archive_store.list_open(OWNER) == [unpacking, second]
+    archive_store.update(unpacking.changed(NOW, status=ArchiveStatus.READY))
+    archive_store.delete(second)
+    assert archive_store.list_open(OWNER) == []
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 def test_they_are_listed_newest_first(archive_store: ArchiveStore, limit: int) -> None:
     for i in (2, 5, 1, 3, 4):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from collections.abc import Callable
 from typing import Protocol
 
 import pytest
@@ -126,3 +129,32 @@ def test_a_copy_of_another_size_and_format_looks_the_same() -> None:
     assert one.rows is not None
     assert other.rows is not None
     assert (one.rows ^ other.rows).bit_count() <= 4
+
+
+def icon(width: int, height: int, picture: bytes) -> bytes:
+    """An icon whose directory says nothing of the size of its one picture."""
+    entry = bytes([0, 0, 0, 0]) + b"\1\0\x20\0" + len(picture).to_bytes(4, "little") + (22).to_bytes(4, "little")
+    return b"\0\0\1\0\1\0" + entry + picture
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        lambda w, h: png_chunks(w, h, (b"IDAT", zlib.compress(bytes(1_000)))),
+        lambda w, h: struct.pack("<IiiHHIIiiII", 40, w, 2 * h, 1, 32, 0, 0, 0, 0, 0, 0),
+    ],
+    ids=["PNG", "bitmap"],
+)
+def test_a_large_picture_in_an_icon_is_not_decoded(inside: Callable[[int, int], bytes]) -> None:
+    facts = PillowProbe().look(icon(13_000, 10_000, inside(13_000, 10_000)), thumbnail=True)
+    assert (facts.format, facts.problems) == ("ico", (Problem.TOO_MANY_PIXELS,))
+    sound = encoded(picture(200, 200, seed=1), "PNG")
+    facts = PillowProbe().look(icon(200, 200, sound), thumbnail=True)
+    assert (facts.format, facts.width, facts.height) == ("ico", 200, 200)
+    assert Problem.TOO_MANY_PIXELS not in facts.problems
+
+
+@pytest.mark.parametrize("cut", [3, 4, 5, 6, 10, 21, 22, 30, 45])
+def test_an_icon_that_is_cut_is_a_verdict(cut: int) -> None:
+    whole = icon(200, 200, encoded(picture(200, 200, seed=1), "PNG"))
+    assert PillowProbe().look(whole[:cut], thumbnail=True).problems

@@ -169,6 +169,7 @@ _MAKERS: Mapping[str, tuple[Callable[[], bytes], frozenset[Problem], tuple[int, 
     "text-bomb.png": (_text_bomb_png, frozenset({P.UNREADABLE}), None),
     # Odd, but images
     "mislabelled.jpg": (lambda: encoded(picture(), "PNG"), frozenset({P.MISLABELLED}), _SQUARE),
+    "mislabelled-pnm.jpg": (lambda: encoded(picture(), "PPM"), frozenset({P.MISLABELLED}), _SQUARE),
     "phone.heic": (_heic, frozenset({P.FORMAT_UNSUPPORTED}), None),
     "modern.jxl": (lambda: b"\xff\x0a" + bytes(100), frozenset({P.FORMAT_UNSUPPORTED}), None),
     "print.jpg": (lambda: encoded(picture(mode="CMYK"), "JPEG"), frozenset({P.CMYK}), _SQUARE),

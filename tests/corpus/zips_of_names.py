@@ -159,7 +159,29 @@ ENCODINGS = [
     taken(
         "UTF-8 that says so and is none",
         zipped([Item(b"\x8e\x8a.jpg", JPG, flags=zips.UTF8)]),
-        files={"\ufffd\ufffd.jpg": JPG},
+        files={"至.jpg": JPG},
+        encoding="Shift_JIS (CP932)",
+        notes=("1 name says that it is UTF-8 and is not; read as Shift_JIS",),
+    ),
+    taken(
+        "Shift_JIS that says it is UTF-8",
+        zipped([Item(SJIS, JPG, flags=zips.UTF8), Item("猫.txt".encode("cp932"), TXT, flags=zips.UTF8)]),
+        files={"写真/表紙ソ.jpg": JPG, "猫.txt": TXT},
+        encoding="Shift_JIS (CP932)",
+        notes=("2 names say UTF-8 and are not",),
+    ),
+    taken(
+        "accents that Shift_JIS could mean too",
+        zipped([Item(f"{n}.jpg".encode("cp437"), JPG) for n in ("façade", "año", "Zürich", "café_01")]),
+        files={f"{n}.jpg": JPG for n in ("façade", "año", "Zürich", "café_01")},
+        encoding="CP437",
+        notes=("CP437",),
+    ),
+    taken(
+        "katakana, half of it letters",
+        zipped([Item("アイス.jpg".encode("cp932"), JPG)]),
+        files={"アイス.jpg": JPG},
+        encoding="Shift_JIS (CP932)",
     ),
     taken(
         "Unicode path beside",
@@ -181,6 +203,7 @@ ENCODINGS = [
     taken(
         "half a surrogate pair",
         zipped([Item(b"\xed\xa0\x80.jpg", JPG, flags=zips.UTF8)]),
-        files={"\ufffd\ufffd\ufffd.jpg": JPG},
+        files={"φáÇ.jpg": JPG},
+        notes=("read as CP437",),
     ),
 ]

@@ -48,6 +48,10 @@ class InMemoryArchiveStore:
                 raise StaleRecordError(archive.archive_id)
             self._archives.pop(_key(archive), None)
 
+    def list_open(self, owner: str, *, limit: int = 100) -> list[ArchiveRecord]:
+        found = [a for a in _copied(self._archives) if a.owner == owner and not a.status.is_over]
+        return sorted(found, key=lambda a: (a.created_at, a.archive_id))[:limit]
+
     def list_unsettled(self, *, created_before: datetime, limit: int = 100) -> list[ArchiveRecord]:
         found = [a for a in _copied(self._archives) if not a.settled and a.created_at < created_before]
         return sorted(found, key=lambda a: a.created_at)[:limit]

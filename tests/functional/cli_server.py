@@ -24,6 +24,7 @@ from tests.fakes.aws import InMemoryObjectStore, UploadRefused
 from tests.fakes.world import OWNER, World
 
 STORAGE = "/storage/"
+_OTHER_BYTES = b"<?xml version='1.0'?><Error><Code>BadDigest</Code><Message>Another checksum</Message></Error>"
 _REFUSED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 
 
@@ -108,7 +109,9 @@ class CliServer:
             url = f"fake://{bucket}/{quote(unquote(key))}?{urlsplit(path).query}"
             try:
                 store.upload(url, headers, body, now=self.world.clock.now())
-            except UploadRefused:
+            except UploadRefused as refused:
+                if "content" in str(refused):
+                    return 400, {"Content-Type": "application/xml"}, _OTHER_BYTES
                 return 403, {"Content-Type": "application/xml"}, _REFUSED
             with self.lock:
                 self.uploaded.append(unquote(key).split("/", 3)[-1])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,8 @@ def test_the_list_of_a_zip_has_the_servers_verdicts(server: CliServer, cli: Cli,
         "sub/.env": "may hold secrets",
     }
     assert "Shift_JIS" in shown.err
+    assert "It leaves this computer whole" in shown.err
+    assert "1 entry is named like one that holds secrets: sub/.env." in shown.err
     assert server.requests == []
 
 
@@ -129,6 +133,13 @@ def test_the_list_of_a_zip_has_the_servers_verdicts(server: CliServer, cli: Cli,
     [
         ([Item("a.jpg", PICTURES["one.jpg"], flags=ENCRYPTED)], 2, "with its password, and push the folder"),
         ([Item("a.jpg", PICTURES["one.jpg"]), Item("a.txt", TOKEN.encode())], 1, "pack it again"),
+        (
+            [Item("a.jpg", PICTURES["one.jpg"]), Item("x/.env", b"A=1")],
+            1,
+            "1 entry is named like one that holds secrets",
+        ),
+        ([Item("a.jpg", PICTURES["one.jpg"]), Item("keys/id_rsa", b"")], 1, "keys/id_rsa"),
+        ([Item("a.jpg", PICTURES["one.jpg"]), Item(".git/config", TOKEN.encode())], 1, "A text file holds"),
         ([Item("../a.jpg", PICTURES["one.jpg"])], 2, "leads out of the folder"),
         ([], 2, "holds no files"),
     ],
@@ -142,6 +153,17 @@ def test_an_archive_that_cannot_be_right_is_not_uploaded(
     assert ran.code == code
     assert said in ran.err
     assert server.requests == []
+
+
+def test_the_question_about_an_archive_says_that_it_goes_whole(server: CliServer, cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "photos.zip"
+    file.write_bytes(zipped([Item("a.jpg", PICTURES["one.jpg"]), Item(".DS_Store", b"x"), Item("b.png", b"<html>")]))
+    ran = cli.run("datasets", "push", str(file), interactive=True, answer="n\n")
+    assert ran.code == 130
+    assert "2 entries leave this computer in it, to be left out on the server's side: .DS_Store, b.png." in ran.err
+    assert f"Upload photos.zip, whole, to {server.url}?" in ran.err
+    file.write_bytes(b"PK nothing")
+    assert "nobody has looked for keys" in cli.run("datasets", "push", str(file), interactive=True, answer="n\n").err
 
 
 # --- where it came from -------------------------------------------------------------------------------------------
@@ -204,3 +226,20 @@ def test_an_archive_is_found_by_its_own_path_and_by_no_folder_that_never_was(
     for path, found in ((file, True), (tmp_path / "packed", False)):
         answer = cli.run("jobs", "preflight", str(config_files(tmp_path, path)), "--json").json()
         assert ("dataset_unresolved" not in [f["code"] for f in answer["findings"]]) is found
+
+
+# --- remembered hashes --------------------------------------------------------------------------------------------
+def test_a_remembered_hash_that_proves_wrong_is_forgotten(server: CliServer, cli: Cli, tmp_path: Path) -> None:
+    folder = picture_folder(tmp_path)
+    for file in (f for f in folder.rglob("*") if f.is_file()):
+        os.utime(file, (time.time() - 100, time.time() - 100))
+    assert cli.run("datasets", "push", str(folder), "--yes").code == 0
+    # As of a file that changed on a disk that does not keep its times.
+    [cache] = (cli.home / "cache").rglob("hashes/*.sqlite")
+    with closing(sqlite3.connect(cache)) as db:
+        assert db.execute("UPDATE hashes SET sha256 = ? WHERE path = 'one.jpg'", ("0" * 64,)).rowcount == 1
+        db.commit()
+    refused = cli.run("datasets", "push", str(folder), "--yes", "--json")
+    assert (refused.code, refused.json()["error"]["code"]) == (2, "file_changed"), refused.err
+    again = cli.run("datasets", "push", str(folder), "--yes", "--json")
+    assert (again.code, again.json()["unchanged"]) == (0, True), again.err

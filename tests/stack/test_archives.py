@@ -209,19 +209,21 @@ def test_an_archive_is_listed_and_deleted_its_version_stays(stack: Stack) -> Non
     assert stack.api("GET", f"/cloud/datasets/arch-list/archives/{second['archive_id']}").status == 404
 
 
+@pytest.mark.parametrize("name", ["photos.zip", 'my [1] {a,b} "best" photos.zip'])
 @pytest.mark.parametrize("loop", [False, True], ids=["one part", "loop"])
-def test_the_documented_lines_work(stack: Stack, tmp_path: Path, loop: bool) -> None:
+def test_the_documented_lines_work(stack: Stack, tmp_path: Path, loop: bool, name: str) -> None:
     blocks = re.findall(r"```bash\n(.*?)```", (DOCS / "datasets-archives.md").read_text(), re.DOTALL)
     assert len(blocks) == 3
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "jq").symlink_to(a_jq())
     files = {**TAKEN, **({"large.bin": random.Random(2).randbytes(ARCHIVE_PART_BYTES + 5)} if loop else {})}
-    (tmp_path / "photos.zip").write_bytes(zipped([Item(n, d, STORED) for n, d in files.items()]))
-    dataset = f"arch-docs-{int(loop)}"
+    (tmp_path / name).write_bytes(zipped([Item(n, d, STORED) for n, d in files.items()]))
+    dataset = f"arch-docs-{int(loop)}-{len(name)}"
     script = (
         (blocks[1 if loop else 0] + blocks[2])
         .replace(ADDRESS, stack.url)
         .replace("DATASET=photos", f"DATASET={dataset}")
+        .replace("photos.zip", name)
     )
     assert shutil.which("curl"), "apt-get install curl"
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"

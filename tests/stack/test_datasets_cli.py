@@ -187,7 +187,8 @@ def test_the_curl_lines_of_the_documentation_work_as_printed(terminal: Terminal,
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "jq").symlink_to(a_jq())
-    files = {**pictures(60), "more/drei ä.txt": b"a bicycle"}
+    odd = ("x[1].txt", "x[a-c]{d,e}.txt", "{a,b}/c d.txt", "more/drei ä.txt", 'it\'s 100% #1?&+="$HOME".txt')
+    files = {**pictures(60), **{name: f"a bicycle, {n}".encode() for n, name in enumerate(odd)}}
     folder_of(tmp_path / "photos", files)
     script = "set -euo pipefail\n" + "\n".join(blocks[:3]).replace("http://localhost:8001", terminal.stack.url)
     script = script.replace("NAME=photos", "NAME=cli-curl")

@@ -131,6 +131,7 @@ CALLS: dict[str, Call] = {
     "remove scratch space": delete("datasets", "_scratch/local/probe/a"),
     "read a report": get("datasets", "_reports/local/probe/v/1/report.json"),
     "write a report": put("datasets", "_reports/local/probe/v/1/report.json"),
+    "leave an inspection's work": put("datasets", "_reports/local/probe/v/1/_work/thumbs/1.jpg"),
     "remove a report": delete("datasets", "_reports/local/probe/v/1/report.json"),
     "read an archive": get("datasets", "_archives/local/probe/archive"),
     "remove an archive": delete("datasets", "_archives/local/probe/archive"),
@@ -169,10 +170,10 @@ _SECRETS = {
 }  # fmt: skip
 _ARCHIVE = _COMMON | {
     "delete a record", "read an archive", "remove an archive", "remove an unpacked file",
-    "write what came of an archive",
+    "write what came of an archive", "leave an inspection's work",
 }  # fmt: skip
 #: What came of an archive is kept beside the reports.
-_REPORTS = {"read a report", "write a report", "write what came of an archive"}
+_REPORTS = {"read a report", "write a report", "write what came of an archive", "leave an inspection's work"}
 _DELIVERY = _COMMON | {
     "read a model", "note something of a delivery", "read a destination's secret", "the public address",
 }  # fmt: skip
@@ -198,11 +199,11 @@ MAY: dict[str, set[str]] = {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
         "add a seal", "remove a report", "start an inspection", "remove an archive", "remove an unpacked file",
-        "write a report", "write what came of an archive", "start unpacking",
+        "write a report", "write what came of an archive", "leave an inspection's work", "start unpacking",
         "start a delivery", "forget something of a delivery",
     },
     "inspect-plan": _COMMON | _REPORTS | {"delete a record"},
-    "inspect-batch": _COMMON | _REPORTS | {"read a dataset", "read an archive"},
+    "inspect-batch": {"read a dataset", "read an archive", "read a report", "leave an inspection's work"},
     "inspect-report": _COMMON | _REPORTS | {"delete a record", "remove a report", "wake a job"},
     "archive-plan": _ARCHIVE | {"write a report"},
     "archive-unpack": _ARCHIVE | {"write a report", "write an unpacked file"},

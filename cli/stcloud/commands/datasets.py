@@ -18,11 +18,13 @@ from stcloud.hashing import HashCache, hash_files
 from stcloud.helptext import Group
 from stcloud.listing import Listing
 from stcloud.manifest import write_manifest
+from stcloud.models import Version
 from stcloud.pushing import Push, PushResult, Tally, start
 from stcloud.render import TransferBar, count_text, size_text, time_text
 from stcloud.scan import scan
 from stcloud.session import Session, command
 from stcloud.texts import HOLDS
+from stcloud.upload import FileChangedError
 
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Folders of images and captions, kept as immutable versions.")
 
@@ -102,8 +104,19 @@ def _send(session: Session, found: Listing, folder: Path, name: str, concurrency
                 retry=session.runtime.retry,
                 resume=resume,
             )
-            done = work.fill(version)
+            done = _filled(work, version, HashCache.of(session.runtime.cache_dir, folder))
     _tell(session, done, found)
+
+
+def _filled(work: Push, version: Version, cache: HashCache) -> PushResult:
+    try:
+        return work.fill(version)
+    except FileChangedError as changed:
+        # Its times did not tell, or it would have been hashed anew: the next push must not trust them again.
+        cache.forget(changed.path)
+        raise
+    finally:
+        cache.close()
 
 
 def _tell(session: Session, done: PushResult, found: Listing) -> None:
@@ -160,14 +173,15 @@ def delete(session: Session, dataset: DatasetId, version: VersionId = None, yes:
     """Delete a dataset with all versions and files, or one version with --version."""
     what = f"version {version} of {dataset} and its files" if version else f"{dataset} with all its versions and files"
     session.confirm(f"Delete {what}?", yes=yes, needs_yes=True)
-    api = session.datasets
-    done = api.delete_version(dataset, version) if version else api.delete_dataset(dataset)
-    removed = ""
-    if "deleted_objects" in done:
-        size = f", {size_text(done['deleted_bytes'])}" if "deleted_bytes" in done else ""
-        removed = f" ({count_text(done['deleted_objects'], 'object')}{size} removed)"
+    done = session.datasets.delete(
+        dataset, version, on_progress=lambda objects: session.output.note(f"{count_text(objects, 'object')} removed …")
+    )
+    removed = f" ({count_text(done.objects, 'object')}, {size_text(done.bytes)} removed)" if done.objects else ""
     name = f"{dataset} {version}" if version else dataset
-    session.output.result(done or {"success": True, "dataset_id": dataset}, f"Deleted {name}{removed}.")
+    data = {"success": True, "dataset_id": dataset, **done.answer}
+    session.output.result(
+        {**data, "deleted_objects": done.objects, "deleted_bytes": done.bytes}, f"Deleted {name}{removed}."
+    )
 
 
 @command(app, "usage")

@@ -324,3 +324,51 @@ def test_the_folder_of_an_archive() -> None:
     assert stem_of(Path("/d/Photos.ZIP")) == Path("/d/Photos")
     assert archives.is_archive(Path("x.TAR.XZ"))
     assert not archives.is_archive(Path("x.rar"))
+
+
+# --- delete -------------------------------------------------------------------------------------------------------
+def unfinished(objects: int, size: int) -> httpx.Response:
+    said = {"deleted_objects": objects, "deleted_bytes": size}
+    return problem(503, "deletion_unfinished", "Repeat.", headers={"retry-after": "1"}, **said)
+
+
+def deleted(objects: int, size: int, **more: int) -> httpx.Response:
+    answer = {"success": True, "dataset_id": "photos", "deleted_objects": objects, "deleted_bytes": size, **more}
+    return ok(answer)
+
+
+def delete(*replies: Reply) -> tuple[Ran, Routes, Naps]:
+    routes, naps = Routes().on("^DELETE", *replies), Naps()
+    ran = run_cli("datasets", "delete", "photos", "--yes", "--json", script=routes.script, sleep=naps)
+    return ran, routes, naps
+
+
+def test_a_deletion_of_many_calls_says_the_sum() -> None:
+    ran, routes, naps = delete(*(unfinished(1000, 5_000) for _ in range(12)), deleted(7, 70))
+    assert ran.code == 0, ran.err
+    assert (json.loads(ran.out)["deleted_objects"], json.loads(ran.out)["deleted_bytes"]) == (12_007, 60_070)
+    assert len(routes.asked) == 13
+    assert all(1 <= nap < 2 for nap in naps.taken)
+    assert "12,000 objects removed" in ran.err
+
+
+def test_what_an_earlier_command_deleted_counts_where_the_server_knows_it() -> None:
+    ran, _, _ = delete(unfinished(1000, 5_000), deleted(7, 70, total_objects=3_007, total_bytes=15_070))
+    assert (json.loads(ran.out)["deleted_objects"], json.loads(ran.out)["deleted_bytes"]) == (3_007, 15_070)
+
+
+def test_a_deletion_whose_end_was_not_heard_of_is_done() -> None:
+    ran, _, _ = delete(unfinished(1000, 5_000), problem(404, "dataset_not_found"))
+    assert (ran.code, json.loads(ran.out)["deleted_objects"]) == (0, 1000)
+    assert delete(problem(404, "dataset_not_found"))[0].code == 4
+
+
+def test_other_503s_in_between_are_tried_again_by_the_client() -> None:
+    ran, routes, _ = delete(unfinished(5, 5), problem(503, "unavailable"), unfinished(5, 5), deleted(1, 1))
+    assert (json.loads(ran.out)["deleted_objects"], len(routes.asked)) == (11, 4)
+
+
+def test_a_deletion_that_does_not_get_on_is_given_up() -> None:
+    ran, routes, _ = delete(unfinished(9, 9), unfinished(0, 0))
+    assert (ran.code, json.loads(ran.out)["error"]["code"]) == (4, "deletion_unfinished")
+    assert len(routes.asked) == 6

@@ -72,6 +72,23 @@ def test_texts_in_an_archive_are_looked_at(tmp_path: Path, pack: str) -> None:
     assert Counter(v.kind for v in found.taken) == {Kind.IMAGE: 1, Kind.CAPTION: 3, Kind.UNKNOWN: 1}
 
 
+def test_texts_that_are_left_out_are_looked_at_too(tmp_path: Path) -> None:
+    files = {
+        "a.jpg": JPG,
+        ".git/config": TOKEN.encode(),
+        "../up.txt": TOKEN.encode(),
+        "__MACOSX/b.txt": b"none",
+        ".env": b"",
+    }
+    for name, data in {
+        "a.zip": zipped([*(Item(n, d) for n, d in files.items()), Item("a.jpg", b"twice")]),
+        "a.tar": tarred(entry(n, d) for n, d in files.items()),
+    }.items():
+        found = contents(tmp_path, data, name)
+        assert [v.path for v in found.secrets] == [".git/config", "../up.txt"]
+        assert found.paths("secret") == [".env"]
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.bz2"])
 @pytest.mark.parametrize("data", [b"", b"PK nothing", b"BZh9" + bytes(50), zipped(GOOD)[:40]])
 def test_what_is_no_archive_is_said_to_be_none(tmp_path: Path, name: str, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from stcloud import kinds, texts
 from stcloud.heads import HEAD, UNREAD_BY_TRAINER, WITHOUT_SIGNATURE, image_format
@@ -9,6 +11,7 @@ from stcloud.listing import Flaw
 from stcloud.scan import judge_media
 
 from chalicelib.domain import archive_names, captions, media
+from tests.corpus import images
 
 KINDS = {
     kinds.Kind.IMAGE: media.Kind.IMAGE,
@@ -48,6 +51,41 @@ def test_heads(head: bytes) -> None:
     assert image_format(head[:HEAD]) == expected
     if expected is not None:
         assert (expected not in media.TRAINER_IMAGES) is (expected in UNREAD_BY_TRAINER)
+
+
+CONTENTS = {
+    **{case.name: case.data for case in images.cases()},
+    **{
+        f"{major.decode()}-{other.decode()}.{'jpg' if odd else 'avif'}": struct.pack(">I", 24)
+        + (b"ftyp" + major + bytes(4) + b"miaf" + other + bytes(99))
+        for major in (b"isom", b"mp42", b"mif1", b"heic", b"avif", b"M4A ")
+        for other in (b"avif", b"isom", b"heic")
+        for odd in (True, False)
+    },
+    "few-brands.heic": struct.pack(">I", 16) + b"ftypmif1" + bytes(4) + b"avif" + bytes(99),
+    "many-brands.avif": struct.pack(">I", 4096) + b"ftypmif1" + bytes(4) + b"miaf" * 59 + b"avif" + bytes(999),
+    "too-many-brands.avif": struct.pack(">I", 4096) + b"ftypmif1" + bytes(4) + b"miaf" * 60 + b"avif" + bytes(999),
+    "bitmap.jpg": b"P4\n8 8\n" + bytes(8),
+    "no-number.ppm": b"P7\nWIDTH 8\n",
+    "sound.png": b"\xff\xfb\x90\x64" + bytes(400),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_contents_under_their_name_and_others(name: str) -> None:
+    """A folder here, an archive there, and the inspection say the same, whatever a content is named."""
+    data = CONTENTS[name]
+    seen = media.sniff(data[: media.HEAD_BYTES])
+    image = seen is not None and seen.kind is media.Kind.IMAGE
+    for path in (name, *(f"{name}{suffix}" for suffix in (".jpg", ".png", ".heic", ".mp4", ".txt", ".tga"))):
+        suffix = media.suffix_of(path)
+        here, flaw = judge_media(data[:HEAD], suffix, len(data))
+        there = archive_names.judge_content(path, len(data), data[: archive_names.HEAD])
+        assert here == (there and there[1]), path
+        if data and suffix != ".tga" and media.promised(path)[0] is media.Kind.IMAGE:
+            assert (here is None) is image, path
+        unread = image and seen is not None and seen.format not in media.TRAINER_IMAGES
+        assert (flaw is Flaw.FORMAT) is (unread and media.promised(path)[0] is media.Kind.IMAGE), path
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.duplicates import Fingerprint, are_near, near_groups
 from chalicelib.domain.histograms import MAX_SIZES, classes, coarse
 from chalicelib.domain.inspection import Collector, caption_fit, fit
 from chalicelib.domain.inspection_facts import CaptionCounts, Counts, FileFacts, Problem, ReportFacts, SizeCount
@@ -81,6 +82,34 @@ def test_captions_that_are_missing_and_those_without_a_file() -> None:
     assert found["caption_without_media"].paths == ("x.txt",)
     facts = collected(image("a.png"), image("b.png"), caption("a.txt"), caption("x.txt", "u")).facts()
     assert (facts.captions.missing, facts.captions.orphans, facts.captions.distinct) == (1, 1, 2)
+
+
+def test_a_caption_named_in_capitals_is_none() -> None:
+    found = by_code(image("a.png"), caption("a.TXT"), image("b.png"), caption("b.txt", "u"))
+    assert (found["caption_suffix"].level, found["caption_suffix"].paths) == (Level.ERROR, ("a.TXT",))
+    assert "leaves 1 image or video without a caption" in found["caption_suffix"].message
+    assert found["caption_missing"].paths == ("a.png",)
+    # One beside the real one does no harm.
+    found = by_code(image("a.png"), caption("a.Txt"), caption("a.txt", "u"))
+    assert set(found) == {"caption_suffix"}
+    assert found["caption_suffix"].level is Level.WARNING
+    facts = collected(image("a.png"), caption("a.Txt"), caption("a.txt", "u")).facts()
+    assert (facts.captions.captions, facts.captions.missing) == (1, 0)
+
+
+def test_pictures_of_the_same_rows_and_other_columns_are_no_copies() -> None:
+    rows, columns = 0x5555AAAA5555AAAA, 0x3333CCCC3333CCCC
+    one, other = Fingerprint(rows, columns), Fingerprint(rows, columns ^ 0xFFFF)
+    assert are_near(one, Fingerprint(rows ^ 0xF, columns ^ 0xF))
+    assert not are_near(one, other)
+    assert near_groups([one, other]).groups == []
+
+
+@pytest.mark.parametrize("problem", [Problem.TOO_LARGE, Problem.BIG_FILE, Problem.NOT_INSPECTED])
+def test_what_was_not_looked_at_is_a_warning(problem: Problem) -> None:
+    assert PROBLEMS[problem].level is Level.WARNING
+    # Its size is known from its header, and it is trained.
+    assert collected(image("a.png", Problem.TOO_LARGE)).facts().usable_images == 1
 
 
 def test_no_captions_at_all_is_another_way_to_train() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -119,6 +119,28 @@ def test_captions_that_textfile_needs(world: World) -> None:
     assert "captions_missing" not in codes(preflight(world, dataloader_config=named))
 
 
+@pytest.mark.parametrize(
+    ("files", "level", "count"),
+    [
+        ({"a.jpg": b"1", "a.TXT": b"a", "b.jpg": b"2", "b.txt": b"b"}, Level.ERROR, 1),
+        ({"a.jpg": b"1", "a.Txt": b"a", "b.jpg": b"2", "b.TXT": b"b"}, Level.ERROR, 2),
+        ({"a.jpg": b"1", "a.txt": b"a", "a.TXT": b"a", "z.TXT": b"z"}, Level.WARNING, 2),
+    ],
+)
+def test_the_trainer_reads_captions_named_in_small_letters_only(
+    world: World, files: dict[str, bytes], level: Level, count: int
+) -> None:
+    world.push(files, source="/data/photos")
+    again = {"level": "error", "code": "caption_suffix", "message": "m", "advice": "a", "count": 1, "paths": []}
+    inspected(world, facts=facts(len(files) // 2), findings=[again])
+    finding = the(preflight(world), "caption_suffix")
+    assert (finding.level, finding.count) == (level, count)
+    if level is Level.ERROR:
+        with pytest.raises(ValidationFailed) as caught:
+            world.submit(config=GOOD, accept_warnings=True)
+        assert "caption_suffix" in {e.code for e in caught.value.errors}
+
+
 def test_a_dataset_without_pictures_is_an_error_for_submit_too(world: World) -> None:
     world.push({"notes.md": b"#", "a.txt": b"a"}, source="/data/photos")
     done = preflight(world)
@@ -156,54 +178,6 @@ def test_without_a_list_of_names_the_inspection_counts(world: World) -> None:
     assert version is not None
     world.dataset_files.put(version.manifest_key, b"no list")
     assert the(preflight(world), "no_media").level is Level.ERROR
-
-
-def test_a_check_with_a_defect_is_no_failure_and_has_to_be_accepted(world: World) -> None:
-    class Broken:
-        def check(self, **_: object) -> None:
-            raise OverflowError("math range error")
-
-    ports = replace(world.ports, broker=cast(Any, Broken()))
-    service = PreflightService(ports)
-    done = preflight(world, service=service)
-    check = next(c for c in done.checks if c.name == "datasets")
-    assert (check.status.value, check.reason) == ("skipped", "something went wrong on our side")
-    assert (done.ok, the(done, "check_failed").level) == (True, Level.WARNING)
-    submission = SubmissionService(ports, service)
-    request = SubmitRequest.model_validate({"config": GOOD, "dataloader_config": DATALOADER})
-    with pytest.raises(ValidationFailed) as caught:
-        submission.submit(ME, request, provider_name="replicate")
-    assert caught.value.code == "warnings_not_accepted"
-
-
-def test_what_turns_the_fit_off_is_no_way_around_it(world: World) -> None:
-    inspected(world, facts=facts(side=64), findings=[])
-    crop = {**DATALOADER[0], "crop": True, "crop_aspect": "closest", "crop_aspect_buckets": [-1]}
-    done = preflight(world, dataloader_config=[crop])
-    assert not done.ok
-    assert {"out_of_range", "images_too_small"} <= set(codes(done))
-    less = {**DATALOADER[0], "resolution": 0.5, "resolution_type": "pixel"}
-    assert the(preflight(world, dataloader_config=[less]), "fit_not_checked").level is Level.WARNING
-
-
-@pytest.mark.parametrize("switch", [{"disable": True}, {"disabled": True}, {"disabled": "false"}, {"disable": 1}])
-def test_an_entry_that_is_switched_off_is_for_nobody(world: World, switch: dict[str, Any]) -> None:
-    off = {"id": "x", "instance_data_dir": "/nowhere", "caption_strategy": "textfile", **switch}
-    done = preflight(world, dataloader_config=[DATALOADER[0], off])
-    assert done.ok
-    assert len(world.submit(config=GOOD, dataloader_config=[DATALOADER[0], off]).job.datasets) == 1
-    alone = preflight(world, dataloader_config=[{**DATALOADER[0], **switch}])
-    assert "no_dataset" in codes(alone)
-
-
-def test_an_entry_with_an_empty_type_is_local(world: World) -> None:
-    done = preflight(world, dataloader_config=[{**DATALOADER[0], "type": ""}])
-    assert done.ok
-    job = world.submit(config=GOOD, dataloader_config=[{**DATALOADER[0], "type": ""}]).job
-    assert [d.dataset_id for d in job.datasets] == ["photos"]
-    world.settle()
-    (record,) = world.provider.records.values()
-    assert '"type": "aws"' in str(record) or "'type': 'aws'" in str(record)
 
 
 def test_a_name_and_a_folder_that_mean_two_datasets(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,38 @@ def test_datasets_on_the_hub_are_looked_up_too(world: World) -> None:
     assert statuses(done)["length"] == "skipped"
 
 
+def reason(world: World, **body: Any) -> tuple[str, str]:
+    check = next(c for c in preflight(world, **body).checks if c.name == "model")
+    return check.status.value, check.reason or ""
+
+
+def test_what_the_hub_was_not_asked_about_has_not_passed_and_is_named(world: World) -> None:
+    for n in range(6):
+        world.hub.put(HubRepo(f"owner/d{n}", license="mit"), RepoKind.DATASET)
+    entries = [{"id": f"h{n}", "type": "huggingface", "dataset_name": f"owner/d{n}"} for n in range(6)]
+    assert reason(world, dataloader_config=entries[:5]) == ("passed", "")
+    assert reason(world, dataloader_config=entries) == ("skipped", "the Hub was not asked about the dataset 'owner/d5'")
+    unnamed = [entries[0], {"id": "h", "type": "huggingface", "dataset_name": "no name at all"}]
+    assert "'no name at all'" in reason(world, dataloader_config=unnamed)[1]
+    inside = [{"id": "h", "type": "huggingface", "huggingface": {"dataset_name": "owner/nothing"}}]
+    finding = the(preflight(world, dataloader_config=inside), "not_on_hub")
+    assert finding.field == "dataloader_config.0.huggingface.dataset_name"
+
+
+@pytest.mark.parametrize("model", ["https://example.org/flux.safetensors", "/models/flux.safetensors"])
+def test_a_base_model_that_is_not_on_the_hub_has_not_passed(world: World, model: str) -> None:
+    status, said = reason(world, config={**GOOD, "--pretrained_model_name_or_path": model})
+    assert (status, model in said) == ("skipped", True)
+
+
+def test_an_unknown_base_model_is_named_beside_a_dataset_that_was_found(world: World) -> None:
+    world.hub.put(HubRepo("owner/d", license="mit"), RepoKind.DATASET)
+    entry = {"id": "h", "type": "huggingface", "dataset_name": "owner/d"}
+    unknown = {**GOOD, "--model_family": "brandnew", "--pretrained_model_name_or_path": ""}
+    status, said = reason(world, config=unknown, dataloader_config=[entry])
+    assert (status, "the base model" in said) == ("skipped", True)
+
+
 def test_a_hub_that_is_down_is_skipped(world: World) -> None:
     world.hub.down = "the Hub does not answer"
     done = preflight(world)
@@ -127,6 +160,16 @@ def test_a_keys_budget_must_cover_the_worst_case(world: World) -> None:
         world.submit(who=poor, config=GOOD, max_run_seconds=3600)
     broke = replace(poor, budget_usd=Decimal("0.10"))
     assert "Use another key" in the(preflight(world, who=broke, max_run_seconds=600), "key_budget_exceeded").advice
+
+
+def test_a_budget_is_judged_by_the_worst_case_not_the_likely_one(world: World) -> None:
+    world.submit(config=GOOD, accept_warnings=True)
+    world.run(400)
+    poor = replace(ME, key_id="k", budget_id="k", budget_usd=Decimal("2.00"))
+    done = preflight(world, who=poor, max_run_seconds=3600)
+    assert done.estimate is not None
+    assert done.estimate.cost(done.estimate.guess.high) < Decimal("2.00") < done.estimate.max_cost_usd
+    assert (done.ok, the(done, "key_budget_exceeded").level) == (False, Level.ERROR)
 
 
 def test_the_estimate_learns_from_past_runs(world: World) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from chalicelib.domain.datasets import DatasetVersion
+from chalicelib.domain.datasets import DatasetVersion, VersionStatus
 from chalicelib.domain.jobs import JobStatus
 from chalicelib.errors import ValidationFailed
+from chalicelib.schemas.datasets import NewVersionBody
 from chalicelib.workflow import inspection as steps
+from chalicelib.workflow.gate import LONGEST_READING, PATIENCE, patience
 from chalicelib.workflow.steps import await_change, prepare
 from tests.fakes.probe import fake_picture
-from tests.fakes.world import ME, OWNER, World
+from tests.fakes.world import ME, OWNER, World, manifest_file
 from tests.support.inspections import event_of, inspect
+from tests.unit.services.pushing import BIG
 
 GOOD = {"a.png": fake_picture(seed=1), "a.txt": b"a cat", "b.png": fake_picture(seed=2), "b.txt": b"a dog"}
 BAD = GOOD | {"c.png": b"no picture", "c.txt": b"\x83\x65"}
@@ -154,3 +159,32 @@ def test_a_waiting_job_whose_workflow_died_waits_on_in_the_next_attempt(world: W
     world.run(30)
     assert len(world.provider.records) == 1
     assert world.job(job_id).attempt == 2
+
+
+def test_a_large_file_that_is_another_than_its_manifest_says_ends_the_job(world: World) -> None:
+    """Its parts are right, so S3 took them, and only reading the whole tells."""
+    good = manifest_file("big.bin", BIG)
+    lines = [manifest_file(p, b) for p, b in GOOD.items()] + [good.model_copy(update={"sha256": "ab" * 32})]
+    body = NewVersionBody(dataset_id="photos", source_path="/data/photos", files=lines)
+    version, _ = world.services.datasets.create_version(OWNER, body)
+    world.send(version.version_id, {**GOOD, "big.bin": BIG})
+    assert world.services.datasets.complete(OWNER, "photos", version.version_id).status is VersionStatus.READY
+    job_id = world.submit().job.job_id
+    world.run(PATIENCE.total_seconds())
+    assert len(world.provider.records) == 0, "hashing it may take longer than looking at pictures"
+    inspect(world.ports, version_of(world, version.version_id))
+    world.run(30)
+    failure = world.job(job_id).failure
+    assert failure is not None
+    assert failure.code == "dataset_rejected"
+    assert "SHA-256 differs" in failure.message
+    assert world.provider.records == {}
+
+
+def test_the_more_has_to_be_read_again_the_longer_a_job_waits(world: World) -> None:
+    version = version_of(world, world.push(GOOD))
+    large = version.model_copy(update={"parted_bytes": 24 * 1024**3})
+    huge = version.model_copy(update={"parted_bytes": 1024**4})
+    assert patience(version) == PATIENCE
+    assert PATIENCE + timedelta(minutes=10) < patience(large) < PATIENCE + timedelta(minutes=15)
+    assert patience(huge) == PATIENCE + LONGEST_READING

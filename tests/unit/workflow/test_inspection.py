@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.datasets import DatasetVersion, InspectionStatus, ManifestFile
+from chalicelib.domain.datasets import DatasetVersion, InspectionStatus, ManifestFile, is_name
 from chalicelib.domain.inspection_facts import MAX_HASHED_BYTES, MAX_IMAGE_BYTES, FileFacts, Problem
 from chalicelib.domain.inspection_findings import Level
-from chalicelib.domain.inspection_report import InspectionReport, report_prefix, reports_prefix
+from chalicelib.domain.inspection_report import WORK, InspectionReport, report_prefix, reports_prefix, work_prefix
 from chalicelib.domain.media import Kind
 from chalicelib.imaging.pillow_probe import PillowProbe
+from chalicelib.services.inspection import STARTING, tend_inspections
 from chalicelib.workflow import inspection as steps
 from chalicelib.workflow.inspection_files import BUDGET, HASH_ABOVE, batch, look
 from tests.corpus.images import Case, cases
@@ -22,6 +23,7 @@ from tests.fakes.aws import InMemoryObjectStore
 from tests.fakes.probe import FakeProbe, fake_picture
 from tests.fakes.world import OWNER, World
 from tests.support.inspections import CallDiedError, event_of, inspect, summary
+from tests.unit.services.between import Between
 
 PICTURES = {f"{n}.png": fake_picture(seed=n) for n in range(1, 4)} | {
     f"{n}.txt": f"cat {n}".encode() for n in range(1, 4)
@@ -160,6 +162,41 @@ def test_nothing_but_report_and_sheet_is_left(world: World) -> None:
     kept = [info.key for info in world.dataset_files.list(reports_prefix(version))]
     assert kept == [f"{report_prefix(version, 1)}report.json", f"{report_prefix(version, 1)}sheet.jpg"]
     assert world.dataset_files.get(kept[1]) == b"sheet of 3"
+
+
+def test_the_report_of_an_earlier_inspection_goes_with_the_next_one(world: World) -> None:
+    version = pushed(world)
+    inspect(world.ports, version)
+    world.services.inspections.ask(OWNER, "photos", version.version_id)
+    inspect(world.ports, version, attempt=2)
+    kept = [info.key for info in world.dataset_files.list(reports_prefix(version))]
+    assert kept == [f"{report_prefix(version, 2)}report.json", f"{report_prefix(version, 2)}sheet.jpg"]
+    assert stored(world, version).attempt == 2
+
+
+def test_what_decodes_images_reads_no_record_and_writes_to_its_work_alone(world: World) -> None:
+    class Watched:
+        def __init__(self) -> None:
+            self.written: list[str] = []
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.dataset_files, name)
+
+        def put(self, key: str, data: bytes, **options: Any) -> None:
+            self.written.append(key)
+            world.dataset_files.put(key, data, **options)
+
+    version, watched = pushed(world), Watched()
+    event = event_of(version)
+    planned = steps.plan(event, world.ports)
+    alone = replace(world.ports, dataset_files=watched, datasets=object(), jobs=object())
+    for number in planned["batches"]:
+        batch({**event, **planned, "batch": number}, alone, FakeProbe())
+    steps.sheet(event, alone, FakeProbe())
+    work = work_prefix(OWNER, "photos", version.version_id, 1)
+    assert watched.written
+    assert [key for key in watched.written if not key.startswith(work)] == []
+    assert not is_name(WORK.strip("/")), "no dataset may be named so: the role's pattern matches any place in a key"
 
 
 def test_two_hundred_thumbnails_are_sampled_over_the_whole(world: World) -> None:
@@ -318,6 +355,21 @@ def test_an_inspection_that_could_not_be_started_is_started_by_the_sweeper(world
     assert state(world, version).status is InspectionStatus.DONE
     world.clock.advance(3600)
     assert world.sweep().inspections_restarted == 0
+
+
+def test_an_inspection_asked_for_anew_while_the_sweeper_looks_is_left_alone(world: World) -> None:
+    version = pushed(world)
+    world.dataset_runner.inspections.clear()
+    world.clock.advance(STARTING.total_seconds() + 1)
+
+    def asked_anew() -> None:
+        world.pass_inspection(version, 1)
+        world.services.inspections.ask(OWNER, "photos", version.version_id)
+
+    runner = Between(world.dataset_runner, "inspection_state", asked_anew, after=True)
+    found = tend_inspections(replace(world.ports, dataset_runner=runner), world.clock.now() + timedelta(minutes=1))
+    assert (found.restarted, found.given_up) == (0, 0)
+    assert (state(world, version).attempt, state(world, version).tries) == (2, 1)
 
 
 def test_an_inspection_that_dies_again_and_again_is_given_up(world: World) -> None:
