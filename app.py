@@ -9,6 +9,7 @@ from chalice.app import Chalice
 from chalicelib.api.application import mount
 from chalicelib.api.auth import authenticate
 from chalicelib.events.archives import archives
+from chalicelib.events.deliveries import deliveries
 from chalicelib.events.inspection import inspection_tasks
 from chalicelib.events.notifications import notifications
 from chalicelib.events.tasks import tasks
@@ -25,3 +26,4 @@ app.register_blueprint(tasks)
 app.register_blueprint(inspection_tasks)
 app.register_blueprint(archives)
 app.register_blueprint(notifications)
+app.register_blueprint(deliveries)

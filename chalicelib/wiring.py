@@ -22,9 +22,10 @@ from chalicelib.aws.runner import StepFunctionsRunner
 from chalicelib.aws.secrets import SsmSecretStore
 from chalicelib.delivery.directory import Connector, TargetDirectory
 from chalicelib.delivery.hooks import Hooks
-from chalicelib.domain.credentials import HubSecret, Secret
+from chalicelib.domain.credentials import HubSecret, S3Secret, Secret
 from chalicelib.domain.delivery_ports import DeliveryFault, Target
-from chalicelib.domain.destinations import HubDestination, WebhookDestination
+from chalicelib.domain.destinations import HubDestination, S3Destination, WebhookDestination
+from chalicelib.domain.foreign_bucket import ForeignBucket
 from chalicelib.domain.inspection_facts import ImageProbe
 from chalicelib.domain.jobs import Job
 from chalicelib.domain.ports import Clock, Limits, Ports, Provider, StackFacts, TrainerStorage
@@ -269,7 +270,28 @@ def connectors(settings: Settings, facts: StackFacts, clock: Clock) -> dict[str,
             )
         return HubTarget(destination, secret, endpoint=settings.hub_url)
 
-    return {"webhook": webhook, "huggingface": hub}
+    bucket = s3_connector(allow_private=settings.allow_private_destinations)
+    return {"webhook": webhook, "huggingface": hub, "s3": bucket}
+
+
+def s3_connector(*, allow_private: bool) -> Connector:
+    """Users' buckets. ``allow_private`` also lets http in."""
+
+    def connect(destination: S3Destination, secret: Secret | None) -> Target:
+        from chalicelib.aws.foreign_s3 import connect_foreign
+        from chalicelib.delivery.s3 import S3Target
+        from chalicelib.delivery.safe_http import guard
+
+        def addresses(url: str) -> list[str]:
+            return [str(address) for address in guard(url, allow_private=allow_private).addresses]
+
+        def bucket(seconds: float | None = None) -> ForeignBucket:
+            keys = secret if isinstance(secret, S3Secret) else None
+            return connect_foreign(destination, keys, addresses, allow_http=allow_private, seconds=seconds)
+
+        return S3Target(destination, bucket(), bucket)
+
+    return connect
 
 
 def image_probe() -> ImageProbe:

@@ -20,6 +20,7 @@ api = Api(tag="credentials")
     status=201,
     statuses=(409,),
     audited=Audited(AuditAction.CREDENTIAL_CREATE, "credential:new"),
+    spends=True,
 )
 def create_credential(call: Call[schema.NewCredentialBody, None]) -> Reply:
     """Store a credential under a name.
@@ -94,6 +95,7 @@ def test_credential(call: Call[schema.TestBody, None], name: str) -> Reply:
     response=schema.CredentialSavedResponse,
     statuses=(404, 409),
     audited=Audited(AuditAction.CREDENTIAL_ROTATE, "credential:{name}"),
+    spends=True,
 )
 def rotate_credential(call: Call[schema.NewSecretBody, None], name: str) -> Reply:
     """Replace a credential's secret, for everything that names it.

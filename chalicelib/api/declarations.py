@@ -97,7 +97,7 @@ class Endpoint:
 
     ``permission`` None means that none is needed, which ``public_reason`` has to justify; with ``any_caller`` a
     credential is needed all the same. ``from_machines``: it is called by other services and never by our pages.
-    ``spends``: it costs the owner money, so a session's person is looked up anew.
+    ``spends``: it costs the owner money, or keeps a secret of theirs, so a session's person is looked up anew.
     ``headers`` describes request headers by their aliases and ``raw_body`` a body that the handler reads itself; both
     are for the OpenAPI document only.
     """

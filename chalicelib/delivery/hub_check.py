@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from chalicelib.delivery.hub_faults import HubWords, malformed
+from chalicelib.delivery.hub_faults import HubWords, malformed, no_name
 from chalicelib.delivery.hub_rights import full_name, rights_on
 from chalicelib.delivery.safe_http import Answer, safe_client
 from chalicelib.domain.delivery_ports import CheckedTarget, DeliveryFault
@@ -44,12 +44,7 @@ def check_hub(
     whoami = _object(answer)
     repo_id = full_name(destination.repo_id, whoami)
     if not is_repo_name(repo_id):
-        raise DeliveryFault(
-            "bad_destination",
-            f"'{destination.repo_id}' is no name of a repository.",
-            "It looks like owner/name: letters, digits, and . _ - between them.",
-            retry=False,
-        )
+        raise no_name(destination.repo_id)
     rights = rights_on(repo_id, whoami)
     if not rights.writes:
         refused = HubWords(words.endpoint, repo_id, words.credential)

@@ -128,6 +128,15 @@ class HubWords:
         )
 
 
+def no_name(repo_id: str) -> DeliveryFault:
+    return DeliveryFault(
+        "bad_destination",
+        f"'{repo_id[:200]}' is no name of a repository.",
+        "It looks like owner/name: letters, digits, and . _ - between them.",
+        retry=False,
+    )
+
+
 def excerpt(text: str) -> str:
     """The Hub's own words, short, on one line, without anything secret."""
     clean = _TOKEN.sub("…", " ".join(text.split()))

@@ -22,7 +22,8 @@ MAX_PARTS = 10_000
 class Plan:
     """One file's upload. ``chunk`` is 0 for a single request with everything; ``links`` are where parts go, from the
     first. ``complete`` puts the parts together, ``verify`` has the Hub look. ``etags`` are of the parts that arrived,
-    by number from 1. ``expired``: a link was refused, a new plan is needed."""
+    by number from 1. ``expired``: a link was refused, a new plan is needed. ``finishes`` counts how often the parts
+    were to be put together."""
 
     oid: str
     size: int
@@ -33,6 +34,7 @@ class Plan:
     headers: Mapping[str, str] = field(default_factory=dict)
     etags: dict[int, str] = field(default_factory=dict)
     expired: bool = False
+    finishes: int = 0
 
     @property
     def missing(self) -> list[int]:
@@ -95,6 +97,7 @@ class Notes:
         # Two runs may have planned at once: parts of the other's upload are not ours.
         if arrived.get("complete") == plan.complete:
             plan.etags = {int(number): etag for number, etag in arrived["etags"].items()}
+            plan.finishes = int(arrived.get("finishes", 0))
         return plan
 
     def begin(self, plan: Plan) -> None:
@@ -104,7 +107,9 @@ class Notes:
 
     def arrived(self, plan: Plan) -> None:
         if plan.chunk:
-            self._put(plan.oid, "parts", {"complete": plan.complete, "etags": dict(plan.etags)})
+            self._put(
+                plan.oid, "parts", {"complete": plan.complete, "etags": dict(plan.etags), "finishes": plan.finishes}
+            )
 
     def forget(self, plan: Plan) -> None:
         if plan.chunk:

@@ -15,7 +15,7 @@ from io import BytesIO
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from chalicelib.delivery.hub_faults import MAX_FILE_BYTES, HubWords, malformed
+from chalicelib.delivery.hub_faults import MAX_FILE_BYTES, HubWords, malformed, no_name
 from chalicelib.delivery.hub_plans import Notes
 from chalicelib.delivery.hub_session import (
     CommitOperationAdd,
@@ -30,6 +30,7 @@ from chalicelib.delivery.hub_session import (
 from chalicelib.delivery.hub_upload import LargeUpload
 from chalicelib.domain.delivery_ports import Advance, Budget, DeliveryFault, Shipment, ShippedFile
 from chalicelib.domain.destinations import HubDestination
+from chalicelib.domain.hub import is_repo_name
 from chalicelib.domain.model_card import is_untouched_card, model_card
 from chalicelib.errors import Unavailable
 
@@ -79,6 +80,8 @@ class HubRepository:
             if "/" not in name:
                 name = f"{self._api.whoami()['name']}/{name}"
                 self.words = HubWords(self.words.endpoint, name, self.words.credential)
+            if not is_repo_name(name):
+                raise no_name(name)
             self._api.create_repo(name, private=self._destination.private, exist_ok=True)
             if self.revision != "main" and not self.revision.startswith("refs/"):
                 self._api.create_branch(name, branch=self.revision, exist_ok=True)

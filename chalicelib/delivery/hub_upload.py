@@ -37,6 +37,8 @@ PARTS_AT_ONCE = 4
 SLICE = 4 * 1024 * 1024
 #: Plans of one file in one step, when links are refused.
 MAX_ROUNDS = 4
+#: Steps that try to put the same parts together.
+MAX_FINISHES = 3
 #: Quick tries of one request, before the delivery as a whole waits for its next try.
 TRIES = 3
 #: No longer pause is made while a function is running.
@@ -112,11 +114,28 @@ class LargeUpload:
         )
 
     def _plans(self, files: Sequence[ShippedFile]) -> list[Plan]:
-        """Of the files whose content is not there yet: those noted, or new ones."""
-        noted = [plan for file in files if (plan := self._notes.load(file.sha256, file.size))]
-        known = {plan.oid for plan in noted}
-        fresh = [file for file in files if file.sha256 not in known]
-        return [*noted, *(self._ask(fresh) if fresh else [])]
+        """Of the files whose content is not there yet: those noted, or new ones.
+
+        When the parts were to be put together before, nobody may have heard that they were: the Hub is asked. What it
+        still misses after MAX_FINISHES is sent anew, as its upload must be broken."""
+        plans, unknown = [], []
+        for file in files:
+            noted = self._notes.load(file.sha256, file.size)
+            if noted is not None and not noted.finishes:
+                plans.append(noted)
+            else:
+                unknown.append((file, noted))
+        asked = {plan.oid: plan for plan in (self._ask([file for file, _ in unknown]) if unknown else [])}
+        for file, noted in unknown:
+            fresh = asked.get(file.sha256)
+            if fresh is not None and noted is not None and noted.finishes < MAX_FINISHES:
+                plans.append(noted)
+            elif fresh is not None:
+                self._notes.begin(fresh)
+                plans.append(fresh)
+            elif noted is not None:
+                self._notes.forget(noted)
+        return plans
 
     def _ask(self, files: Sequence[ShippedFile]) -> list[Plan]:
         wanted = [UploadInfo(size=f.size, sample=b"", sha256=bytes.fromhex(f.sha256)) for f in files]
@@ -139,10 +158,7 @@ class LargeUpload:
         sizes = {f.sha256: f.size for f in files}
         if {(a.get("oid"), a.get("size")) for a in actions} != set(sizes.items()):
             raise malformed("the batch is of other files")
-        plans = [plan for action in actions if (plan := Plan.of(action))]
-        for plan in plans:
-            self._notes.begin(plan)
-        return plans
+        return [plan for action in actions if (plan := Plan.of(action))]
 
     def _parts(self, plans: Sequence[Plan], files: dict[str, ShippedFile]) -> bool:
         """Sends what is missing. False when time was up. Raises what stopped it."""
@@ -250,6 +266,8 @@ class LargeUpload:
     def _finish(self, plan: Plan) -> None:
         """Puts the parts together and has the Hub look; a refusal makes a new plan, whose batch tells the truth."""
         if plan.complete is not None:
+            plan.finishes += 1
+            self._notes.arrived(plan)
             parts = [{"partNumber": number, "etag": plan.etags[number]} for number in range(1, len(plan.links) + 1)]
             if not self._post(plan.complete, {"oid": plan.oid, "parts": parts}):
                 plan.expired = True

@@ -52,13 +52,15 @@ class Checked:
     addresses: Sequence[IPAddress]
 
 
-def system_resolve(host: str, port: int, *, seconds: float = CONNECT_SECONDS) -> Sequence[str]:
+def system_resolve(
+    host: str, port: int, *, seconds: float = CONNECT_SECONDS, look_up: Callable[..., Any] = socket.getaddrinfo
+) -> Sequence[str]:
     """The system's answer, within ``seconds``: getaddrinfo itself can't be told when to stop."""
     answers: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = look_up(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             answers.put(None)
         else:

@@ -25,6 +25,7 @@ from chalicelib.domain.credentials import (
     Secret,
     WebhookSecret,
 )
+from chalicelib.domain.redaction import redact, secret_values
 
 WEBHOOK_PREFIX = "whsec_"
 #: Bytes of a signing key: those of Standard Webhooks, and of one that is made here.
@@ -161,6 +162,15 @@ def secret_of(kind: CredentialKind, document: Mapping[str, Any]) -> Secret | Non
     except ValueError:
         return None
     return None if isinstance(found, WebhookSecret) and not found.secrets else found
+
+
+def without_secret(text: str, secret: Secret | None) -> str:
+    """``text`` of a destination without the secret it was told, whatever it chose to repeat, and without anything else
+    that looks like a credential."""
+    known = [] if secret is None else secret_values(document_of(secret))
+    for value in sorted(known, key=len, reverse=True):
+        text = text.replace(value, "[redacted]")
+    return redact(text)
 
 
 def _hub(given: Given) -> Checked:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from pydantic import SecretStr
-
-from chalicelib.domain.credentials import Credential, CredentialKind, HubSecret, S3Secret, Secret
-from chalicelib.domain.delivery_ports import AnyDestination, DeliveryFault
+from chalicelib.domain.credential_secrets import without_secret
+from chalicelib.domain.credentials import Credential, CredentialKind, Secret
+from chalicelib.domain.delivery_ports import AnyDestination, CheckedTarget, DeliveryFault
 from chalicelib.domain.destinations import HubDestination
 from chalicelib.domain.ports import Ports, StaleRecordError
-from chalicelib.domain.redaction import redact
 from chalicelib.errors import FieldError, ValidationFailed
 from chalicelib.services.credentials import CredentialService, load_secret
 from chalicelib.services.rates import RateRule, RateService
@@ -24,6 +22,8 @@ TESTS = RateRule("credential-tests", 30, timedelta(minutes=5))
 SECONDS = 10.0
 #: A repository that is asked about when none is given: of the token's own user, as it has no owner.
 ANY_REPOSITORY = "simpletuner-cloud-check"
+#: Faults that speak of the repository more than of the token.
+_OF_ONE_PLACE = frozenset({"forbidden", "not_found"})
 MAX_FACTS, MAX_FACT_CHARS = 20, 300
 
 
@@ -54,7 +54,7 @@ class CredentialTests:
 
     def run(self, owner: str, name: str, destination: AnyDestination | None) -> Tested:
         """Asks the destination, for some ten seconds at most, and notes on the credential what it said; but not when it
-        can't be reached now. A token of the Hub needs no destination.
+        can't be reached now. A token of the Hub needs no destination; that it may not do all in general is not noted.
 
         Raises NotFound, ValidationFailed (``destination``), RateLimited.
         """
@@ -66,12 +66,18 @@ class CredentialTests:
             secret = load_secret(self._ports, credential)
             found = self._ports.targets(where, secret).check(seconds=SECONDS)
         except DeliveryFault as fault:
-            clean = _Cleaner(secret)
-            problem = TestProblem(fault.code, clean(fault.message), clean(fault.advice), fault.retry)
-            if not problem.temporary:
+            message, advice = (without_secret(text, secret) for text in (fault.message, fault.advice))
+            problem = TestProblem(fault.code, message[:MAX_FACT_CHARS], advice[:MAX_FACT_CHARS], fault.retry)
+            if destination is None and fault.code in _OF_ONE_PLACE:
+                # A token for one repository may do nothing else, and is right all the same.
+                to = f"stcloud credentials test {name} --to huggingface:OWNER/NAME"
+                advice = f"If the token is for certain repositories, try it at one of them: {to}. Otherwise: {advice}"
+                problem = replace(problem, advice=advice)
+            elif not problem.temporary:
                 credential = self._noted(credential, passed=False, facts=(problem.message,))
             return Tested(credential, (), problem)
-        facts = tuple(_Cleaner(secret)(fact) for fact in found.facts[:MAX_FACTS])
+        told = found.facts if destination is not None else _in_general(found)
+        facts = tuple(without_secret(fact, secret)[:MAX_FACT_CHARS] for fact in told[:MAX_FACTS])
         return Tested(self._noted(credential, passed=True, facts=facts), facts, None)
 
     def _noted(self, credential: Credential, *, passed: bool, facts: tuple[str, ...]) -> Credential:
@@ -81,6 +87,12 @@ class CredentialTests:
         with suppress(StaleRecordError):
             self._ports.credentials.update(noted)
         return noted
+
+
+def _in_general(found: CheckedTarget) -> Sequence[str]:
+    """What was found of a repository that nobody asked for, said of its owner's."""
+    owner, _, repository = str(found.result.get("repo_id", "")).partition("/")
+    return (f"makes repositories of {owner}, and writes to them",) if repository == ANY_REPOSITORY else found.facts
 
 
 def _checked(credential: Credential, destination: AnyDestination | None) -> AnyDestination:
@@ -99,30 +111,3 @@ def _checked(credential: Credential, destination: AnyDestination | None) -> AnyD
 
 def _wrong(message: str, code: str) -> ValidationFailed:
     return ValidationFailed(f"destination: {message}.", errors=[FieldError("destination", message, code)])
-
-
-class _Cleaner:
-    """Texts of a destination without the secret, whatever it chose to repeat."""
-
-    def __init__(self, secret: Secret | None) -> None:
-        self._values = sorted((v for v in _values(secret) if v), key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        for value in self._values:
-            text = text.replace(value, "[redacted]")
-        return redact(text)[:MAX_FACT_CHARS]
-
-
-def _values(secret: Secret | None) -> Iterator[str]:
-    secrets: Iterable[SecretStr | None]
-    if secret is None:
-        return
-    if isinstance(secret, HubSecret):
-        secrets = (secret.token,)
-    elif isinstance(secret, S3Secret):
-        secrets = (secret.secret_access_key, secret.session_token)
-    else:
-        secrets = secret.secrets
-    for value in secrets:
-        if value is not None:
-            yield value.get_secret_value()

@@ -189,21 +189,32 @@ class DeliveryService:
         weights = artifacts_prefix(job.owner, job.job_id) + job.delivery.weights[0] if job.delivery.weights else key
         gone = job.escrow_removed_at is not None or key is None or weights is None
         if gone or any(self._ports.outputs.head(name) is None for name in (key, weights) if name is not None):
-            raise Conflict(
-                "The model has left escrow, so there is nothing to deliver any more. To have it again, submit the job "
-                "again.",
-                code="escrow_gone",
-            )
+            raise _escrow_gone()
 
     def _make(self, job: Job, destination: AnyDestination) -> Delivery:
         try:
-            return make(self._ports, job, destination)
+            delivery = make(self._ports, job, destination)
         except TooManyDeliveriesError:
             raise Conflict(
                 f"The job has had {MAX_DELIVERIES} deliveries, which is the limit.", code="too_many_deliveries"
             ) from None
         except JobGoneError:
             raise NotFound(f"Job not found: {job.job_id}", code="job_not_found") from None
+        # The sweeper writes to the job and then looks at the deliveries; this is the other way round, so that one of
+        # the two sees the other.
+        current = self._ports.jobs.get(job.job_id)
+        if current is not None and current.escrow_removed_at is not None:
+            now = self._ports.clock.now()
+            cancelled = change_delivery(
+                self._ports,
+                job.job_id,
+                delivery.delivery_id,
+                lambda d: None if d.is_over else d.moved(now, DeliveryState.CANCELLED, cancel_requested_at=now),
+            )
+            if cancelled is not None:
+                tell(self._ports, cancelled)
+            raise _escrow_gone()
+        return delivery
 
     def _hurry(self, delivery: Delivery) -> Delivery:
         try:
@@ -211,6 +222,13 @@ class DeliveryService:
         except Unavailable:
             # The record says what is wanted; the sweeper sees to it.
             return self._ports.deliveries.get(delivery.job_id, delivery.delivery_id) or delivery
+
+
+def _escrow_gone() -> Conflict:
+    return Conflict(
+        "The model has left escrow, so there is nothing to deliver any more. To have it again, submit the job again.",
+        code="escrow_gone",
+    )
 
 
 def _not_found(delivery_id: str) -> NotFound:

@@ -60,27 +60,29 @@ def _tend(ports: Ports, mark: EscrowMark) -> bool:
         if job.escrow_expires_at is not None:
             _again(ports, mark.job_id, job.escrow_expires_at)
     elif job is not None:
-        removed = _remove(ports, job, now)
-        if not removed:
+        files = _remove(ports, job, now)
+        if files is None:
             _again(ports, mark.job_id, now + LOOK_AGAIN)
+        removed = bool(files)
     ports.jobs.unmark_escrow(mark)
     return removed
 
 
-def _remove(ports: Ports, job: Job, now: datetime) -> bool:
-    """The record says it first, and deliveries are looked at before and after: whoever begins one writes its record and
+def _remove(ports: Ports, job: Job, now: datetime) -> int | None:
+    """How many files were removed; None when they must stay for now.
+
+    The record says it first, and deliveries are looked at before and after: whoever begins one writes its record and
     then looks at the job's, so one of the two sees the other. What a run before this one began is ended."""
     if job.escrow_removed_at is None:
         if _has_open_delivery(ports, job.job_id):
-            return False
+            return None
         job = mutate(ports.jobs, job.job_id, lambda j: _begun(j, now))
         if job.escrow_removed_at is None:
-            return False
+            return None
         if _has_open_delivery(ports, job.job_id):
             mutate(ports.jobs, job.job_id, lambda j: _taken_back(j, now))
-            return False
-    ports.outputs.delete_prefix(artifacts_prefix(job.owner, job.job_id))
-    return True
+            return None
+    return ports.outputs.delete_prefix(artifacts_prefix(job.owner, job.job_id))
 
 
 def _begun(job: Job, now: datetime) -> Change | None:

@@ -34,8 +34,9 @@ SOON = 10
 #: Steps and pieces of one execution. Its history holds 25,000 events, about seven for each.
 MAX_STEPS = 2_000
 #: Pieces of one round; the input of a state holds 256 KB, and every piece may come back with a fault.
-MAX_PIECES = 150
+MAX_PIECES = 100
 MAX_PIECES_BYTES = 100_000
+MAX_FAULT_TEXT = 300
 #: How often a delivery begins anew before that is given up: a copy that never reads back right won't.
 MAX_RESTARTS = 5
 MAX_TEXT = 500
@@ -287,8 +288,8 @@ def _worst(faults: Sequence[DeliveryFault]) -> DeliveryFault:
 def _dumped(fault: DeliveryFault) -> dict[str, Any]:
     return {
         "code": fault.code,
-        "message": fault.message[:MAX_TEXT],
-        "advice": fault.advice[:MAX_TEXT],
+        "message": redact(fault.message)[:MAX_FAULT_TEXT],
+        "advice": redact(fault.advice)[:MAX_FAULT_TEXT],
         "retry": fault.retry,
         "restart": fault.restart,
         "retry_after": fault.retry_after.total_seconds() if fault.retry_after is not None else None,

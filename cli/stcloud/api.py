@@ -117,6 +117,29 @@ class Api:
                 return cast(Outputs, {**answer, "files": files})
         raise _endless()
 
+    def manifest(self, job_id: str) -> dict[str, Any]:
+        """All of it, page by page."""
+        path = f"/cloud/jobs/{_quoted(job_id)}/manifest"
+        files: list[dict[str, Any]] = []
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            answer = self._client.call("GET", path, query={"after": after}, needs=("files", "complete", "next"))
+            files += answer["files"]
+            after = answer["next"]
+            if after is None:
+                return {**answer, "files": files}
+        raise _endless()
+
+    def escrow_days(self) -> dict[str, Any]:
+        return self._client.call("GET", "/cloud/escrow/settings", needs=("days",))
+
+    def set_escrow_days(self, days: int | None) -> dict[str, Any]:
+        return self._client.call("PUT", "/cloud/escrow/settings", json={"days": days}, needs=("days",))
+
+    def set_job_escrow(self, job_id: str, days: int | None) -> dict[str, Any]:
+        path = f"/cloud/jobs/{_quoted(job_id)}/escrow"
+        return self._client.call("PUT", path, json={"days": days}, needs=("days", "expires_at"))
+
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Asks for the end of a job. A job that is cancelled already is what was wanted.
 

@@ -35,6 +35,8 @@ class ExitCode(IntEnum):
     CANCELLED = 3
     API = 4
     NETWORK = 5
+    #: The job completed, and its model is safe in escrow, but did not arrive at one of its destinations.
+    NOT_DELIVERED = 6
     INTERRUPTED = 130
 
 

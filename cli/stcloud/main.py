@@ -18,11 +18,14 @@ from stcloud.commands import (
     dataset_checks,
     dataset_files,
     datasets,
+    deliveries,
+    escrow,
     jobs,
     keys,
     notifications,
     profiles,
     pull,
+    receive,
     users,
 )
 from stcloud.errors import ExitCode
@@ -43,7 +46,8 @@ profile), STCLOUD_KEYRING=off (keep tokens in a file).
 
 **Exit codes:** 0 done, and the watched job completed; 1 the watched job failed, or this computer could not do its
 part; 2 wrong usage or local file; 3 the watched job was cancelled; 4 the server refused, or a file is not what it
-should be; 5 the server can't be reached; 130 interrupted.
+should be; 5 the server can't be reached; 6 the watched job completed, but a delivery of its model failed; 130
+interrupted.
 """
 
 app = typer.Typer(
@@ -65,8 +69,9 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.add_typer(audit.app, name="audit")
 app.add_typer(profiles.app, name="profiles")
-#: Their modules register `jobs pull` and commands of `datasets`.
-_REGISTERED = (pull, dataset_checks, dataset_files)
+app.add_typer(receive.app)
+#: Their modules register commands of `jobs` and `datasets`.
+_REGISTERED = (pull, deliveries, escrow, dataset_checks, dataset_files)
 
 
 def _show_version(wanted: bool) -> None:

@@ -37,7 +37,13 @@ class Failure(TypedDict):
     advice: str
 
 
-class Delivery(TypedDict):
+class _LaterDelivery(TypedDict, total=False):
+    """What servers of the first release don't tell."""
+
+    warnings: list[str]
+
+
+class Delivery(_LaterDelivery):
     files: int
     bytes: int
     weights: list[str]
@@ -53,7 +59,25 @@ class JobProgress(TypedDict):
     stage: str | None
 
 
-class Job(TypedDict):
+class Escrow(TypedDict):
+    """The job's files at the server; ``state`` is ``kept`` or ``removed``."""
+
+    state: str
+    days: int | None
+    expires_at: str | None
+    removed_at: str | None
+
+
+# `NotRequired` is not seen at run time in a module whose annotations are strings, but `total` is.
+class _LaterFields(TypedDict, total=False):
+    """What servers of the first release don't tell."""
+
+    escrow: Escrow
+    destinations: list[dict[str, Any]]
+    deliveries: dict[str, Any]
+
+
+class Job(_LaterFields):
     user_id: str | None
     job_id: str
     status: str
@@ -97,7 +121,6 @@ class _Version(TypedDict):
     created_at: str
 
 
-# `NotRequired` is not seen at run time in a module whose annotations are strings, but `total` is.
 class Version(_Version, total=False):
     inspection: dict[str, Any] | None
 

@@ -324,6 +324,15 @@ def job_text(job: Job) -> str:
         delivery = job["delivery"]
         lines.append(("model", f"{delivery['verified_files']} files verified, {size_text(delivery['bytes'])}"))
         lines += [("weights", path) for path in delivery["weights"]]
+        lines += [("warning", text) for text in delivery.get("warnings") or []]
+    escrow = job.get("escrow")
+    if escrow is not None and (escrow["expires_at"] or escrow["removed_at"]):
+        gone = f"removed {time_text(escrow['removed_at'])}" if escrow["removed_at"] else None
+        lines.append(("kept", gone or f"until {time_text(escrow['expires_at'])}"))
+    lines += [("goes to", to["label"]) for to in job.get("destinations", [])]
+    sent = job.get("deliveries", {})
+    if sent.get("state", "none") != "none":
+        lines.append(("delivered", f"{sent['verified']} verified, {sent['open']} open, {sent['failed']} failed"))
     return "\n".join(f"{name:<10} {value}" for name, value in lines if value not in (None, ""))
 
 

@@ -24,6 +24,7 @@ from stcloud.api import Api
 from stcloud.client import Client, require_private, storage_client
 from stcloud.credential_api import CredentialApi
 from stcloud.dataset_api import DatasetApi
+from stcloud.delivery_api import DeliveryApi
 from stcloud.errors import Interrupted, LocalError, StcloudError, UsageError
 from stcloud.helptext import Command
 from stcloud.notification_api import NotificationApi
@@ -153,6 +154,10 @@ class Session:
     @property
     def datasets(self) -> DatasetApi:
         return DatasetApi(self._signed_in())
+
+    @property
+    def deliveries(self) -> DeliveryApi:
+        return DeliveryApi(self._signed_in())
 
     @property
     def credentials(self) -> CredentialApi:

@@ -11,6 +11,7 @@ from chalicelib.domain.idempotency import LIFETIME
 from chalicelib.domain.jobs import Progress
 from chalicelib.domain.ports import (
     DeletedJob,
+    EscrowMark,
     IdempotencyHitError,
     JobFilter,
     JobStore,
@@ -261,6 +262,24 @@ def test_a_job_is_found_by_its_prediction(job_store: JobStore) -> None:
     assert job_store.find_by_prediction("elsewhere", "p1") is None
     job_store.delete(launched)
     assert job_store.find_by_prediction("replicate", "p1") is None
+
+
+# --- reminders of escrow ------------------------------------------------------------------------------------------
+def test_reminders_are_listed_when_they_are_due_earliest_first(job_store: JobStore) -> None:
+    marks = [EscrowMark(f"job{n}", NOW + timedelta(days=n, microseconds=n)) for n in (3, 1, 2)]
+    for mark in [*marks, marks[0]]:
+        job_store.mark_escrow(mark)
+    again = EscrowMark("job1", NOW + timedelta(days=5))
+    job_store.mark_escrow(again)
+    soon, later = NOW + timedelta(days=2, seconds=1), NOW + timedelta(days=9)
+    assert list(job_store.list_escrow_due(due_before=NOW)) == []
+    assert list(job_store.list_escrow_due(due_before=marks[1].due)) == []
+    assert list(job_store.list_escrow_due(due_before=soon)) == [marks[1], marks[2]]
+    assert list(job_store.list_escrow_due(due_before=later)) == [marks[1], marks[2], marks[0], again]
+    assert list(job_store.list_escrow_due(due_before=later, limit=1)) == [marks[1]]
+    for mark in (marks[1], marks[1], EscrowMark("job2", NOW)):
+        job_store.unmark_escrow(mark)
+    assert list(job_store.list_escrow_due(due_before=later)) == [marks[2], marks[0], again]
 
 
 # --- delete -------------------------------------------------------------------------------------------------------

@@ -88,6 +88,8 @@ class CliServer:
         with self.lock:
             if path.endswith("/inline-progress"):
                 self.world.run(self.seconds_per_look)
+            if method == "GET" and path.endswith("/deliveries"):
+                self.world.run(self.seconds_per_look, sweep_every=20)
             try:
                 answer = self._gateway.handle_request(method, path.removeprefix("/api"), headers, body)
             except LocalGatewayException as refused:

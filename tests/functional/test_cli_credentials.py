@@ -169,11 +169,15 @@ def test_a_test_says_what_was_found(server: CliServer, hub: Cli) -> None:
 
 @pytest.mark.parametrize(("retry", "said"), [(False, "hub does not work"), (True, "hub could not be tried now")])
 def test_a_test_that_does_not_pass_says_what_to_do(server: CliServer, hub: Cli, retry: bool, said: str) -> None:
-    server.world.targets.faults["check"] = [DeliveryFault("forbidden", "It only reads.", "Make another.", retry=retry)]
+    server.world.targets.faults["check"] = [
+        DeliveryFault("unauthorized", "It only reads.", "Make another.", retry=retry)
+    ]
     failed = run(hub, "test", "hub")
     assert failed.code == 4
     assert failed.out.splitlines() == [f"{said}: It only reads.", "  → Make another."]
-    server.world.targets.faults["check"] = [DeliveryFault("forbidden", "It only reads.", "Make another.", retry=retry)]
+    server.world.targets.faults["check"] = [
+        DeliveryFault("unauthorized", "It only reads.", "Make another.", retry=retry)
+    ]
     failed = run(hub, "test", "hub", "--json")
     assert (failed.code, failed.json()["problem"]["temporary"]) == (4, retry)
 

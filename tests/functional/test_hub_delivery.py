@@ -116,6 +116,13 @@ def test_a_name_without_owner_is_the_tokens(hub: RunningHub) -> None:
     assert outcome.result["repo_id"] == "sandbox/cats"
 
 
+@pytest.mark.parametrize("repo", ["a/b/c", "sandbox/--", "sandbox/x y", "../etc", "sandbox/"])
+def test_what_is_no_name_ends_at_once(hub: RunningHub, repo: str) -> None:
+    outcome = deliver(lambda: hub.target(repo), shipment_of(model()))
+    assert outcome.problem is not None
+    assert (outcome.problem.code, outcome.steps) == ("bad_destination", 1)
+
+
 def test_empty_and_equal_files_arrive(hub: RunningHub) -> None:
     same = weights(100_000)
     files = {

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.escrow import FileKind
+from tests.fakes.aws import InMemoryObjectStore
 from tests.support.hub import RunningHub, running_hub
-from tests.support.shipments import Outcome, content_of, deliver, model, shipment_of, weights
+from tests.support.shipments import Outcome, content_of, deliver, model, scarce, shipment_of, weights
 
 #: Two parts, a single one, and what git keeps itself.
 SMALL: Mapping[str, tuple[FileKind, bytes]] = {
@@ -175,3 +176,83 @@ def test_a_commit_of_somebody_elses_in_between_is_kept(hub: RunningHub) -> None:
     assert there["notes.md"] == b"mine"
     assert there["old.json"] == b"1"
     assert {path: there[path] for path in SMALL} == content_of(shipment)
+
+
+def test_an_upload_that_was_finished_unheard_is_not_sent_again(tmp_path: Path) -> None:
+    with running_hub(tmp_path) as hub:
+        hub.rules(
+            {"fault": "500", "match": "/complete$", "when": "after", "times": 1},
+            {"fault": "500", "match": "/complete$"},
+        )
+        outcome = deliver(hub.target, shipment_of(model()))
+        assert outcome.verified
+        puts = [made for made in hub.requests() if made.startswith("PUT")]
+        assert len(puts) == len(set(puts)) == 5 + 2
+
+
+def test_an_upload_that_can_t_be_finished_is_begun_anew(tmp_path: Path) -> None:
+    with running_hub(tmp_path) as hub:
+        hub.rules({"fault": "500", "match": "/complete$", "times": 9})
+        outcome = deliver(hub.target, shipment_of(model()))
+        assert outcome.verified
+        assert len(outcome.faults) == 3
+        assert sum(made.startswith("PUT") for made in hub.requests()) == 2 * 5 + 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_step_may_die_at_every_request(hub: RunningHub, when: str) -> None:
+    """What it knew is lost: the next one has the state of the step before, and the notes."""
+    made = requests_of_a_delivery(hub)
+    died = 0
+    for number, request in enumerate(made):
+        outcome = run(hub, number, {"fault": "reset"}, when=when, times=3)
+        assert outcome.verified, f"{request}: {outcome.problem or outcome.faults}"
+        died += bool(outcome.faults)
+    assert died > 10
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class MortalStore(InMemoryObjectStore):
+    """Dies at its ``fatal``-th call, once."""
+
+    def __init__(self) -> None:
+        super().__init__("outputs")
+        self.fatal = -1
+        self.calls = 0
+
+    def _call(self) -> None:
+        self.calls += 1
+        if self.calls == self.fatal:
+            raise Killed
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
+        self._call()
+        return super().get(key, start=start, length=length)
+
+    def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
+        self._call()
+        super().put(key, data, content_type=content_type)
+
+
+def test_a_process_may_die_at_every_touch_of_escrow(hub: RunningHub) -> None:
+    calls = 1
+    for fatal in range(1, 60):
+        afresh(hub)
+        store = MortalStore()
+        shipment = shipment_of(SMALL, store)
+        store.calls, store.fatal = 0, fatal
+        try:
+            outcome = deliver(hub.target, shipment, budget=scarce(6))
+        except Killed:
+            outcome = deliver(hub.target, shipment, budget=scarce(6))
+        calls, store.fatal = store.calls, -1
+        assert outcome.verified
+        assert hub.commits() == 1
+        there = hub.content()
+        assert {path: there[path] for path in SMALL} == content_of(shipment)
+        if fatal > calls:
+            break
+    assert calls > 10

@@ -50,6 +50,7 @@ def aviary(team: ClosedStack) -> Aviary:
     wrong_passwords(birds, nobody)
     people(team, birds)
     keys(team, birds)
+    destinations(team, birds)
     for mistake in MISTAKES:
         mistake(team, birds)
     headers_and_queries(team, birds)
@@ -148,6 +149,35 @@ def keys(team: ClosedStack, birds: Aviary) -> None:
     for path in ("/auth/api-keys", f"/auth/api-keys/{made['key_info']['id']}"):
         rita.ok("GET", path)
     rita.api("POST", "/auth/api-keys", json={"name": "x", "scoped_permissions": [birds.new("as a permission")]})
+
+
+def destinations(team: ClosedStack, birds: Aviary) -> None:
+    """Stored, tried, rotated, some deleted; and put where they don't belong."""
+    path, rita = "/cloud/credentials", listening(team, birds, "rita")
+    hub = {"name": "hub", "kind": "huggingface", "token": birds.new("a token of the Hub")}
+    keys_of_s3 = {"secret_access_key": birds.new("a secret access key"), "session_token": birds.new("a session token")}
+    rita.ok("POST", path, json=hub)
+    rita.ok("POST", path, json={"name": "r2", "kind": "s3", "access_key_id": "AKIAIOSFODNN7EXAMPLE", **keys_of_s3})
+    made = team["rita"].ok("POST", path, json={"name": "hook", "kind": "webhook"})
+    birds.keep("a signing secret", made["secret"])
+    birds.keep("the next signing secret", team["rita"].ok("PUT", f"{path}/hook/secret", json={})["secret"])
+    for name, destination in (
+        ("hub", {"kind": "huggingface", "repo_id": "acme/cats"}),
+        ("r2", {"kind": "s3", "bucket": "models", "endpoint_url": "https://127.0.0.1:9"}),
+        ("hook", {"kind": "webhook", "url": "https://127.0.0.1:9/hook"}),
+    ):
+        rita.api("POST", f"{path}/{name}/test", json={"destination": destination})
+        rita.ok("GET", f"{path}/{name}")
+    rita.ok("PUT", f"{path}/hub/secret", json={"token": birds.new("the next token of the Hub")})
+    rita.ok("DELETE", f"{path}/r2")
+    rita.ok("GET", path)
+    for body in (
+        {**hub, "name": "x", "token": f"{birds.new('half a token')} {birds.new('the other half')}"},
+        {**hub, "name": "x", "kind": birds.new("a token as the kind")},
+        {**hub, "name": birds.new("a token as the name")},
+        {**hub, "name": "x", "secret": birds.new("a token in a wrong field")},
+    ):
+        assert rita.api("POST", path, json=body).status == 422
 
 
 def a_key_where_an_id_belongs(team: ClosedStack, birds: Aviary) -> None:
@@ -330,5 +360,5 @@ def test_the_search_finds_what_is_there(team: ClosedStack, aviary: Aviary) -> No
         (the_stack_itself, "STC_KEYS_TABLE"),
     ):
         assert any(word in text for _, text in place(stack, aviary)), place.__name__
-    assert len(aviary.planted) > 45
+    assert len(aviary.planted) > 55
     assert len(set(aviary.planted.values())) == len(aviary.planted)

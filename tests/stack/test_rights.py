@@ -20,6 +20,7 @@ FUNCTIONS = (
     "api-handler", "prepare", "launch", "await-change", "observe", "deliver", "verify", "finish", "sweep", "notify",
     "inspect-plan", "inspect-batch", "inspect-report",
     "archive-plan", "archive-unpack", "archive-assemble",
+    "deliver-model", "deliver-piece",
 )  # fmt: skip
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 Call = Callable[["Probe"], Any]
@@ -149,13 +150,18 @@ CALLS: dict[str, Call] = {
     "start unpacking": lambda p: p.stepfunctions.start_execution(
         stateMachineArn=p.machine.replace("-job", "-unpack"), name="a", input="no JSON"
     ),
+    "start a delivery": lambda p: p.stepfunctions.start_execution(
+        stateMachineArn=p.machine.replace("-job", "-delivery"), name="a", input="no JSON"
+    ),
+    "note something of a delivery": put("outputs", "local/probe/deliveries/d/a"),
+    "forget something of a delivery": delete("outputs", "local/probe/deliveries/d/a"),
     "stop a job": lambda p: p.stepfunctions.stop_execution(executionArn=f"{p.machine}:none"),
     "wake a job": lambda p: p.stepfunctions.send_task_success(taskToken="none", output="{}"),
     "call a function": lambda p: getattr(p, "lambda").get_function(FunctionName="stcloud-local-launch"),
     "look at users": lambda p: p.iam.list_users(),
     "change the stack": lambda p: p.cloudformation.describe_stacks(),
 }
-_OUTPUTS = {"read a model", "write a model"}
+_OUTPUTS = {"read a model", "write a model", "note something of a delivery"}
 _COMMON = {"read a record"}
 _SECRETS = {
     "read a destination's secret", "store a destination's secret", "remove a destination's secret",
@@ -167,6 +173,9 @@ _ARCHIVE = _COMMON | {
 }  # fmt: skip
 #: What came of an archive is kept beside the reports.
 _REPORTS = {"read a report", "write a report", "write what came of an archive"}
+_DELIVERY = _COMMON | {
+    "read a model", "note something of a delivery", "read a destination's secret", "the public address",
+}  # fmt: skip
 #: Everything else of CALLS is denied.
 MAY: dict[str, set[str]] = {
     "api-handler": _COMMON | _OUTPUTS | _SECRETS | {
@@ -176,6 +185,7 @@ MAY: dict[str, set[str]] = {
         "revoke a key", "add an audit record", "look at a person", "the setup code's hash", "the key of names",
         "read a report", "write a report", "remove a report", "start an inspection",
         "start unpacking", "write an unpacked file", "write a manifest", *_ARCHIVE,
+        "start a delivery", "forget something of a delivery",
     },
     "prepare": _COMMON,
     "launch": _COMMON | {"the provider's token", "the trainer's key", "the public address", "prepare scratch space"},
@@ -183,12 +193,13 @@ MAY: dict[str, set[str]] = {
     "observe": _COMMON | _OUTPUTS | {"the provider's token", "replace a log"},
     "deliver": _COMMON | _OUTPUTS,
     "verify": _COMMON | _OUTPUTS,
-    "finish": _COMMON | _OUTPUTS | {"remove scratch space"},
+    "finish": _COMMON | _OUTPUTS | {"remove scratch space", "start a delivery"},
     "sweep": _COMMON | _OUTPUTS | {
         "list active jobs", "the provider's token", "the public address", "replace a log", "remove scratch space",
         "start a job", "wake a job", "delete a record", "delete from a dataset", "delete a model",
         "add a seal", "remove a report", "start an inspection", "remove an archive", "remove an unpacked file",
         "write a report", "write what came of an archive", "start unpacking",
+        "start a delivery", "forget something of a delivery",
     },
     "inspect-plan": _COMMON | _REPORTS | {"delete a record"},
     "inspect-batch": _COMMON | _REPORTS | {"read a dataset", "read an archive"},
@@ -196,6 +207,8 @@ MAY: dict[str, set[str]] = {
     "archive-plan": _ARCHIVE | {"write a report"},
     "archive-unpack": _ARCHIVE | {"write a report", "write an unpacked file"},
     "archive-assemble": _ARCHIVE | {"write a report", "write a manifest", "start an inspection"},
+    "deliver-model": _DELIVERY | {"delete a record", "forget something of a delivery"},
+    "deliver-piece": _DELIVERY,
 }  # fmt: skip
 
 

@@ -10,12 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from stcloud.commands.configs import DataloaderOption, load_dataloader
+from stcloud.delivering import follow, outcome
+from stcloud.destinations import destination_of
 from stcloud.errors import ExitCode, Interrupted, NetworkError, StcloudError, UsageError
 from stcloud.files import absolute_folders, max_run_seconds, read_config, read_dataloader
 from stcloud.helptext import Group
 from stcloud.models import JOB_STATUSES, Job
 from stcloud.people import owner_names
 from stcloud.preflight import accepted_lines, preflight_text
+from stcloud.pulling import Kind, pull_job
 from stcloud.render import (
     JOB_COLUMNS,
     count_text,
@@ -46,9 +49,20 @@ RunName = Annotated[str | None, typer.Option(metavar="NAME", help="How the run i
 MaxRun = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Longest run, like 90m or 6h (5m to 34h); ends the job.")
 ]
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Where the model goes: huggingface:owner/name, s3://bucket/prefix, https://… (webhook), or none; may be "
+        "repeated. [default: what config or your defaults say]",
+    ),
+]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
-OUTCOME = "Exit code: 0 completed, 1 failed, 3 cancelled, 130 stopped watching."
+OUTCOME = (
+    "Exit code: 0 completed and delivered, 1 failed, 3 cancelled, 6 completed but a delivery failed, 130 stopped "
+    "watching."
+)
 #: Seconds between looks at a log that is followed, and how many looks there are at most (a week).
 LOG_WAIT = 2.0
 MAX_LOOKS = 7 * 24 * 1800
@@ -69,9 +83,14 @@ def submit(
         typer.Option(metavar="KEY", help="The same key within 24 hours gives the same job. [default: a new one]"),
     ] = None,
     max_run: MaxRun = None,
+    escrow_days: Annotated[
+        int | None,
+        typer.Option(min=1, max=3650, metavar="DAYS", help="Remove its files so long after its end. [default: as set]"),
+    ] = None,
     accept_warnings: Annotated[
         bool, typer.Option("--accept-warnings", help="Train although checks warn; errors always refuse.")
     ] = False,
+    to: To = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it is over.")] = False,
 ) -> int | None:
     """Submit a training. Repeating it after a lost connection never makes a second job.
@@ -79,7 +98,9 @@ def submit(
     Prints the job's id.
     """
     body = _submit_body(session, config, config_name, config_version, dataloader)
-    body |= _terms(run_name, hardware, max_run)
+    body |= _terms(run_name, hardware, max_run, to)
+    if escrow_days is not None:
+        body["escrow_days"] = escrow_days
     if accept_warnings:
         body["accept_warnings"] = True
     key = idempotency_key or f"stcloud-{uuid.uuid4()}"
@@ -126,13 +147,14 @@ def preflight(
     hardware: Hardware = None,
     run_name: RunName = None,
     max_run: MaxRun = None,
+    to: To = None,
 ) -> int:
     """Check a training before it costs anything: options, datasets, provider, base model, budget, time.
 
     Takes what submit takes, and makes nothing.
     """
     body = _submit_body(session, config, config_name, config_version, dataloader)
-    body |= _terms(run_name, hardware, max_run)
+    body |= _terms(run_name, hardware, max_run, to)
     answer = session.api.preflight(body, provider=provider)
     session.output.result(answer, preflight_text(answer))
     return int(ExitCode.OK if answer["ok"] else ExitCode.FAILED)
@@ -165,9 +187,22 @@ def get(session: Session, job: JobId) -> None:
 
 
 @command(app, "watch", epilog=OUTCOME)
-def watch(session: Session, job: JobId) -> int:
-    """Follow a job until it is over."""
-    return _watch(session, job)
+def watch(
+    session: Session,
+    job: JobId,
+    download: Annotated[
+        bool, typer.Option("--download", help="Then fetch the model, as `stcloud jobs pull` does.")
+    ] = False,
+) -> int:
+    """Follow a job until it is over and its model has arrived where it goes."""
+    code = _watch(session, job)
+    if download and code in {ExitCode.OK, ExitCode.NOT_DELIVERED}:
+        data, text = pull_job(session, job, to=None, kind=Kind.WEIGHTS, overwrite=False)
+        if session.output.json_mode:
+            session.output.line({"type": "downloaded", **data})
+        else:
+            session.output.result(None, text)
+    return code
 
 
 @command(app, "logs")
@@ -219,10 +254,17 @@ def delete(session: Session, job: JobId, yes: Yes = False) -> None:
     session.output.result(done or {"success": True, "job_id": job}, f"Deleted {job}.")
 
 
-def _terms(run_name: str | None, hardware: str | None, max_run: str | None) -> dict[str, Any]:
+def _terms(
+    run_name: str | None, hardware: str | None, max_run: str | None, to: list[str] | None = None
+) -> dict[str, Any]:
     """What of a submit is given beside the config."""
-    seconds = max_run_seconds(max_run) if max_run is not None else None
-    given = {"tracker_run_name": run_name, "hardware_profile": hardware, "max_run_seconds": seconds}
+    places = None if not to else [] if to == ["none"] else [destination_of(place) for place in to]
+    given = {
+        "tracker_run_name": run_name,
+        "hardware_profile": hardware,
+        "max_run_seconds": max_run_seconds(max_run) if max_run is not None else None,
+        "destinations": places,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -266,7 +308,11 @@ def _watch(session: Session, job_id: str) -> int:
     if session.output.json_mode:
         session.output.line({"type": "finished", "job": job})
     _conclude(session, job)
-    return int(exit_code(job))
+    code = exit_code(job)
+    if code == ExitCode.OK and job.get("deliveries", {}).get("state", "none") != "none":
+        over = follow(session.deliveries, session.output, job_id, sleep=runtime.sleep, monotonic=runtime.monotonic)
+        code = outcome(session.output, job_id, over)
+    return int(code)
 
 
 def _conclude(session: Session, job: Job) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from local.sandbox.hub.faults import Rules
@@ -99,3 +99,5 @@ async def _answered(handler: Handler, request: Request) -> Response:
         return await handler(request)
     except HubError as error:
         return error.response()
+    except ClientDisconnect:
+        return NoAnswer()

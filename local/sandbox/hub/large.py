@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -99,11 +99,15 @@ class Large:
             raise HubError(404, "The specified upload does not exist.")
         digest, length = hashlib.md5(usedforsecurity=False), 0
         unfinished = path.with_suffix(f".{secrets.token_hex(4)}.unfinished")
-        with unfinished.open("wb") as out:
-            async for chunk in request.stream():
-                digest.update(chunk)
-                length += len(chunk)
-                out.write(chunk)
+        try:
+            with unfinished.open("wb") as out:
+                async for chunk in request.stream():
+                    digest.update(chunk)
+                    length += len(chunk)
+                    out.write(chunk)
+        except ClientDisconnect:
+            unfinished.unlink()
+            raise
         last = number == max(known.parts, 1)
         wanted = known.size - (number - 1) * self.chunk_bytes if known.parts and last else self.chunk_bytes
         if length != (wanted if known.parts else known.size):

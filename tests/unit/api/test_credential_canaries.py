@@ -109,8 +109,13 @@ def test_a_secret_is_nowhere_but_where_it_belongs(team: Team, log: pytest.LogCap
     rita = Listener(team, {"Authorization": f"Bearer {team.token('rita')}"})
     for method, path, body in steps:
         assert rita.request(method, PATH + path, body).status < 300
-    assert team.submit(team.session("rita")).status == 200
-    team.world.run(600, step=30)
+    hub = {"kind": "huggingface", "repo_id": "acme/cats", "credential": "hub"}
+    wanted = [hub, {**BUCKET, "credential": "keys"}, {**HOOK, "credential": "own"}]
+    assert team.submit(team.session("rita"), destinations=wanted).status == 200
+    team.world.run(600, step=30, sweep_every=60)
+    made = team.session("rita").get("/api/cloud/jobs").json()["jobs"][0]
+    assert len(team.world.ports.deliveries.list_of(made["job_id"])) == 3
+    assert {s is None for s in team.world.targets.secrets} == {False}
     heard = rita.heard() + read_all(team, "rita") + read_all(team, "ada") + everything(team, log)
     assert seen(heard, SECRETS) == []
     assert len(seen(str(team.world.credential_secrets.stored), SECRETS)) >= 4

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.credentials import HubSecret, S3Secret, WebhookSecret
-from chalicelib.domain.delivery_ports import DeliveryFault
+from chalicelib.domain.delivery_ports import CheckedTarget, DeliveryFault
 from chalicelib.domain.permissions import Permission
 from chalicelib.services.credential_tests import ANY_REPOSITORY, TESTS
 from tests.fakes.world import World
-from tests.unit.api.client import ApiClient
+from tests.unit.api.client import ApiClient, with_ports
 from tests.unit.api.team import Team
 
 PATH = "/api/cloud/credentials"
@@ -169,6 +169,15 @@ def test_they_are_deleted_with_their_person(team: Team) -> None:
     assert team.world.credentials.list_of(team.ids["otto"]) == []
 
 
+def test_whoever_left_leaves_no_new_ones_with_the_session_they_had(team: Team) -> None:
+    otto = team.session("otto")
+    assert otto.get(PATH).status == 200
+    assert team.session("ada").delete(f"/api/users/{team.ids['otto']}").status == 200
+    late = otto.post(PATH, HUB)
+    assert (late.status, late.json()["code"]) == (401, "account_inactive")
+    assert team.world.credential_secrets.stored == {}
+
+
 def test_they_stay_with_a_person_who_is_shut_out_for_now(team: Team) -> None:
     team.session("otto").post(PATH, HUB)
     path = f"/api/users/{team.ids['otto']}"
@@ -208,6 +217,34 @@ def test_a_token_of_the_hub_is_tried_as_it_is(api: ApiClient, world: World) -> N
     assert secret.token.get_secret_value() == TOKEN
     view = api.get(f"{PATH}/hub").json()
     assert (view["test_passed"], view["facts"], view["tested_at"] is not None) == (True, ["writes as alice"], True)
+
+
+def test_a_token_without_a_place_is_told_of_its_owners_repositories(api: ApiClient) -> None:
+    class Hub:
+        def check(self, *, seconds: float) -> CheckedTarget:
+            repo_id = f"alice/{ANY_REPOSITORY}"
+            return CheckedTarget((f"{repo_id} will be made",), {"repo_id": repo_id})
+
+    api.services = with_ports(api.services, targets=lambda _destination, _secret: Hub())
+    api.post(PATH, HUB)
+    assert api.post(f"{PATH}/hub/test", {}).json()["facts"] == ["makes repositories of alice, and writes to them"]
+    there = {"kind": "huggingface", "repo_id": f"alice/{ANY_REPOSITORY}"}
+    named = api.post(f"{PATH}/hub/test", {"destination": there}).json()
+    assert named["facts"] == [f"alice/{ANY_REPOSITORY} will be made"]
+
+
+@pytest.mark.parametrize("code", ["forbidden", "not_found"])
+def test_a_token_for_one_repository_is_not_called_wrong(api: ApiClient, world: World, code: str) -> None:
+    api.post(PATH, HUB)
+    world.targets.faults["check"] = [DeliveryFault(code, "It may not write there.", "Make another.", retry=False)]
+    tested = api.post(f"{PATH}/hub/test", {}).json()
+    assert tested["passed"] is False
+    assert "stcloud credentials test hub --to huggingface:OWNER/NAME" in tested["problem"]["advice"]
+    assert "Make another." in tested["problem"]["advice"]
+    assert api.get(f"{PATH}/hub").json()["tested_at"] is None
+    world.targets.faults["check"] = [DeliveryFault("unauthorized", "It is no token.", "Rotate it.", retry=False)]
+    assert api.post(f"{PATH}/hub/test", {}).json()["problem"]["advice"] == "Rotate it."
+    assert api.get(f"{PATH}/hub").json()["test_passed"] is False
 
 
 def test_keys_and_webhooks_are_tried_somewhere(api: ApiClient, world: World) -> None:

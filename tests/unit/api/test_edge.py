@@ -39,6 +39,8 @@ PUBLIC_ANSWERS = {
     ("/cloud/health", 200),
     ("/cloud/health/live", 200),
     ("/cloud/health/ready", 200),
+    ("/cloud/jobs/{job_id}/deliveries/{delivery_id}/links", 401),
+    ("/cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt", 401),
     ("/webhooks/{provider}", 404),
 }
 endpoints = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
@@ -76,6 +78,8 @@ def test_only_these_need_no_permission() -> None:
         ("GET", "/cloud/health"),
         ("GET", "/cloud/health/live"),
         ("GET", "/cloud/health/ready"),
+        ("POST", "/cloud/jobs/{job_id}/deliveries/{delivery_id}/links"),
+        ("POST", "/cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt"),
         ("POST", "/webhooks/{provider}"),
     }
 

@@ -9,7 +9,9 @@ import pytest
 
 from chalicelib.api.routing import ENDPOINTS, Endpoint
 from chalicelib.domain.permissions import PEOPLE_ONLY, ROLES, Permission, Principal, Role, granted
+from chalicelib.services.delivery_records import make
 from tests.fakes.world import CONFIG, World
+from tests.support.deliveries import HUB
 from tests.support.notifying import send
 from tests.unit.api.client import ApiClient
 from tests.unit.api.team import Team
@@ -31,6 +33,8 @@ BODIES: dict[str, Any] = {
     "change_dataset": {"retention_days": 1},
     "change_channel": {"name": "mine"},
     "create_archive": {"filename": "a.zip", "size": 1},
+    "deliver_job": {"destination": {"kind": "huggingface", "repo_id": "acme/cats"}},
+    "set_job_escrow": {"days": 1},
     "stage_manifest": {"size": 1, "sha256": "a" * 64},
 }
 
@@ -54,8 +58,11 @@ def things(shared: Team) -> dict[str, str]:
     message = rita.get("/api/cloud/notifications/history").json()["entries"][0]["id"]
     key = shared.make_key("rita")["key_info"]["id"]
     archive = rita.post("/api/cloud/datasets/photos/archives", BODIES["create_archive"]).json()["archive_id"]
+    # Of which nothing is sent: nobody started it.
+    delivery = make(shared.world.ports, shared.world.job(job), HUB).delivery_id
     return {
         "job_id": job,
+        "delivery_id": delivery,
         "dataset_id": "photos",
         "version_id": version,
         "name": "mine",

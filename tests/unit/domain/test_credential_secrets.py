@@ -20,6 +20,7 @@ from chalicelib.domain.credential_secrets import (
     new_signing_secret,
     rotated,
     secret_of,
+    without_secret,
 )
 from chalicelib.domain.credentials import (
     MAX_SECRET_BYTES,
@@ -227,6 +228,21 @@ def test_a_token_is_replaced_whatever_is_to_be_kept() -> None:
     old = HubSecret(token=SecretStr(TOKEN))
     new = check(HUB, token="hf_new")
     assert rotated(old, new, keep=True) == new
+
+
+def test_what_a_destination_repeats_is_taken_out() -> None:
+    secrets: list[Secret] = [
+        HubSecret(token=SecretStr("glpat-not-like-a-token")),
+        S3Secret(access_key_id="minio", secret_access_key=SecretStr("minio123"), session_token=SecretStr("minio12345")),
+        WebhookSecret(secrets=(SecretStr("not-like-one-1"), SecretStr("not-like-one-2"))),
+    ]
+    for secret in secrets:
+        values = [v for k, v in document_of(secret).items() if k not in {"kind", "access_key_id"}]
+        flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
+        text = without_secret("; ".join(f"bad {v}!" for v in flat), secret)
+        assert text == "; ".join("bad [redacted]!" for _ in flat)
+    assert without_secret(f"bad {TOKEN}", None) == "bad [redacted]"
+    assert without_secret("No bucket minio.", secrets[1]) == "No bucket minio."
 
 
 # --- where a secret was put by mistake ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from chalice.app import Chalice
 from chalicelib.delivery.hooks import SECONDS
 from chalicelib.domain.messages import LEASE
 from chalicelib.events.archives import archives
+from chalicelib.events.deliveries import deliveries
 from chalicelib.events.inspection import inspection_tasks
 from chalicelib.events.notifications import notifications
 from chalicelib.events.tasks import ARCHIVE_BUDGET, DELIVERY_BUDGET, SEAL_BUDGET, SWEEP_BUDGET, tasks
@@ -20,7 +21,7 @@ from chalicelib.settings import Settings
 from chalicelib.workflow.notifying import BUDGET
 from chalicelib.workflow.unpack_piece import BUDGET as PIECE_BUDGET
 from chalicelib.workflow.unpack_plan import BUDGET as PLAN_BUDGET
-from chalicelib.workflow.verification import VERIFY_BUDGET
+from chalicelib.workflow.verification import FILE_BUDGET, VERIFY_BUDGET
 from infra.template_parts import TemplateError, load_template
 from tests.unit.infra.described import (
     FUNCTIONS,
@@ -57,7 +58,7 @@ IDENTITIES = [n for n, r in RESOURCES.items() if r.get("Type") in {"AWS::IAM::Ro
 
 def test_every_function_of_the_code_is_configured() -> None:
     probe = Chalice(app_name="probe")
-    for blueprint in (tasks, inspection_tasks, archives, notifications):
+    for blueprint in (tasks, inspection_tasks, archives, deliveries, notifications):
         probe.register_blueprint(blueprint)
     in_code = {f.name for f in probe.pure_lambda_functions}
     assert set(FUNCTIONS) == in_code | {"api_handler"}
@@ -111,14 +112,19 @@ def test_the_trainer_key_is_for_launch_alone_and_the_provider_token_for_those_wh
 
 
 #: What each state machine runs, by the beginning of the functions' names. The rest are steps of a job.
-WORKFLOWS = {"InspectionWorkflow": "inspect_", "UnpackWorkflow": "archive_"}
+WORKFLOWS = {
+    "InspectionWorkflow": ("inspect_",),
+    "UnpackWorkflow": ("archive_",),
+    "DeliveryWorkflow": ("deliver_",),
+}
 
 
 @pytest.mark.parametrize("workflow", ["JobWorkflow", *WORKFLOWS])
 def test_a_workflow_may_run_exactly_its_steps(workflow: str) -> None:
     invoke = next(s for s in statements(f"{workflow}Role") if s["Action"] == "lambda:InvokeFunction")
     allowed = {r["Fn::GetAtt"][0] for r in invoke["Resource"]}
-    of_others = {f for f in FUNCTIONS if f.startswith(tuple(WORKFLOWS.values()))} | {"api_handler", "sweep", "notify"}
+    alone = {"api_handler", "sweep", "notify"}
+    of_others = {f for f in FUNCTIONS if f.startswith(sum(WORKFLOWS.values(), ()))} | alone
     own = (
         {f for f in FUNCTIONS if f.startswith(WORKFLOWS[workflow])}
         if workflow in WORKFLOWS
@@ -173,7 +179,8 @@ def test_the_times_fit_together() -> None:
     assert FUNCTIONS["api_handler"]["lambda_timeout"] <= 29
     sweep = SWEEP_BUDGET + ARCHIVE_BUDGET + DELIVERY_BUDGET + SEAL_BUDGET
     assert sweep.total_seconds() + 20 <= FUNCTIONS["sweep"]["lambda_timeout"]
-    assert VERIFY_BUDGET.total_seconds() < FUNCTIONS["verify"]["lambda_timeout"] <= 900
+    assert VERIFY_BUDGET < FILE_BUDGET
+    assert FILE_BUDGET.total_seconds() + 60 <= FUNCTIONS["verify"]["lambda_timeout"] <= 900
 
 
 @pytest.mark.parametrize("name", ["JobsTable", "KeysTable", "AuditTable"])
@@ -316,7 +323,7 @@ def test_the_sender_of_notifications_ends_in_time_and_sees_nothing_else() -> Non
     }
     assert "dynamodb:Scan" not in records["Action"]
     waking = {f for f in FUNCTIONS for s in statements(role_of(f)) if s.get("Sid") == "WakeTheSender"}
-    assert waking == {"api_handler", "observe", "finish", "sweep"}
+    assert waking == {"api_handler", "observe", "finish", "sweep", "deliver_model"}
 
 
 def test_no_secret_is_in_the_template() -> None:

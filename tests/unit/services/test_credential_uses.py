@@ -89,6 +89,15 @@ def test_an_active_job_uses_what_its_destinations_name(world: World) -> None:
     assert credential_uses.uses(world.ports, OWNER, "s3") == []
 
 
+def test_a_saved_default_uses_what_it_names_and_lets_it_be_handed_over(world: World) -> None:
+    settings = world.ports.owner_settings.get(OWNER)
+    world.ports.owner_settings.put(settings.model_copy(update={"destinations": (HUB, BUCKET), "revision": 1}))
+    assert credential_uses.uses(world.ports, OWNER, "s3") == ["your default destination s3://models/cats"]
+    assert credential_uses.uses(world.ports, OWNER, "webhook") == []
+    assert credential_uses.at_work(world.ports, OWNER, "s3") == []
+    assert hand_over(world.ports, OWNER, "ada") == 3
+
+
 def test_a_credential_that_is_not_there_is_used_by_nothing(world: World) -> None:
     deliver(world, HUB)
     assert credential_uses.uses(world.ports, OWNER, "nosuch") == []
