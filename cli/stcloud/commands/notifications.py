@@ -115,7 +115,9 @@ def history(
     session: Session,
     channel: Annotated[str | None, typer.Option("--channel", metavar="CHANNEL", help="Of this channel only.")] = None,
     event: Annotated[str | None, typer.Option("--event", metavar="EVENT", help="Of this type only.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=_MAX_SHOWN, help="At most so many.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="COUNT", min=1, max=_MAX_SHOWN, help="At most so many.")
+    ] = 20,
 ) -> None:
     """List what was sent in the last 30 days, newest first."""
     query = {"limit": str(limit)}
