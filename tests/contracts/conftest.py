@@ -29,8 +29,8 @@ from tests.fakes.stores import (
     InMemoryDatasetStore,
     InMemoryJobStore,
     InMemoryOwnerSettingsStore,
-    InMemoryWebhookLog,
 )
+from tests.fakes.webhook_log import InMemoryWebhookLog
 from tests.support.emulator import Emulator, running_emulator
 from tests.support.pools import CognitoStage, MemoryStage, Stage
 from tests.support.tables import create_audit_table, create_jobs_table, create_keys_table

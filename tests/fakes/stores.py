@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from chalicelib.domain.budgets import BudgetExceededError, BudgetHold, checked_hold
@@ -409,22 +409,3 @@ class InMemoryOwnerSettingsStore:
             if self.get(settings.owner).revision != settings.revision - 1:
                 raise StaleRecordError(settings.owner)
             self._settings[settings.owner] = settings
-
-
-class InMemoryWebhookLog:
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._seen: dict[tuple[str, str], datetime] = {}
-
-    def seen(self, provider: str, webhook_id: str, *, now: datetime) -> bool:
-        with self._lock:
-            until = self._seen.get((provider, webhook_id))
-            return until is not None and until > now
-
-    def remember(self, provider: str, webhook_id: str, *, now: datetime, keep: timedelta) -> bool:
-        with self._lock:
-            until = self._seen.get((provider, webhook_id))
-            if until is not None and until > now:
-                return False
-            self._seen[provider, webhook_id] = now + keep
-            return True

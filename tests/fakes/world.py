@@ -47,9 +47,9 @@ from tests.fakes.stores import (
     InMemoryDatasetStore,
     InMemoryJobStore,
     InMemoryOwnerSettingsStore,
-    InMemoryWebhookLog,
 )
 from tests.fakes.targets import FakeTargets
+from tests.fakes.webhook_log import InMemoryWebhookLog
 
 OWNER = "local"
 ME = administrator(OWNER)

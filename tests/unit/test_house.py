@@ -40,8 +40,9 @@ from tests.fakes.machine import VirtualMachine
 from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.probe import FakeProbe
 from tests.fakes.provider import FakeProvider
-from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore, InMemoryWebhookLog
+from tests.fakes.stores import InMemoryConfigStore, InMemoryDatasetStore, InMemoryJobStore
 from tests.fakes.targets import FakeTarget, FakeTargets
+from tests.fakes.webhook_log import InMemoryWebhookLog
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("app.py", "chalicelib", "infra", "local", "cli", "scripts", "benchmarks", "webui/src", "webui/dev", "tests")

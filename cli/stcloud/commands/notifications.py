@@ -30,7 +30,9 @@ def add(
     webhook: Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Where events are posted.")] = None,
     email: Annotated[str | None, typer.Option("--email", metavar="ADDRESS", help="Who is written to.")] = None,
     events: Events = None,
-    name: Annotated[str | None, typer.Option("--name", help="[default: the host or the address]")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="[default: the host or the address]")
+    ] = None,
 ) -> None:
     """Add a channel. A webhook's signing secret is printed to stdout, this once."""
     if (webhook is None) == (email is None):
@@ -80,7 +82,7 @@ def update(
     channel: Channel,
     events: Events = None,
     webhook: Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Where events are posted.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="A new name.")] = None,
     enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it on or off.")] = None,
 ) -> None:
     """Change a channel, or switch it on and off."""
@@ -113,7 +115,9 @@ def history(
     session: Session,
     channel: Annotated[str | None, typer.Option("--channel", metavar="CHANNEL", help="Of this channel only.")] = None,
     event: Annotated[str | None, typer.Option("--event", metavar="EVENT", help="Of this type only.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=_MAX_SHOWN, help="At most so many.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="COUNT", min=1, max=_MAX_SHOWN, help="At most so many.")
+    ] = 20,
 ) -> None:
     """List what was sent in the last 30 days, newest first."""
     query = {"limit": str(limit)}

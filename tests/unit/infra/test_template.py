@@ -323,7 +323,7 @@ def test_the_sender_of_notifications_ends_in_time_and_sees_nothing_else() -> Non
     }
     assert "dynamodb:Scan" not in records["Action"]
     waking = {f for f in FUNCTIONS for s in statements(role_of(f)) if s.get("Sid") == "WakeTheSender"}
-    assert waking == {"api_handler", "observe", "finish", "sweep"}
+    assert waking == {"api_handler", "observe", "finish", "sweep", "deliver_model"}
 
 
 def test_no_secret_is_in_the_template() -> None:
