@@ -24,6 +24,7 @@ from chalicelib.api import (
     keys,
     receipts,
     sessions,
+    storage,
     system,
     users,
 )
@@ -50,6 +51,7 @@ RESOURCES = (
     receipts.api,
     users.api,
     audit.api,
+    storage.api,
     system.api,
 )
 

@@ -72,6 +72,7 @@ class Api:
         audited: Audited | None = None,
         spends: bool = False,
         operation_id: str = "",
+        storage: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declares the decorated handler; its docstring becomes summary and description in the OpenAPI document."""
         if permission is None and not public_reason:
@@ -100,6 +101,7 @@ class Api:
                 raw_body=raw_body,
                 audited=audited,
                 spends=spends,
+                storage=storage,
             )
             ENDPOINTS.append(endpoint)
             self._routes.append((endpoint, handler))

@@ -10,6 +10,7 @@ from chalicelib.store.deliveries import DynamoDeliveryStore
 from chalicelib.store.jobs import DynamoJobStore
 from chalicelib.store.owner_settings import DynamoOwnerSettingsStore
 from chalicelib.store.rates import DynamoRateStore
+from chalicelib.store.upload_tokens import DynamoUploadTokenStore
 from chalicelib.store.webhooks import DynamoWebhookLog
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "DynamoJobStore",
     "DynamoOwnerSettingsStore",
     "DynamoRateStore",
+    "DynamoUploadTokenStore",
     "DynamoWebhookLog",
 ]

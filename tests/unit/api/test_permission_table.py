@@ -91,6 +91,12 @@ GET    /cloud/jobs/{job_id}/logs                                         job.vie
 GET    /cloud/jobs/{job_id}/manifest                                     job.view.own
 GET    /cloud/jobs/{job_id}/outputs                                      job.view.own
 GET    /cloud/providers                                                  provider.view
+POST   /cloud/jobs/{job_id}/upload-token                                 job.submit
+GET    /cloud/storage                                                    public
+GET    /cloud/storage/{bucket}                                           public
+GET    /cloud/storage/{bucket}/{key+}                                    public
+POST   /cloud/storage/{bucket}/{key+}                                    public
+PUT    /cloud/storage/{bucket}/{key+}                                    public
 GET    /configs                                                          config.view
 POST   /configs                                                          config.edit
 DELETE /configs/{name}                                                   config.edit
