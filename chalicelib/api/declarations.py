@@ -101,8 +101,8 @@ class Endpoint:
     credential is needed all the same. ``from_machines``: it is called by other services and never by our pages.
     ``spends``: it costs the owner money, or keeps a secret of theirs, so a session's person is looked up anew.
     ``headers`` describes request headers by their aliases and ``raw_body`` a body that the handler reads itself; both
-    are for the OpenAPI document only. ``storage``: bodies are bytes of any size, and errors have S3's shape when its SDK
-    asks.
+    are for the OpenAPI document only. ``storage``: bodies are bytes of any size, and errors have S3's shape when
+    its SDK asks.
     """
 
     method: str

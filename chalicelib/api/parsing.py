@@ -34,7 +34,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_body(request: Request, *, bounded: bool = True) -> bytes:
-    """The body as sent; without ``bounded`` whatever the gateway let through. Raises PayloadTooLarge, ValidationFailed (an event whose body can't be decoded)."""
+    """The body as sent; without ``bounded`` whatever the gateway let through.
+
+    Raises PayloadTooLarge, ValidationFailed (an event whose body can't be decoded).
+    """
     try:
         raw = request.raw_body or b""
     except ValueError:

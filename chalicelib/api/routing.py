@@ -112,13 +112,17 @@ class Api:
 
 #: Bodies are read raw and parsed as JSON here, whatever the sender calls them: curl says form-urlencoded unless told.
 _CONTENT_TYPES = ["*/*"]
+_GREEDY = re.compile(r"{(\w+)\+}")
 
 
 def _view(app: Chalice, runtime: Runtime, endpoint: Endpoint, handler: Handler) -> Callable[..., Response]:
     @functools.wraps(handler)
     def view(**parameters: str) -> Response:
         request = cast(Request, app.current_request)  # Chalice sets it before it calls a view
-        return respond(request, runtime, endpoint, handler, parameters)
+        # Chalice hands over no greedy parameter, since it looks for {word} alone (``RouteEntry._parse_view_args``,
+        # https://github.com/aws/chalice/blob/1.34.0/chalice/app.py).
+        greedy = {name: (request.uri_params or {}).get(name, "") for name in _GREEDY.findall(endpoint.path)}
+        return respond(request, runtime, endpoint, handler, {**parameters, **greedy})
 
     return view
 

@@ -91,7 +91,7 @@ def _me():  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize(
     "key",
-    ["../../x", "a/../b", "..%2f..%2fx", "%2e%2e/x", "a//b", "a%2f%2fb", "a%00b", "a%0ab", "a/.", "%5cx", "%ff", "a/"],
+    ["../../x", "a/../b", "..%2f..%2fx", "%2e%2e/x", "a//b", "a%2f%2fb", "a%00b", "a%0ab", "a/.", "%5cx", "%ff"],
 )
 def test_no_key_leads_out_of_the_jobs_folder(api: ApiClient, world: World, token: str, key: str) -> None:
     before = dict(world.outputs._objects)
