@@ -46,15 +46,17 @@ class GreedyMatcher(RouteMatcher):  # type: ignore[misc, unused-ignore]
 
     def match_route(self, url: str) -> MatchResult:
         try:
-            return super().match_route(url)
+            found = super().match_route(url)
+            captured = {name.rstrip("+"): value for name, value in found.captured.items()}
+            return MatchResult(found.route, captured, found.query_params)
         except ValueError:
             path, _, query = url.partition("?")
             for route in self.route_urls:
                 names = re.findall(r"{(\w+)\+?}", route)
                 pattern = re.sub(r"{\w+}", "([^/]+)", re.sub(r"{\w+\+}", "(.+)", route))
-                found = re.fullmatch(pattern, path) if "+}" in route else None
-                if found is not None:
-                    captured = dict(zip(names, found.groups(), strict=True))
+                greedy = re.fullmatch(pattern, path) if "+}" in route else None
+                if greedy is not None:
+                    captured = dict(zip(names, greedy.groups(), strict=True))
                     return MatchResult(route, captured, parse_qs(query, keep_blank_values=True))
             raise
 
