@@ -63,11 +63,20 @@ class Scope:
 
 
 class StorageService:
-    def __init__(self, ports: Ports, doors: Doors, audit: AuditService, jobs: JobsService) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        doors: Doors,
+        audit: AuditService,
+        jobs: JobsService,
+        *,
+        max_job_bytes: int = MAX_JOB_BYTES,
+    ) -> None:
         self._ports = ports
         self._doors = doors
         self._audit = audit
         self._jobs = jobs
+        self._max_job_bytes = max_job_bytes
 
     # --- tokens -----------------------------------------------------------------------------------------------
     def issue(self, actor: Actor, who: Principal, job_id: str) -> str:
@@ -121,9 +130,9 @@ class StorageService:
             )
         there = list(self._ports.outputs.list(uploads_prefix(job.owner, job.job_id), limit=MAX_JOB_FILES + 1))
         others = [found for found in there if found.key != whole]
-        if len(others) >= MAX_JOB_FILES or sum(found.size for found in others) + size > MAX_JOB_BYTES:
+        if len(others) >= MAX_JOB_FILES or sum(found.size for found in others) + size > self._max_job_bytes:
             raise PayloadTooLarge(
-                f"A job may upload {MAX_JOB_FILES} files and {MAX_JOB_BYTES >> 30} GiB here, and this is more.",
+                f"A job may upload {MAX_JOB_FILES} files and {self._max_job_bytes >> 30} GiB here, and this is more.",
                 code="upload_quota",
             )
         return whole

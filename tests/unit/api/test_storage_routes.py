@@ -6,11 +6,13 @@ import base64
 import hashlib
 import xml.etree.ElementTree as ET
 import zlib
+from dataclasses import replace
 
 import pytest
 
 from chalicelib.domain.storage import MAX_DIRECT_BYTES, uploads_prefix
-from tests.fakes.world import World
+from chalicelib.services.storage import StorageService
+from tests.fakes.world import ME, World
 from tests.unit.api.client import Answer, ApiClient
 from tests.unit.api.team import Team
 
@@ -72,21 +74,15 @@ def test_refusals_say_what_simpletuner_says_and_tell_nothing_apart(
     ]
     answers = {(a.status, a.json()["detail"]) for a in (put(api, t, "a") for t in wrong)}
     assert answers == {(401, "Invalid upload token. Token must match an active job.")}
-    world.services.jobs.cancel(_me(), job)
+    world.services.jobs.cancel(ME, job)
     world.run(120)
     assert world.job(job).is_terminal
     ended = put(api, token, "a")
     assert {(ended.status, ended.json()["detail"])} == answers
     assert api.get(PUT + "a", headers={"x-upload-token": token}).status == 401
     assert api.post(f"/api/cloud/jobs/{job}/upload-token").json()["code"] == "job_over"
-    world.services.jobs.delete(_me(), job)
+    world.services.jobs.delete(ME, job)
     assert put(api, token, "a").status == 401
-
-
-def _me():  # type: ignore[no-untyped-def]
-    from tests.fakes.world import ME
-
-    return ME
 
 
 @pytest.mark.parametrize(
@@ -135,8 +131,10 @@ def test_bytes_that_a_gateway_took_for_text_are_never_stored(api: ApiClient, wor
     assert world.outputs._puts[answer.headers["Location"]][1] == 2
 
 
-def test_a_job_has_a_bound(api: ApiClient, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.services.storage.MAX_JOB_BYTES", 6)
+def test_a_job_has_a_bound(api: ApiClient, token: str) -> None:
+    own = api.services
+    small = StorageService(own.ports, own.doors, own.audit, own.jobs, max_job_bytes=6)
+    api.services = replace(own, storage=small)
     assert put(api, token, "a").status == 200
     assert put(api, token, "a").status == 200  # in its own place
     assert put(api, token, "b").json()["code"] == "upload_quota"
