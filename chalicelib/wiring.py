@@ -59,6 +59,7 @@ from chalicelib.services.receipts import ReceiptService
 from chalicelib.services.sessions import SessionService, Wait
 from chalicelib.services.setup import SetupService
 from chalicelib.services.standing import StandingService
+from chalicelib.services.storage import StorageService
 from chalicelib.services.submission import SubmissionService
 from chalicelib.services.system import SystemService
 from chalicelib.services.webhooks import WebhookService
@@ -75,6 +76,7 @@ from chalicelib.store import (
     DynamoNotificationStore,
     DynamoOwnerSettingsStore,
     DynamoRateStore,
+    DynamoUploadTokenStore,
     DynamoWebhookLog,
 )
 
@@ -91,6 +93,7 @@ class Services:
     jobs: JobsService
     escrow: EscrowService
     receipts: ReceiptService
+    storage: StorageService
     datasets: DatasetService
     consent: ConsentService
     inspections: InspectionService
@@ -136,6 +139,7 @@ def build_services(ports: Ports, doors: Doors, settings: Settings, wait: Wait | 
         jobs=jobs,
         escrow=EscrowService(ports, jobs),
         receipts=ReceiptService(ports),
+        storage=StorageService(ports, doors, audit, jobs),
         deliveries=DeliveryService(ports, jobs),
         datasets=DatasetService(ports),
         consent=ConsentService(ports),
@@ -310,6 +314,7 @@ def build_doors(settings: Settings, clients: Clients, parameters: StackParameter
         audit=DynamoAuditStore(settings.audit_table),
         rates=DynamoRateStore(settings.keys_table),
         secrets=parameters,
+        upload_tokens=DynamoUploadTokenStore(settings.keys_table),
         random_text=random_text,
     )
 

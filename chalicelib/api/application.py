@@ -25,6 +25,7 @@ from chalicelib.api import (
     notifications,
     receipts,
     sessions,
+    storage,
     system,
     users,
 )
@@ -52,6 +53,7 @@ RESOURCES = (
     users.api,
     audit.api,
     notifications.api,
+    storage.api,
     system.api,
 )
 

@@ -74,6 +74,8 @@ class Reply:
     status: int | None = None
     headers: Headers = field(default_factory=dict)
     noted: Noted | None = field(default_factory=Noted)
+    #: Sent in the place of the model's JSON; bytes need the content type application/octet-stream.
+    text: str | bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class Endpoint:
     credential is needed all the same. ``from_machines``: it is called by other services and never by our pages.
     ``spends``: it costs the owner money, or keeps a secret of theirs, so a session's person is looked up anew.
     ``headers`` describes request headers by their aliases and ``raw_body`` a body that the handler reads itself; both
-    are for the OpenAPI document only.
+    are for the OpenAPI document only. ``storage``: bodies are bytes of any size, and errors have S3's shape when
+    its SDK asks.
     """
 
     method: str
@@ -122,6 +125,7 @@ class Endpoint:
     raw_body: str
     audited: Audited | None
     spends: bool
+    storage: bool = False
 
     @property
     def changes_something(self) -> bool:

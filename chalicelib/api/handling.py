@@ -16,6 +16,7 @@ from chalicelib.api.declarations import Call, Endpoint, Handler, Noted, Reply, R
 from chalicelib.api.facts import facts_of
 from chalicelib.api.parsing import parse_body, parse_path, parse_query, read_body
 from chalicelib.api.problems import SECURITY_HEADERS, problem
+from chalicelib.api.storage_xml import XML, error_xml, speaks_s3
 from chalicelib.domain.access_ports import RateVerdict
 from chalicelib.domain.audit import AuditResult
 from chalicelib.domain.lifecycle import ContendedError, JobGoneError
@@ -60,7 +61,7 @@ class _Exchange:
         endpoint, request_id = self._endpoint, self._facts.request_id
         try:
             reply = self._handle()
-            body = reply.model.model_dump_json()
+            body = reply.model.model_dump_json() if reply.text is None else reply.text
         except AppError as error:
             logger.info("%s %s -> %s %s", endpoint.method, endpoint.path, error.status, error.code)
             return self._refused(error)
@@ -92,7 +93,7 @@ class _Exchange:
             self._let_in(services)
         if endpoint.changes_something and not endpoint.from_machines:
             refuse_cross_site(facts.headers, services.ports.facts.public_url)
-        raw = read_body(self._request)
+        raw = read_body(self._request, bounded=not endpoint.storage)
         call: Call[Any, Any] = Call(
             services=services,
             facts=facts,
@@ -140,6 +141,12 @@ class _Exchange:
             self._note(AuditResult.DENIED if denied else AuditResult.FAILED, Noted(), code=error.code)
         rate = error.verdict if isinstance(error, RateLimited) else self._rate
         headers: dict[str, str | list[str]] = {**_rate_headers(rate), **self._cookies_after(error)}
+        if self._endpoint.storage and speaks_s3(self._facts.headers):
+            return Response(
+                body=error_xml(error, self._facts.request_id),
+                status_code=error.status,
+                headers={"Content-Type": XML, **SECURITY_HEADERS, **headers},
+            )
         return problem(error, self._facts.request_id, submit=self._endpoint.submit_errors, headers=headers)
 
     def _note(self, result: AuditResult, noted: Noted, *, code: str | None = None) -> None:

@@ -33,6 +33,8 @@ _PATH_PARAMETERS = {
     "delivery_id": ("The id of a delivery.", "d-4mq1zv0kx3c9b7t2h5n8d6w0ya-001"),
     "channel_id": ("The id of a channel of notifications.", "1kd7x9c2v5b8n3m6q4w0e1r2t3"),
     "message_id": ("The id of a message, which is its `webhook-id`.", "msg_17640000000000000f5d2c1e9b8a7d6c5b4a"),
+    "bucket": ("There is one.", "outputs"),
+    "key": ("The key of an object; it may hold slashes.", "run-1/model.safetensors"),
     "provider": ("The id of a GPU provider.", "replicate"),
     "user_id": ("The id of a person.", "0b5c7f1e-6a0d-4c57-9d3f-2f1f6f0f6a11"),
     "key_id": ("The id of an API key: what stands between `stk_` and the next `_`.", "m3xg2k5jq4a7cB1xYz9Qw0T"),
@@ -62,7 +64,9 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     reference = {key: {"$ref": value["$ref"]} for key, value in names.items()}
     paths: dict[str, Any] = {}
     for endpoint in sorted(endpoints, key=lambda e: (e.path, e.method)):
-        paths.setdefault(f"/api{endpoint.path}", {})[endpoint.method.lower()] = _operation(endpoint, reference)
+        paths.setdefault(f"/api{endpoint.path.replace('+}', '}')}", {})[endpoint.method.lower()] = _operation(
+            endpoint, reference
+        )
     return {
         "openapi": "3.1.0",
         "info": {

@@ -24,6 +24,8 @@ MAX_BODY_BYTES = 5 * 1024 * 1024
 MAX_DEPTH = 32
 #: Path parameters become parts of database keys, which end at 1,024 bytes.
 MAX_PARAMETER_BYTES = 512
+#: Keys of objects end at S3's limit.
+MAX_KEY_BYTES = 1024
 MAX_FIELD_CHARS = 200
 MAX_LISTED = 50
 _INTEGERS = range(-(2**63), 2**64)
@@ -31,14 +33,17 @@ _INTEGERS = range(-(2**63), 2**64)
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_body(request: Request) -> bytes:
-    """The body as sent. Raises PayloadTooLarge, ValidationFailed (an event whose body can't be decoded)."""
+def read_body(request: Request, *, bounded: bool = True) -> bytes:
+    """The body as sent; without ``bounded`` whatever the gateway let through.
+
+    Raises PayloadTooLarge, ValidationFailed (an event whose body can't be decoded).
+    """
     try:
         raw = request.raw_body or b""
     except ValueError:
         raise ValidationFailed("The body can't be read: send it as UTF-8.", code="unreadable_body") from None
     data = raw.encode() if isinstance(raw, str) else raw
-    if len(data) > MAX_BODY_BYTES:
+    if bounded and len(data) > MAX_BODY_BYTES:
         raise PayloadTooLarge(
             f"The body has {len(data)} bytes; {MAX_BODY_BYTES} is the limit. When it is a dataset's list of files: "
             "shorten the files' paths, or split the dataset in two."
@@ -78,7 +83,8 @@ def parse_path(parameters: Mapping[str, str]) -> dict[str, str]:
     Raises NotFound for one that can't be the name of anything; what may be a secret is not repeated.
     """
     decoded = {name: unquote(value) for name, value in parameters.items()}
-    if any(not value or len(value.encode()) > MAX_PARAMETER_BYTES for value in decoded.values()):
+    room = {"key": MAX_KEY_BYTES}
+    if any(not v or len(v.encode()) > room.get(name, MAX_PARAMETER_BYTES) for name, v in decoded.items()):
         raise NotFound("Nothing has this address: a name in it is too long.")
     if any(holds_credential(value) for value in decoded.values()):
         raise NotFound(

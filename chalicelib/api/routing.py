@@ -72,6 +72,7 @@ class Api:
         audited: Audited | None = None,
         spends: bool = False,
         operation_id: str = "",
+        storage: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declares the decorated handler; its docstring becomes summary and description in the OpenAPI document."""
         if permission is None and not public_reason:
@@ -100,6 +101,7 @@ class Api:
                 raw_body=raw_body,
                 audited=audited,
                 spends=spends,
+                storage=storage,
             )
             ENDPOINTS.append(endpoint)
             self._routes.append((endpoint, handler))
@@ -110,13 +112,17 @@ class Api:
 
 #: Bodies are read raw and parsed as JSON here, whatever the sender calls them: curl says form-urlencoded unless told.
 _CONTENT_TYPES = ["*/*"]
+_GREEDY = re.compile(r"{(\w+)\+}")
 
 
 def _view(app: Chalice, runtime: Runtime, endpoint: Endpoint, handler: Handler) -> Callable[..., Response]:
     @functools.wraps(handler)
     def view(**parameters: str) -> Response:
         request = cast(Request, app.current_request)  # Chalice sets it before it calls a view
-        return respond(request, runtime, endpoint, handler, parameters)
+        # Chalice hands over no greedy parameter, since it looks for {word} alone (``RouteEntry._parse_view_args``,
+        # https://github.com/aws/chalice/blob/1.34.0/chalice/app.py).
+        greedy = {name: (request.uri_params or {}).get(name, "") for name in _GREEDY.findall(endpoint.path)}
+        return respond(request, runtime, endpoint, handler, {**parameters, **greedy})
 
     return view
 

@@ -55,16 +55,17 @@ class S3ObjectStore(MultipartObjects):
     def bucket(self) -> str:
         return self._bucket
 
-    def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
+    def presign_put(
+        self, key: str, *, size: int, sha256: str | None, now: datetime, expires: timedelta
+    ) -> PresignedPut:
         # Content-Length is signed too, but every HTTP client sends it by itself, and browsers let nobody set it.
-        checksum = to_base64(sha256)
         check_key(key)
-        url = self._client().generate_presigned_url(
-            "put_object",
-            Params={"Bucket": self._bucket, "Key": key, "ContentLength": size, "ChecksumSHA256": checksum},
-            ExpiresIn=seconds(expires),
-        )
-        return PresignedPut(url=url, headers={"x-amz-checksum-sha256": checksum}, expires_at=now + expires)
+        params: dict[str, Any] = {"Bucket": self._bucket, "Key": key, "ContentLength": size}
+        headers: dict[str, str] = {}
+        if sha256 is not None:
+            params["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = to_base64(sha256)
+        url = self._client().generate_presigned_url("put_object", Params=params, ExpiresIn=seconds(expires))
+        return PresignedPut(url=url, headers=headers, expires_at=now + expires)
 
     def presign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
         params = {"Bucket": self._bucket, "Key": key}

@@ -78,6 +78,7 @@ class AuditAction(StrEnum):
     SIGN_IN = "sign.in"
     SIGN_OUT = "sign.out"
     TRAINER_KEY_MAKE = "trainer_key.make"
+    UPLOAD_TOKEN_CREATE = "upload_token.create"  # noqa: S105 - the name of an action
     USER_ADOPT = "user.adopt"
     USER_CHANGE = "user.change"
     USER_DEACTIVATE = "user.deactivate"

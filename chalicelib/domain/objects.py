@@ -84,8 +84,10 @@ class ObjectStore(Protocol):
     @property
     def bucket(self) -> str: ...
 
-    def presign_put(self, key: str, *, size: int, sha256: str, now: datetime, expires: timedelta) -> PresignedPut:
-        """A URL that accepts exactly this content: the checksum is signed."""
+    def presign_put(
+        self, key: str, *, size: int, sha256: str | None, now: datetime, expires: timedelta
+    ) -> PresignedPut:
+        """A URL that accepts exactly this content: the checksum is signed. Without ``sha256``: any of this size."""
 
     def presign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str: ...
 

@@ -20,7 +20,7 @@ _MASK = "*"
 
 _SECRET_NAME = re.compile(r"(token|secret|password|passwd|api_?key|access_key|private_key|credential)", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{16,}|r8_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|sk-[A-Za-z0-9_-]{16,}"
+    r"\b(?:hf_[A-Za-z0-9]{16,}|stu_[0-9a-z]+_[0-9A-Za-z]{16,}|r8_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|sk-[A-Za-z0-9_-]{16,}"
     r"|whsec_[A-Za-z0-9+/=]{16,}|(?:AKIA|ASIA)[0-9A-Z]{12,}|Bearer\s+[A-Za-z0-9._~+/=-]{8,})"
     r"|(?<=X-Amz-Signature=)[^&\s\"']+|(?<=X-Amz-Credential=)[^&\s\"']+|(?<=X-Amz-Security-Token=)[^&\s\"']+"
     r"|(?<=://)[^/\s:@]{1,200}:[^/\s@]{1,200}(?=@)",

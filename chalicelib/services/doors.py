@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore, SessionVerifier, UserPool
+from chalicelib.domain.storage import UploadTokenStore
 
 
 class DoorSecrets(Protocol):
@@ -32,4 +33,5 @@ class Doors:
     audit: AuditStore
     rates: RateStore
     secrets: DoorSecrets
+    upload_tokens: UploadTokenStore
     random_text: Callable[[int], str]

@@ -11,6 +11,7 @@ from chalicelib.store.jobs import DynamoJobStore
 from chalicelib.store.notifications import DynamoNotificationStore
 from chalicelib.store.owner_settings import DynamoOwnerSettingsStore
 from chalicelib.store.rates import DynamoRateStore
+from chalicelib.store.upload_tokens import DynamoUploadTokenStore
 from chalicelib.store.webhooks import DynamoWebhookLog
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "DynamoNotificationStore",
     "DynamoOwnerSettingsStore",
     "DynamoRateStore",
+    "DynamoUploadTokenStore",
     "DynamoWebhookLog",
 ]

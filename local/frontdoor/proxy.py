@@ -18,12 +18,14 @@ from local.frontdoor.rules import (
     MAX_BODY_BYTES,
     Headers,
     Refusal,
+    is_large_upload,
     refusal,
     to_client,
     to_upstream,
     too_large,
     values,
     wants_page,
+    without_body,
 )
 from local.frontdoor.stackfile import StackFile, Upstream
 
@@ -36,6 +38,8 @@ HEALTH_PATH = "/_local/health"
 READ_SECONDS = 35.0
 TIMEOUT = httpx.Timeout(connect=2.0, read=READ_SECONDS, write=30.0, pool=10.0)
 LINGER_SECONDS = 2.0
+#: For clients that send a large object before they look at the redirect.
+UPLOAD_LINGER_SECONDS = 60.0
 LIMITS = httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=20.0)
 logger = logging.getLogger("local.frontdoor")
 
@@ -124,6 +128,8 @@ class FrontDoor:
             await exchange.start(response.status_code, to_client(response.headers.raw))
             async for chunk in response.aiter_raw():
                 await exchange.part(chunk, more=True)
+            if is_large_upload(exchange.method, exchange.scope["path"], exchange.headers):
+                await self._linger(exchange, UPLOAD_LINGER_SECONDS)
             await exchange.part(b"", more=False)
         finally:
             await response.aclose()
@@ -133,6 +139,9 @@ class FrontDoor:
         if exchange.scope["query_string"]:
             target += b"?" + exchange.scope["query_string"]
         headers = to_upstream(exchange.headers, upstream.host)
+        withheld = is_large_upload(exchange.method, exchange.scope["path"], exchange.headers)
+        if withheld:
+            headers = without_body(headers)
         has_body = any(True for _ in values(exchange.headers, b"transfer-encoding")) or any(
             length != b"0" for length in values(exchange.headers, b"content-length")
         )
@@ -140,7 +149,7 @@ class FrontDoor:
             exchange.method,
             httpx.URL(upstream.origin).copy_with(raw_path=target),
             headers=headers,
-            content=_limited(exchange.receive) if has_body else None,
+            content=_limited(exchange.receive) if has_body and not withheld else None,
             extensions={"timeout": TIMEOUT.as_dict()},
         )
 
@@ -159,12 +168,12 @@ class FrontDoor:
         await exchange.part(b"", more=False)
 
     @staticmethod
-    async def _linger(exchange: _Exchange) -> None:
+    async def _linger(exchange: _Exchange, seconds: float = LINGER_SECONDS) -> None:
         """Reads on for a moment, into nothing: closing on a client that still sends would destroy the answer."""
         if any(True for _ in values(exchange.headers, b"expect")):
             return  # it waits for leave to send, and takes reading for leave
         with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
+            async with asyncio.timeout(seconds):
                 while (message := await exchange.receive())["type"] == "http.request" and message.get("more_body"):
                     pass
 

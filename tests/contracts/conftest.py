@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.domain.access_ports import AccessStore, AuditStore, RateStore
 from chalicelib.domain.ports import ConfigStore, CredentialStore, DatasetStore, JobStore, OwnerSettingsStore, WebhookLog
+from chalicelib.domain.storage import UploadTokenStore
 from chalicelib.store import (
     DynamoAccessStore,
     DynamoAuditStore,
@@ -19,10 +20,11 @@ from chalicelib.store import (
     DynamoJobStore,
     DynamoOwnerSettingsStore,
     DynamoRateStore,
+    DynamoUploadTokenStore,
     DynamoWebhookLog,
 )
 from chalicelib.store.records import record_model
-from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
+from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore, InMemoryUploadTokenStore
 from tests.fakes.credentials import InMemoryCredentialStore
 from tests.fakes.stores import (
     InMemoryConfigStore,
@@ -95,6 +97,13 @@ def rate_store(request: pytest.FixtureRequest) -> RateStore:
     if request.param == MEMORY:
         return InMemoryRateStore()
     return DynamoRateStore(request.getfixturevalue("keys_table"))
+
+
+@pytest.fixture(params=[MEMORY, DYNAMODB])
+def upload_tokens(request: pytest.FixtureRequest) -> UploadTokenStore:
+    if request.param == MEMORY:
+        return InMemoryUploadTokenStore()
+    return DynamoUploadTokenStore(request.getfixturevalue("keys_table"))
 
 
 @pytest.fixture(params=[MEMORY, DYNAMODB])

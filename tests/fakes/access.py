@@ -18,6 +18,7 @@ from chalicelib.domain.audit import AuditRecord, Seal, id_prefix, time_of
 from chalicelib.domain.people import Person, handle_of
 from chalicelib.domain.permissions import Role
 from chalicelib.domain.ports import InvalidCursorError, SlotsFullError, StaleRecordError
+from chalicelib.domain.storage import UploadTokens
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -289,3 +290,18 @@ class InMemoryRateStore:
         with self._lock:
             if self._counts.get(place, 0) > 0:
                 self._counts[place] -= 1
+
+
+class InMemoryUploadTokenStore:
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._tokens: dict[str, UploadTokens] = {}
+
+    def get(self, job_id: str) -> UploadTokens:
+        return self._tokens.get(job_id) or UploadTokens(job_id=job_id)
+
+    def put(self, tokens: UploadTokens) -> None:
+        with self._lock:
+            if self.get(tokens.job_id).revision != tokens.revision - 1:
+                raise StaleRecordError(tokens.job_id)
+            self._tokens[tokens.job_id] = tokens

@@ -29,7 +29,7 @@ from chalicelib.settings import Settings
 from chalicelib.wiring import Services, build_services
 from chalicelib.workflow.delivering import deliver_piece, deliver_step
 from chalicelib.workflow.sweep import SweepReport, sweep
-from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore
+from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore, InMemoryUploadTokenStore
 from tests.fakes.archives import InMemoryArchiveStore
 from tests.fakes.aws import FakeBroker, FakeFacts, InMemoryObjectStore
 from tests.fakes.clock import FakeClock, PredictableText, SequentialIds
@@ -187,6 +187,7 @@ class World:
             audit=self.audit,
             rates=self.rates,
             secrets=self.secrets,
+            upload_tokens=InMemoryUploadTokenStore(),
             random_text=PredictableText(),
         )
         self.slept: list[float] = []

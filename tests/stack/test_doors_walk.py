@@ -54,7 +54,7 @@ class Things:
     ids: dict[str, str]
 
     def path(self, endpoint: Endpoint) -> str:
-        return re.sub(r"{(\w+)}", lambda found: self.ids.get(found[1], "x"), endpoint.path)
+        return re.sub(r"{(\w+)\+?}", lambda found: self.ids.get(found[1], "x"), endpoint.path)
 
 
 NOTHING = Things({})
@@ -93,12 +93,19 @@ def test_the_routes_that_need_nobody_are_those_that_we_know() -> None:
         "GET /cloud/health",
         "GET /cloud/health/live",
         "GET /cloud/health/ready",
+        "GET /cloud/storage",
+        "GET /cloud/storage/{bucket}",
+        "GET /cloud/storage/{bucket}/{key+}",
         "POST /auth/login",
         "POST /auth/login/challenge",
         "POST /auth/login/pool-token",
         "POST /auth/logout",
         "POST /auth/refresh",
         "POST /auth/setup/first-admin",
+        "POST /cloud/jobs/{job_id}/deliveries/{delivery_id}/links",
+        "POST /cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt",
+        "POST /cloud/storage/{bucket}/{key+}",
+        "PUT /cloud/storage/{bucket}/{key+}",
         "POST /webhooks/{provider}",
     }
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import parse_qs
 
 from chalice.app import Chalice
 from chalice.config import Config
-from chalice.local import LocalGateway, LocalGatewayException
+from chalice.local import LambdaEventConverter, LocalGateway, LocalGatewayException, MatchResult, RouteMatcher
 
 from chalicelib.api.application import mount
 from chalicelib.api.auth import Caller, authenticate
@@ -39,6 +41,26 @@ class Answer:
         return {c.partition("=")[0]: c for c in ([sent] if isinstance(sent, str) else sent)}
 
 
+class GreedyMatcher(RouteMatcher):  # type: ignore[misc, unused-ignore]
+    """Chalice's, which knows no ``{key+}``; API Gateway prefers any other route."""
+
+    def match_route(self, url: str) -> MatchResult:
+        try:
+            found = super().match_route(url)
+            captured = {name.rstrip("+"): value for name, value in found.captured.items()}
+            return MatchResult(found.route, captured, found.query_params)
+        except ValueError:
+            path, _, query = url.partition("?")
+            for route in self.route_urls:
+                names = re.findall(r"{(\w+)\+?}", route)
+                pattern = re.sub(r"{\w+}", "([^/]+)", re.sub(r"{\w+\+}", "(.+)", route))
+                greedy = re.fullmatch(pattern, path) if "+}" in route else None
+                if greedy is not None:
+                    captured = dict(zip(names, greedy.groups(), strict=True))
+                    return MatchResult(route, captured, parse_qs(query, keep_blank_values=True))
+            raise
+
+
 @dataclass
 class ApiClient:
     """``services`` and ``authenticate`` may be replaced between requests; ``headers`` are sent with each."""
@@ -51,6 +73,8 @@ class ApiClient:
         self.app = Chalice(app_name="test")
         mount(self.app, lambda: self.services, lambda services, facts: self.authenticate(services, facts))
         self._gateway = LocalGateway(self.app, Config.create())
+        matcher = GreedyMatcher(list(self.app.routes))
+        self._gateway.event_converter = LambdaEventConverter(matcher, self.app.api.binary_types)
 
     def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         """``path`` is the public one (``/api/…``); ``body`` is JSON unless it is bytes already."""

@@ -102,6 +102,12 @@ GET    /cloud/notifications/history                                      notific
 POST   /cloud/notifications/history/{message_id}/redeliver               notification.edit
 GET    /cloud/notifications/status                                       notification.view
 GET    /cloud/providers                                                  provider.view
+POST   /cloud/jobs/{job_id}/upload-token                                 job.submit
+GET    /cloud/storage                                                    public
+GET    /cloud/storage/{bucket}                                           public
+GET    /cloud/storage/{bucket}/{key+}                                    public
+POST   /cloud/storage/{bucket}/{key+}                                    public
+PUT    /cloud/storage/{bucket}/{key+}                                    public
 GET    /configs                                                          config.view
 POST   /configs                                                          config.edit
 DELETE /configs/{name}                                                   config.edit

@@ -74,7 +74,7 @@ def things(shared: Team) -> dict[str, str]:
 
 
 def path_of(endpoint: Endpoint, things: dict[str, str]) -> str:
-    return "/api" + re.sub(r"{(\w+)}", lambda found: things.get(found[1], "x"), endpoint.path)
+    return "/api" + re.sub(r"{(\w+)\+?}", lambda found: things.get(found[1], "x"), endpoint.path)
 
 
 @guarded
