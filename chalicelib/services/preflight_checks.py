@@ -161,7 +161,9 @@ class LocalChecks:
         findings += self._rights(draft)
         found = result_of(DATASETS, findings)
         if waiting and found.status is not CheckStatus.FAILED:
-            reason = f"{waiting} of {len(draft.versions)} datasets are still being inspected"
+            reason = (
+                f"{waiting} of {len(draft.versions)} datasets {'is' if waiting == 1 else 'are'} still being inspected"
+            )
             return CheckResult(DATASETS, CheckStatus.PENDING, found.findings, reason)
         return found
 
