@@ -1322,6 +1322,8 @@ export interface components {
              * @constant
              */
             success: true;
+            total_bytes: number;
+            total_objects: number;
         };
         DatasetDetail: {
             /** Format: date-time */
