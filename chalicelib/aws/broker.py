@@ -16,6 +16,7 @@ from chalicelib.aws.faults import code_of, is_busy
 from chalicelib.aws.session_policy import PolicyTooLarge, session_policy
 from chalicelib.domain.failures import FaultKind, ProviderFault
 from chalicelib.domain.ports import TemporaryCredentials
+from chalicelib.domain.wording import count_text
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +149,8 @@ def federation_name(name: str) -> str:
 
 def _too_many(count: int) -> ProviderFault:
     return ProviderFault(
-        f"The names of its {count} datasets are too long for one set of temporary credentials. Use fewer local "
-        "datasets in one job, or shorter dataset ids.",
+        f"The names of its {count_text(count, 'dataset')} are too long for one set of temporary credentials. Use "
+        "fewer local datasets in one job, or shorter dataset ids.",
         kind=FaultKind.USER,
         code="too_many_datasets",
         sent=False,

@@ -18,6 +18,7 @@ from chalicelib.aws.faults import answering, code_of
 from chalicelib.aws.multipart import MultipartObjects
 from chalicelib.aws.object_stream import BUFFER, LOST, ObjectStream
 from chalicelib.domain.objects import ObjectInfo, PresignedPut
+from chalicelib.domain.wording import count_text
 from chalicelib.errors import Unavailable
 
 _SERVICE = "The object store"
@@ -170,7 +171,9 @@ class S3ObjectStore(MultipartObjects):
             if refused:
                 raise PermissionError(f"S3 refused to delete {refused[0].get('Key')}: {refused[0].get('Code')}")
             keys = [e["Key"] for e in errors]
-        raise Unavailable(f"{_SERVICE} could not delete {len(keys)} objects. Try again soon.", retry_after=5)
+        raise Unavailable(
+            f"{_SERVICE} could not delete {count_text(len(keys), 'object')}. Try again soon.", retry_after=5
+        )
 
     def delete_prefix(self, prefix: str) -> int:
         if not prefix.endswith("/") or prefix.startswith("/"):

@@ -24,6 +24,7 @@ from chalicelib.domain.archives import (
     too_many_entries,
 )
 from chalicelib.domain.datasets import MAX_FILES
+from chalicelib.domain.wording import count_text
 
 #: One piece is read and written well within a function's time.
 PIECE_FILES = 1_000
@@ -103,7 +104,7 @@ class Planner:
             first, count = self.left_out.listed[0], sum(self.left_out.counts.values())
             raise ArchiveRefusedError(
                 "nothing_taken",
-                f"None of the archive's {count:,} files can be taken, like {first.path}: {first.reason}.",
+                f"Of the archive's {count_text(count, 'file')} none can be taken, like {first.path}: {first.reason}.",
                 "See what the report says of each, and pack the files anew.",
             )
         raise ArchiveRefusedError(

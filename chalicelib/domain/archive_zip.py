@@ -22,6 +22,7 @@ from chalicelib.domain.archives import (
     too_many_entries,
     truncated,
 )
+from chalicelib.domain.wording import count_text
 
 _EOCD, _EOCD64, _LOCATOR, _CENTRAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"
 _EOCD_BYTES, _EOCD64_BYTES, _LOCATOR_BYTES, _CENTRAL_BYTES, _LOCAL_BYTES = 22, 56, 20, 46, 30
@@ -77,7 +78,9 @@ def read_zip(read: Read, size: int) -> ZipDirectory:
     location, notes = _locate(read, size)
     raws = list(_central(read, location))
     if len(raws) & _MAX16 != location.entries & _MAX16:
-        raise damaged(f"The directory lists {len(raws):,} entries and says it has {location.entries:,}.")
+        raise damaged(
+            f"The directory lists {count_text(len(raws), 'entry', 'entries')} and says it has {location.entries:,}."
+        )
     vote = EncodingVote()
     for raw in raws:
         if raw.text is None:

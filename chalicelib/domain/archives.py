@@ -41,6 +41,7 @@ UNPACKED = "_unpacked/"
 MAX_REPORTED = 1_000
 
 COMPRESSED_TAR_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+ARCHIVE_SUFFIXES = (".zip", ".tar", *COMPRESSED_TAR_SUFFIXES)
 
 
 class ArchiveKind(StrEnum):

@@ -13,6 +13,7 @@ from chalicelib.domain.inspection_findings import MAX_PATHS, Finding, Level, in_
 from chalicelib.domain.inspection_fit import caption_fit, fit
 from chalicelib.domain.inspection_words import PROBLEMS
 from chalicelib.domain.media import Kind, is_caption_name, stem_of
+from chalicelib.domain.wording import count_text
 
 __all__ = ["Collector", "caption_fit", "fit"]
 
@@ -244,7 +245,7 @@ class Collector:
         ):
             if code in self._long:
                 seen = self._long[code]
-                said = "1 caption is" if seen.count == 1 else f"{seen.count:,} captions are"
+                said = count_text(seen.count, "caption is", "captions are")
                 yield _found(level, code, message.format(n=said), advice, seen.count, seen.paths())
 
     def _about_miscased(self) -> Finding:
@@ -271,7 +272,7 @@ class Collector:
         copies = [paths for paths in self._by_hash.values() if len(paths) > 1]
         if copies:
             same = sum(len(paths) for paths in copies)
-            several = f" ({len(copies):,} groups)" if len(copies) > 1 else ""
+            several = f" ({count_text(len(copies), 'group')})" if len(copies) > 1 else ""
             yield _listed(
                 Level.NOTE,
                 "duplicates",
@@ -296,7 +297,7 @@ class Collector:
                 Level.NOTE,
                 "near_duplicates",
                 f"{more}{len(alike):,} images look almost the same as another one "
-                f"({len(groups.groups):,} group{'s' if len(groups.groups) > 1 else ''}).",
+                f"({count_text(len(groups.groups), 'group')}).",
                 "Look at them on the contact sheet; keep the best of each group unless the likeness is meant.",
                 alike,
                 ordered=True,

@@ -7,6 +7,7 @@ from chalicelib.domain.aspect import Bucket, CropAspect, ResolutionType, Sizing,
 from chalicelib.domain.captions import CLIP_TOKENS, T5_LONG_TOKENS, T5_SHORT_TOKENS
 from chalicelib.domain.inspection_facts import ReportFacts
 from chalicelib.domain.inspection_findings import Finding, Level, in_order
+from chalicelib.domain.wording import count_text
 
 #: Up to this share of images may be smaller than their target without a warning.
 SMALL_SHARE = 0.10
@@ -65,6 +66,7 @@ def fit(
         )
     if found.upscaled:
         share = found.upscaled / kept
+        verb = "is" if found.upscaled == 1 else "are"
         smaller = "Lower the resolution, use larger pictures, or set minimum_image_size to leave small ones out."
         if minimum_image_size is not None:
             smaller = "Lower the resolution, use larger pictures, or raise minimum_image_size to leave small ones out."
@@ -72,8 +74,8 @@ def fit(
             _finding(
                 Level.WARNING if share > SMALL_SHARE else Level.NOTE,
                 "images_too_small",
-                f"{found.upscaled:,} of {kept:,} images ({share:.0%}) are smaller than what resolution "
-                f"{resolution:g} ({sizing.kind.value}) asks for, and are scaled up.",
+                f"{found.upscaled:,} of {kept:,} images ({share:.0%}) {verb} smaller than what resolution "
+                f"{resolution:g} ({sizing.kind.value}) asks for, and {verb} scaled up.",
                 smaller,
                 found.upscaled,
             )
@@ -148,8 +150,8 @@ def caption_fit(facts: ReportFacts, model_family: str) -> list[Finding]:
         _finding(
             Level.WARNING,
             "captions_too_long",
-            f"{over:,} captions seem longer than the {limit} tokens that the text encoder of {model_family} takes (the "
-            f"longest about {captions.longest_tokens:,}).",
+            f"{count_text(over, 'caption seems', 'captions seem')} longer than the {limit} tokens that the text "
+            f"encoder of {model_family} takes (the longest about {captions.longest_tokens:,}).",
             "Shorten them, or put what matters first: the rest is cut off.",
             over,
         )

@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.number_ranges import OF_LORAS, OF_RUNS, Range, is_placeholder
 from chalicelib.domain.simpletuner_options import Option, Options, closest
+from chalicelib.domain.wording import count_text
 
 CHECK = "options"
 #: Old names that SimpleTuner still reads and that this service reads too.
@@ -69,7 +70,7 @@ def check_options(config: Mapping[str, Any], known: Options) -> Iterator[Finding
             level=Level.WARNING,
             code="unknown_options",
             field="config",
-            message=f"{unknown} options are unknown to SimpleTuner {known.version}.",
+            message=f"{count_text(unknown, 'option is', 'options are')} unknown to SimpleTuner {known.version}.",
             advice="Is this a config of SimpleTuner? Its options are in OPTIONS.md.",
         )
 

@@ -14,6 +14,7 @@ from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.launch_payload import inline_lycoris
 from chalicelib.domain.option_checks import number
 from chalicelib.domain.simpletuner_options import Options, closest
+from chalicelib.domain.wording import count_text
 
 CHECK = "config"
 MAX_VALIDATIONS = 20
@@ -59,7 +60,8 @@ def _length(config: Mapping[str, Any], steps: int) -> Iterator[Finding]:
         yield _error(
             "warmup_exceeds_steps",
             "lr_warmup_steps",
-            f"The learning rate would still be rising when the {steps} steps are over: lr_warmup_steps is {warm_up:g}.",
+            f"The learning rate would still be rising at the run's end, after {count_text(steps, 'step')}: "
+            f"lr_warmup_steps is {warm_up:g}.",
             f"Set lr_warmup_steps to {max(0, steps // 10)} or less, or train for longer.",
         )
     interval = number(config.get("validation_step_interval"))

@@ -16,6 +16,7 @@ from chalicelib.domain.check_results import Finding, Level
 from chalicelib.domain.entry_checks import Entry
 from chalicelib.domain.option_checks import number
 from chalicelib.domain.simpletuner_options import Options
+from chalicelib.domain.wording import about_text, count_text
 
 CHECK = "length"
 MAX_PASSES = 200
@@ -118,18 +119,20 @@ def check_length(length: Length, media: Sequence[Media]) -> Iterator[Finding]:
     passes = length.passes
     if passes is None:
         return
-    said = f"{length.steps:,} steps × {length.batch * length.accumulation * length.gpus:,} = {length.samples:,} samples"
+    together = length.batch * length.accumulation * length.gpus
+    said = f"{count_text(length.steps, 'step')} × {together:,} = {count_text(length.samples, 'sample')}"
     if not length.given:
         said += f" (train_batch_size is not set; SimpleTuner's default is {length.batch})"
-    said += f", {passes:,.1f} passes over {length.per_pass:,} pictures"
+    said += f", {about_text(passes, 'pass', 'passes')} over {count_text(length.per_pass or 0, 'picture')}"
     if passes > MAX_PASSES:
+        fewer = max(1, round(length.steps * MAX_PASSES / passes))
         yield Finding(
             Level.WARNING if length.given else Level.NOTE,
             "too_many_passes",
             CHECK,
             "config.max_train_steps",
             f"{said}: by then the model knows the pictures by heart.",
-            f"{max(1, round(length.steps * MAX_PASSES / passes)):,} steps are {MAX_PASSES} passes.",
+            f"{count_text(fewer, 'step')} {'is' if fewer == 1 else 'are'} {MAX_PASSES} passes.",
         )
     elif passes < 1:
         many = (length.per_pass or 0) >= MANY_PICTURES
@@ -139,7 +142,7 @@ def check_length(length: Length, media: Sequence[Media]) -> Iterator[Finding]:
             CHECK,
             "config.max_train_steps",
             f"{said}: some of it is never looked at.",
-            f"One pass takes {round(length.steps / passes):,} steps.",
+            f"One pass takes {count_text(round(length.steps / passes), 'step')}.",
         )
     else:
         yield Finding(Level.NOTE, "passes", CHECK, "config.max_train_steps", f"{said}.", "")
@@ -158,7 +161,7 @@ def _batch(length: Length, one: Media) -> Iterator[Finding]:
         Level.ERROR if own or length.given else Level.NOTE,
         "fewer_than_batch",
         "repeats",
-        f"{there} pictures can't fill a batch of {least}, and then the trainer refuses to start."
+        f"{count_text(there, 'picture')} can't fill a batch of {least}, and then the trainer refuses to start."
         + ("" if own or length.given else f" (train_batch_size is not set; its default is {length.batch}.)"),
         f"Set train_batch_size to {max(1, there // (length.accumulation * length.gpus))}, or repeats to {repeats}.",
     )

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.domain.wording import count_text
+
 CHECKPOINT_KEYS = ("checkpoint_step_interval", "checkpointing_steps")
 VALIDATION_KEYS = ("validation_step_interval", "validation_steps")
 DEFAULT_CHECKPOINT_INTERVAL = 500
@@ -366,5 +368,6 @@ def _fit(clean: dict[str, Any], steps: int, keys: tuple[str, str], default: int,
     interval = fitting_interval(steps, asked if asked and asked > 0 else default)
     clean[keys[0]] = interval
     if given and asked != interval:
-        return [f"a {word} every {interval} steps instead of {given[0]}, so that one falls on the last step ({steps})"]
+        often = count_text(interval, "step")
+        return [f"a {word} every {often} instead of {given[0]}, so that one falls on the last step ({steps})"]
     return []

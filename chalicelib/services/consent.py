@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.domain.archives import ARCHIVE_SUFFIXES
 from chalicelib.domain.entry_checks import entries_of
 from chalicelib.domain.jobs import DatasetRef
 from chalicelib.domain.owner_settings import Consent
@@ -100,6 +101,8 @@ def _message(consent: Consent, datasets: Sequence[LocalDataset]) -> str:
         return f"{_datasets(len(datasets))} uploaded already; nothing leaves your machine."
     push = f"stcloud datasets push {missing[0].folder or '<folder>'}"
     said = f"{_datasets(len(missing))} not uploaded."
+    if any(d.folder.lower().endswith(ARCHIVE_SUFFIXES) for d in missing):
+        said += " An archive leaves your machine whole, and what is left out of it is left out here."
     match consent:
         case Consent.DENY:
             return f"{said} Your data consent is set to deny, so none will be."

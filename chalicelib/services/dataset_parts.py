@@ -160,9 +160,10 @@ def _is_good(file: ManifestFile, part: PartInfo) -> bool:
 
 def _incomplete(file: ManifestFile, there: Mapping[int, PartInfo]) -> Conflict:
     missing = [n for n in range(1, len(file.part_sizes) + 1) if n not in there]
+    verb = "is" if len(missing) == 1 else "are"
     return Conflict(
-        f"{len(missing)} of {len(file.part_sizes)} parts of '{file.path}' are missing. Ask for their upload URLs "
-        "again, upload them, then finish again.",
+        f"{len(missing)} of {len(file.part_sizes)} parts of '{file.path}' {verb} missing. Ask for "
+        "upload URLs again, upload what is missing, then finish again.",
         code="upload_incomplete",
         errors=[FieldError(file.path, f"part {n} is missing", "missing_part") for n in missing[:50]],
         extra={"missing_parts": missing[:MAX_NAMED]},

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from chalicelib.domain.datasets import DatasetVersion, InspectionStatus, InspectionSummary, VersionStatus
 from chalicelib.domain.inspection_report import InspectionReport, report_prefix
 from chalicelib.domain.ports import ExecutionState, Ports, StaleRecordError
+from chalicelib.domain.wording import count_text
 from chalicelib.errors import AppError, Conflict, NotFound, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ def _tend(listed: DatasetVersion, ports: Ports, report: InspectionsReport) -> No
         if current.status.is_over or current.attempt != before.attempt:
             return None
         if current.tries >= MAX_TRIES:
-            problem = f"The inspection ended {current.tries} times without a report."
+            problem = f"The inspection ended {count_text(current.tries, 'time')} without a report."
             return current.model_copy(
                 update={"status": InspectionStatus.FAILED, "finished_at": now, "problem": problem}
             )

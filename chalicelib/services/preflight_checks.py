@@ -167,7 +167,8 @@ class LocalChecks:
         findings += self._rights(draft)
         found = result_of(DATASETS, findings)
         if waiting and found.status is not CheckStatus.FAILED:
-            reason = f"{waiting} of {len(draft.versions)} datasets are still being inspected"
+            verb = "is" if waiting == 1 else "are"
+            reason = f"{waiting} of {len(draft.versions)} datasets {verb} still being inspected"
             return CheckResult(DATASETS, CheckStatus.PENDING, found.findings, "; ".join([reason, *dict.fromkeys(gaps)]))
         if gaps and found.status is not CheckStatus.FAILED:
             return CheckResult(DATASETS, CheckStatus.SKIPPED, found.findings, "; ".join(dict.fromkeys(gaps)))

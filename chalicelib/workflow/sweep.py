@@ -17,6 +17,7 @@ from chalicelib.domain.jobs import Job
 from chalicelib.domain.lifecycle import Change, ContendedError, JobGoneError, Note, change, mutate, prediction_is_over
 from chalicelib.domain.ports import ExecutionState, Ports, Provider
 from chalicelib.domain.predictions import Prediction
+from chalicelib.domain.wording import count_text
 from chalicelib.services.conclusion import ConclusionService
 from chalicelib.services.dataset_retention import remove_expired
 from chalicelib.services.escrow_care import empty_escrow
@@ -202,7 +203,7 @@ def _restart(job: Job, ports: Ports, report: SweepReport, now: datetime) -> None
             failure = Failure(
                 code="workflow_exhausted",
                 kind=FaultKind.OURS,
-                message=f"The job's workflow died {attempt} times.",
+                message=f"The job's workflow died {count_text(attempt, 'time')}.",
                 advice="Look at the logs of the step functions and submit again.",
             )
             stopped = current.moved(now=now, failure=failure)

@@ -25,6 +25,7 @@ from chalicelib.domain.archives import (
     not_an_archive,
 )
 from chalicelib.domain.ports import Ports
+from chalicelib.domain.wording import count_text
 from chalicelib.services.archive_ending import fail_archive
 from chalicelib.workflow.unpack import (
     STATE,
@@ -102,8 +103,8 @@ class _Planning:
         self._refuse_beyond_quota()
         if self._planner.case_twins:
             self._notes.append(
-                f"{self._planner.case_twins:,} names differ from another by case alone; on Windows and macOS they "
-                "would be one file."
+                f"{count_text(self._planner.case_twins, 'name differs', 'names differ')} from another by case alone; "
+                "on Windows and macOS they would be one file."
             )
         if self._planner.top_folder is not None:
             self._notes.append(f"Everything lay in the folder '{self._planner.top_folder}', which is left away.")

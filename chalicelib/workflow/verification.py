@@ -14,6 +14,7 @@ from chalicelib.domain.file_check import NOT_FINITE, Expected, FileCheck, expect
 from chalicelib.domain.jobs import DeliverySummary, Job, Phase
 from chalicelib.domain.lifecycle import Change, Note, change, mutate
 from chalicelib.domain.ports import Ports
+from chalicelib.domain.wording import count_text
 from chalicelib.services.conclusion import inventory, write_manifest
 from chalicelib.services.observation import read_log
 from chalicelib.workflow.outcome import Next, Outcome
@@ -180,7 +181,8 @@ def _check(ports: Ports, job: Job, file: OutputFile, expected: Expected, stop_at
 
 
 def _no_weights(job: Job, files: list[OutputFile]) -> Failure:
-    kept = f" {len(files)} other files were published and are kept." if files else " Nothing was published."
+    others = count_text(len(files), "other file was published and is", "other files were published and are")
+    kept = f" {others} kept." if files else " Nothing was published."
     return Failure(
         code="model_missing",
         kind=FaultKind.PROVIDER,

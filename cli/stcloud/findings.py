@@ -157,7 +157,7 @@ def secrets_finding(secrets: Some) -> Finding | None:
 
 def named_secrets_finding(secrets: Some) -> Finding | None:
     """About files that may hold secrets by their names (``.env``, keys), in an archive."""
-    holds = "1 entry is" if secrets.count == 1 else f"{secrets.count:,} entries are"
+    holds = count_text(secrets.count, "entry is", "entries are")
     return _finding(
         "error",
         "secret_name",

@@ -24,6 +24,7 @@ _UNIX, _DARWIN = 3, 19
 #: What a name that does not say its encoding is tried as, in this order. CP437 has a character for every byte.
 _ENCODINGS = ("utf-8", "cp932", "cp437")
 _NAMES = {"cp932": "Shift_JIS (CP932)", "cp437": "CP437"}
+_AFTER_ACCENT = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _DAMAGED = "damaged_entry", "is damaged (its data can't be read)"
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -89,7 +90,9 @@ def _of_zip(opened: zipfile.ZipFile, notes: list[str]) -> Iterator[Packed]:
     infos = sorted(opened.infolist(), key=lambda info: info.header_offset)
     names = [(info, _own_name(info)) for info in infos]
     raws = {_raw(info) for info, name in names if name is None}
-    encoding = next(e for e in _ENCODINGS if all(_decodes(raw, e) for raw in raws))
+    japanese = any(_is_japanese(raw) for raw in raws)
+    possible = [e for e in _ENCODINGS if e != "cp932" or japanese]
+    encoding = next(e for e in possible if all(_decodes(raw, e) for raw in raws))
     if encoding in _NAMES:
         notes.append(f"Names that do not say their encoding were read as {_NAMES[encoding]}.")
     backslashes = False
@@ -136,10 +139,27 @@ def _own_name(info: zipfile.ZipInfo) -> str | None:
 
 def _decodes(raw: bytes, encoding: str) -> bool:
     try:
-        raw.decode(encoding)
+        text = raw.decode(encoding)
     except UnicodeDecodeError:
         return False
-    return True
+    # Python gives these bytes characters that no Japanese name has.
+    return encoding != "cp932" or not any(c in "\x80\xa0\uf8f0\uf8f1\uf8f2\uf8f3" for c in text)
+
+
+def _is_japanese(raw: bytes) -> bool:
+    """Whether the bytes, read as CP932, have what Western names lack: two Japanese characters side by side, or one
+    whose second byte is no letter. An accented letter of CP437 and the letter behind it are valid CP932 too."""
+    at, follows = 0, False
+    while at < len(raw):
+        lead = raw[at]
+        double = 0x81 <= lead <= 0x9F or 0xE0 <= lead <= 0xFC
+        if double and at + 1 < len(raw) and raw[at + 1] not in _AFTER_ACCENT:
+            return True
+        if lead >= 0x80 and follows:
+            return True
+        follows = lead >= 0x80
+        at += 2 if double else 1
+    return False
 
 
 def _zip_problem(info: zipfile.ZipInfo) -> tuple[str, str] | None:

@@ -43,10 +43,13 @@ def preflight_text(answer: Mapping[str, Any]) -> str:
 
 def _estimate(estimate: Mapping[str, Any]) -> list[str]:
     seconds, cost = estimate["seconds"], estimate["cost_usd"]
-    passes = "" if estimate["passes"] is None else f", {estimate['passes']:,.1f} passes over {estimate['images']:,}"
+    passes = ""
+    if estimate["passes"] is not None:
+        number = f"{estimate['passes']:,.1f}".removesuffix(".0")
+        passes = f", {number} {'pass' if number == '1' else 'passes'} over {count_text(estimate['images'], 'picture')}"
     most = _cents(estimate["max_cost_usd"])
     return [
-        f"{estimate['steps']:,} steps, {estimate['samples']:,} samples{passes}.",
+        f"{count_text(estimate['steps'], 'step')}, {count_text(estimate['samples'], 'sample')}{passes}.",
         f"Estimate ({estimate['basis']}): {duration_text(seconds['likely'])}, {_cents(cost['likely'])} "
         f"({_range(cost)}); {most} at most.",
     ]

@@ -105,7 +105,7 @@ NAMES = [
         "the same name in capitals",
         zipped([*GOOD, Item("A.JPG", PNG)]),
         files={**TAKEN, "A.JPG": PNG},
-        notes=("1 names differ from another by case alone",),
+        notes=("1 name differs from another by case alone",),
     ),
     beside("a folder named like a file", Item("a.jpg/b.jpg", JPG), "name_conflict"),
     taken(

@@ -39,7 +39,9 @@ def push(cli: Cli, folder: Path, *more: str) -> dict[str, object]:
 
 def stored(server: CliServer, version: object) -> dict[str, bytes | None]:
     files = server.world.dataset_files
-    prefix = f"local/photos/{version}/"
+    found = server.world.ports.datasets.get_version("local", "photos", str(version))
+    assert found is not None
+    prefix = found.prefix
     return {info.key.removeprefix(prefix): files.get(info.key) for info in files.list(prefix)}
 
 

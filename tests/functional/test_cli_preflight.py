@@ -44,7 +44,7 @@ def test_a_training_that_can_be_submitted(server: CliServer, cli: Cli, config: P
     assert done.code == 0, done.err
     assert done.out.splitlines()[-1].startswith("Ready")
     assert "Estimate (a rule of thumb" in done.out
-    assert "not yet: datasets: 1 of 1 datasets are still being inspected." in done.out
+    assert "not yet: datasets: 1 of 1 datasets is still being inspected." in done.out
     assert not server.world.jobs.slot_holders("local")
     answer = cli.run("jobs", "preflight", str(config), "--json").json()
     assert answer["ok"] is True

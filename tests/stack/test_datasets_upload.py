@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.support.closed_stack import ClosedStack
+from tests.support.places import place_of
 from tests.support.stack import Stack, eventually
 
 PART = 64 * 1024**2
@@ -106,12 +107,6 @@ def test_a_push_after_one_percent_changed_sends_that(stack: Stack) -> None:
     assert left["KeyCount"] == 0
 
 
-def place_of(stack: Stack, push: Push) -> str:
-    """The last part of the prefix of a version's files, which its manifest is named after."""
-    url = stack.ok("GET", push.route)["manifest_url"]
-    return str(urlsplit(url).path.rpartition("/")[2].removesuffix(".json"))
-
-
 def test_a_file_of_130_mib_survives_a_lost_part_and_is_copied_next_time(stack: Stack) -> None:
     dataset = name("big")
     data = b"".join(bytes([i]) * MIB for i in range(130))
@@ -129,9 +124,10 @@ def test_a_file_of_130_mib_survives_a_lost_part_and_is_copied_next_time(stack: S
     assert [p["number"] for u in again["uploads"] for p in u.get("parts", [])] == [2]
     push.send_all()
     push.complete()
+    detail = stack.ok("GET", push.route)
     head = stack.client("s3").head_object(
         Bucket=stack.facts["datasets_bucket"],
-        Key=f"local/{dataset}/{place_of(stack, push)}/big.bin",
+        Key=f"local/{dataset}/{place_of(detail['manifest_url'])}/big.bin",
         ChecksumMode="ENABLED",
     )
     assert (head["ContentLength"], head["ChecksumType"]) == (len(data), "COMPOSITE")

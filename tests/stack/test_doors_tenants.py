@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from tests.support.closed_stack import Caller, ClosedStack, Member
+from tests.support.places import place_of
 from tests.support.stack import Answer
 from tests.support.trainings import dataloader, training_config
 
@@ -54,8 +55,7 @@ def both(team: ClosedStack) -> dict[str, Owned]:
         job = who.submit(DATASET, key=IDEMPOTENCY)
         key = team.make_key(name)["key_info"]["id"]
         detail = who.ok("GET", f"/cloud/datasets/{DATASET}/versions/{version['version_id']}")
-        place = urlsplit(detail["manifest_url"]).path.rpartition("/")[2].removesuffix(".json")
-        made[name] = Owned(who, version["version_id"], place, job["job_id"], key)
+        made[name] = Owned(who, version["version_id"], place_of(detail["manifest_url"]), job["job_id"], key)
     for owned in made.values():
         owned.who.wait(owned.job_id, "completed", seconds=120)
     return made

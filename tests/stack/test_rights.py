@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.emulator import ACCOUNT
+from tests.support.places import place_of
 from tests.support.stack import Stack
 
 FUNCTIONS = (
@@ -283,7 +284,8 @@ def training(whole_stack: Stack) -> Iterator[tuple[str, str, Probe]]:
     }
     probe = Probe(stack, credentials)
     try:
-        yield job_id, f"local/rights-mine/{version['version_id']}/", probe
+        detail = stack.ok("GET", f"/cloud/datasets/rights-mine/versions/{version['version_id']}")
+        yield job_id, f"local/rights-mine/{place_of(detail['manifest_url'])}/", probe
     finally:
         probe.close()
         stack.ok("POST", f"/cloud/jobs/{job_id}/cancel")
@@ -334,7 +336,8 @@ def test_the_trainer_reads_its_dataset_and_writes_its_outputs(training: tuple[st
 def test_the_trainer_may_not(training: tuple[str, str, Probe], stack: Stack, what: str, call: Call) -> None:
     job_id, dataset, probe = training
     other = stack.ok("GET", "/cloud/datasets/rights-other")["latest_version"]
-    probe.names = {"dataset": dataset, "job": job_id, "other": other}
+    detail = stack.ok("GET", f"/cloud/datasets/rights-other/versions/{other}")
+    probe.names = {"dataset": dataset, "job": job_id, "other": place_of(detail["manifest_url"])}
     assert not probe.may(call), what
 
 

@@ -65,6 +65,9 @@ def test_the_preview_tells_what_is_uploaded_and_what_is_not(api: ApiClient) -> N
         ("new", False, None),
     ]
     assert "stcloud datasets push /data/new" in body["message"]
+    assert "leaves your machine whole" not in body["message"]
+    packed = {"id": "zip", "type": "local", "instance_data_dir": "/data/photos.ZIP"}
+    assert "An archive leaves your machine whole" in api.post(PREVIEW, [packed]).json()["message"]
     assert api.post(PREVIEW, DATALOADER).json()["requires_upload"] is False
     assert api.post(PREVIEW, [remote]).json()["datasets"] == []
     api.put(SETTING, {"consent": "deny"})

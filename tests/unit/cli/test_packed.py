@@ -32,7 +32,7 @@ def test_the_corpus_gets_the_servers_verdicts(tmp_path: Path) -> None:
         if case.verdict == READY and not SHOWS_LATER & set(case.left_out.values()):
             seen[_compared(case, tmp_path, number)] += 1
     assert seen["the same"] >= 75, seen
-    assert seen["unreadable"] <= 5, seen
+    assert seen["unreadable"] <= 6, seen
 
 
 def _compared(case: Case, tmp_path: Path, number: int) -> str:

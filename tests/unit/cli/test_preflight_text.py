@@ -50,6 +50,20 @@ def test_no_run_costs_nothing(costs: dict[str, float], said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("steps", "passes", "images", "said"),
+    [
+        (6, 1.0, 6, "6 steps, 6 samples, 1 pass over 6 pictures."),
+        (1, 1.0, 1, "1 step, 1 sample, 1 pass over 1 picture."),
+        (6, 1.5, 4, "6 steps, 6 samples, 1.5 passes over 4 pictures."),
+    ],
+)
+def test_one_is_told_as_one(steps: int, passes: float, images: int, said: str) -> None:
+    told = answer()
+    told["estimate"] |= {"steps": steps, "samples": steps, "passes": passes, "images": images}
+    assert said in preflight_text(told).splitlines()
+
+
+@pytest.mark.parametrize(
     ("findings", "verdict"),
     [
         ([], "Ready to submit."),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 
 import pytest
-from stcloud import kinds, texts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stcloud import kinds, packed_entries, texts
 from stcloud.heads import HEAD, UNREAD_BY_TRAINER, WITHOUT_SIGNATURE, image_format
 from stcloud.listing import Flaw
 from stcloud.scan import judge_media
 
 from chalicelib.domain import archive_names, captions, media
+from chalicelib.domain.archive_names import EncodingVote
 from tests.corpus import images
 
 KINDS = {
@@ -141,3 +144,15 @@ CAPTIONS = [b"a cat", b"", b" \n\t", b"\xef\xbb\xbf", "猫".encode(), "猫".enco
 def test_captions(data: bytes) -> None:
     problems = {None: Flaw.NONE, "empty": Flaw.EMPTY, "not_utf8": Flaw.NOT_UTF8}
     assert texts.caption_flaw(data, len(data)) is problems[captions.read_caption(data).problem]
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=4))
+def test_names_without_an_encoding_are_read_alike(raws: list[bytes]) -> None:
+    vote = EncodingVote()
+    for raw in raws:
+        vote.see(raw)
+    japanese = any(map(packed_entries._is_japanese, raws))
+    possible = [e for e in packed_entries._ENCODINGS if e != "cp932" or japanese]
+    found = next(e for e in possible if all(packed_entries._decodes(raw, e) for raw in raws))
+    assert vote.winner in {found, "ascii"}

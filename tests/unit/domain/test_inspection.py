@@ -315,3 +315,11 @@ def test_captions_against_the_text_encoder(family: str, count: int) -> None:
     assert (found.level, found.count) == (Level.WARNING, count)
     assert "900" in found.message
     assert caption_fit(facts_of(), family) == []
+
+
+def test_one_is_told_as_one() -> None:
+    (long,) = caption_fit(facts_of(over_clip=1, longest_tokens=80), "sdxl")
+    assert long.message.startswith("1 caption seems longer than the 77 tokens")
+    (small,) = fit(facts_of((1024, 1024, 9), (512, 512, 1)), resolution=1024)
+    assert small.message.startswith("1 of 10 images (10%) is smaller than")
+    assert small.message.endswith("and is scaled up.")

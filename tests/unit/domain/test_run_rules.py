@@ -273,6 +273,25 @@ def test_fewer_pictures_than_a_batch() -> None:
     assert lengths(10, media(3, repeats=1), train_batch_size=4) == [("note", "passes")]
 
 
+@pytest.mark.parametrize(
+    ("steps", "pictures", "config", "said"),
+    [
+        (1, 1, {"train_batch_size": 1}, "1 step × 1 = 1 sample, 1 pass over 1 picture."),
+        (3, 2, {"train_batch_size": 2}, "3 steps × 2 = 6 samples, 3 passes over 2 pictures."),
+        (3, 2, {"train_batch_size": 1}, "3 steps × 1 = 3 samples, 1.5 passes over 2 pictures."),
+        (
+            1,
+            1,
+            {"train_batch_size": 2},
+            "Dataset 'photos': 1 picture can't fill a batch of 2, and then the trainer refuses to start.",
+        ),
+    ],
+)
+def test_one_is_told_as_one(steps: int, pictures: int, config: dict[str, Any], said: str) -> None:
+    of = [media(pictures)]
+    assert said in [f.message for f in check_length(length_of(config, steps, "h100", of, KNOWN, whole=True), of)]
+
+
 def test_nothing_is_reckoned_with_a_batch_that_is_none() -> None:
     for batch in ("two", 0, -1, 1.5, True, [2]):
         assert not counts_make_sense({"train_batch_size": batch})

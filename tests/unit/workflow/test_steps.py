@@ -224,7 +224,7 @@ def test_weights_that_vanish_before_they_are_read_back_are_missing(world: World)
     failure = world.job(job_id).failure
     assert failure is not None
     assert failure.code == "model_missing"
-    assert "1 other files" in failure.message
+    assert "1 other file was published and is kept." in failure.message
 
 
 def test_a_job_that_ended_while_it_was_verified_stays_as_it_is(world: World) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from chalicelib.domain.archives import ArchiveRecord, ArchiveStatus
+from chalicelib.domain.archives import UNPACKED, ArchiveRecord, ArchiveStatus
 from chalicelib.domain.ports import ObjectInfo
 from tests.corpus.zips import STORED, Item, zipped
 from tests.fakes.aws import InMemoryObjectStore
@@ -62,7 +62,7 @@ class SparseStore(InMemoryObjectStore):
         return bytes(found)
 
     def put(self, key: str, data: bytes, **options: Any) -> None:
-        if key.startswith("_"):
+        if key.startswith("_") and not key.startswith(UNPACKED):
             super().put(key, data, **options)
         else:
             self.seen[key.rpartition("/")[2]] = hashlib.sha256(data).hexdigest()
