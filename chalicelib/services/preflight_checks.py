@@ -262,7 +262,7 @@ def finding_of(problem: ConfigProblem) -> Finding:
     root, last = problem.field.split(".")[0], problem.field.rpartition(".")[2]
     if problem.code.startswith("dataset_") or problem.code == "too_many_datasets":
         check = DATASETS
-    elif last in DELIVERY_OPTIONS or "publishing_config" in problem.field or problem.code.startswith("credential_"):
+    elif _about_delivery(problem, last):
         check = DELIVERY
     else:
         check = _CHECKS.get(root, PROVIDER)
@@ -272,6 +272,13 @@ def finding_of(problem: ConfigProblem) -> Finding:
         message = f"{message[:1].upper()}{message[1:]}" if last.isdigit() else f"{last}: {message}"
     advice = problem.advice or _ADVICE.get(problem.code, f"Mend {problem.field} and check again.")
     return Finding(Level.ERROR, problem.code, check, problem.field, f"{message.rstrip('.')}.", advice)
+
+
+def _about_delivery(problem: ConfigProblem, last: str) -> bool:
+    if problem.code == "secret_in_config":
+        return False
+    option = last in DELIVERY_OPTIONS or "publishing_config" in problem.field
+    return option or problem.code.startswith("credential_")
 
 
 def _destinations(draft: Draft) -> CheckResult:

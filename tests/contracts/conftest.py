@@ -26,11 +26,11 @@ from chalicelib.store import (
 from chalicelib.store.records import record_model
 from tests.fakes.access import InMemoryAccessStore, InMemoryAuditStore, InMemoryRateStore, InMemoryUploadTokenStore
 from tests.fakes.credentials import InMemoryCredentialStore
+from tests.fakes.owner_settings import InMemoryOwnerSettingsStore
 from tests.fakes.stores import (
     InMemoryConfigStore,
     InMemoryDatasetStore,
     InMemoryJobStore,
-    InMemoryOwnerSettingsStore,
 )
 from tests.fakes.webhook_log import InMemoryWebhookLog
 from tests.support.emulator import Emulator, running_emulator

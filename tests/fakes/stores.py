@@ -14,7 +14,6 @@ from chalicelib.domain.datasets import AbandonedPrefix, Dataset, DatasetVersion,
 from chalicelib.domain.idempotency import IdempotencyRecord
 from chalicelib.domain.jobs import Job, JobEvent, JobInput
 from chalicelib.domain.notification_events import outbox_items
-from chalicelib.domain.owner_settings import OwnerSettings
 from chalicelib.domain.ports import (
     DatasetGoneError,
     DatasetUsage,
@@ -394,18 +393,3 @@ class InMemoryConfigStore:
 
     def delete(self, owner: str, name: str) -> None:
         self._configs.pop((owner, name), None)
-
-
-class InMemoryOwnerSettingsStore:
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._settings: dict[str, OwnerSettings] = {}
-
-    def get(self, owner: str) -> OwnerSettings:
-        return self._settings.get(owner) or OwnerSettings(owner=owner)
-
-    def put(self, settings: OwnerSettings) -> None:
-        with self._lock:
-            if self.get(settings.owner).revision != settings.revision - 1:
-                raise StaleRecordError(settings.owner)
-            self._settings[settings.owner] = settings

@@ -40,13 +40,13 @@ from tests.fakes.delivery_runner import FakeDeliveryRunner
 from tests.fakes.hub import FLUX, KREA, FakeModelHub
 from tests.fakes.machine import VirtualMachine
 from tests.fakes.notifications import FakeHooks, FakeMailer, InMemoryNotificationStore
+from tests.fakes.owner_settings import InMemoryOwnerSettingsStore
 from tests.fakes.pool import FakeUserPool, FakeVerifier
 from tests.fakes.provider import FakeProvider, Life
 from tests.fakes.stores import (
     InMemoryConfigStore,
     InMemoryDatasetStore,
     InMemoryJobStore,
-    InMemoryOwnerSettingsStore,
 )
 from tests.fakes.targets import FakeTargets
 from tests.fakes.webhook_log import InMemoryWebhookLog

@@ -111,6 +111,12 @@ def test_a_secret_is_nowhere_but_where_it_belongs(team: Team, log: pytest.LogCap
         assert rita.request(method, PATH + path, body).status < 300
     hub = {"kind": "huggingface", "repo_id": "acme/cats", "credential": "hub"}
     wanted = [hub, {**BUCKET, "credential": "keys"}, {**HOOK, "credential": "own"}]
+    if not passing:
+        refused = team.submit(team.session("rita"), destinations=wanted)
+        assert refused.status == 422
+        assert seen(str(refused), SECRETS) == []
+        team.services = with_ports(team.services, targets=Loud(True))
+        team.anonymous = ApiClient(team.services)
     assert team.submit(team.session("rita"), destinations=wanted).status == 200
     team.world.run(600, step=30, sweep_every=60)
     made = team.session("rita").get("/api/cloud/jobs").json()["jobs"][0]

@@ -287,7 +287,7 @@ def test_where_the_model_goes_is_told_once(world: World) -> None:
     wishes = {"--push_to_hub": True, "--hub_model_id": "me/x", "--hub_token": "{env:HF_TOKEN}"}
     with_credentials(world)
     done = preflight(world, config={**GOOD, **wishes})
-    about_it = [f for f in done.findings if "hub" in f.message]
+    about_it = [f for f in done.findings if "hub" in f.message or "huggingface" in f.message]
     assert [f.code for f in about_it] == ["will_be_delivered", "destination_checked"]
     assert about_it[0].message.startswith("The model is sent to huggingface:me/x by this service")
     job = world.submit(config={**GOOD, **wishes}).job
