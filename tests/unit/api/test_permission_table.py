@@ -81,8 +81,8 @@ POST   /cloud/jobs/{job_id}/deliver                                      job.sub
 GET    /cloud/jobs/{job_id}/deliveries                                   job.view.own
 GET    /cloud/jobs/{job_id}/deliveries/{delivery_id}                     job.view.own
 POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/cancel              job.submit
-POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/links                public
-POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt              public
+POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/links               public
+POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/receipt             public
 POST   /cloud/jobs/{job_id}/deliveries/{delivery_id}/retry               job.submit
 PUT    /cloud/jobs/{job_id}/escrow                                       job.delete.own
 GET    /cloud/jobs/{job_id}/events                                       job.view.own
@@ -90,6 +90,7 @@ GET    /cloud/jobs/{job_id}/inline-progress                              job.vie
 GET    /cloud/jobs/{job_id}/logs                                         job.view.own
 GET    /cloud/jobs/{job_id}/manifest                                     job.view.own
 GET    /cloud/jobs/{job_id}/outputs                                      job.view.own
+POST   /cloud/jobs/{job_id}/upload-token                                 job.submit
 GET    /cloud/notifications/channels                                     notification.view
 POST   /cloud/notifications/channels                                     notification.edit
 DELETE /cloud/notifications/channels/{channel_id}                        notification.edit
@@ -102,7 +103,6 @@ GET    /cloud/notifications/history                                      notific
 POST   /cloud/notifications/history/{message_id}/redeliver               notification.edit
 GET    /cloud/notifications/status                                       notification.view
 GET    /cloud/providers                                                  provider.view
-POST   /cloud/jobs/{job_id}/upload-token                                 job.submit
 GET    /cloud/storage                                                    public
 GET    /cloud/storage/{bucket}                                           public
 GET    /cloud/storage/{bucket}/{key+}                                    public

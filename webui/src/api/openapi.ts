@@ -1073,6 +1073,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/cloud/jobs/{job_id}/upload-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["create_upload_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/cloud/notifications/channels": {
         parameters: {
             query?: never;
@@ -1211,6 +1227,54 @@ export interface paths {
         get: operations["list_providers"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/storage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_buckets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/storage/{bucket}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["list_objects"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/cloud/storage/{bucket}/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_object"];
+        put: operations["put_object"];
+        post: operations["post_object"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1471,6 +1535,16 @@ export interface components {
         };
         BrokenLink: {
             reason: string;
+        };
+        BucketLine: {
+            FileCount: number;
+            LastModified: number;
+            Name: string;
+            Size: number;
+        };
+        BucketList: {
+            Buckets: components["schemas"]["BucketLine"][];
+            total_size: number;
         };
         BucketView: {
             aspect: number;
@@ -2648,6 +2722,20 @@ export interface components {
             response_handlers: components["schemas"]["HandlerCounts"];
             stats: components["schemas"]["NotificationStats"];
         };
+        ObjectLine: {
+            Key: string;
+            LastModified: number;
+            Size: number;
+        };
+        ObjectList: {
+            CommonPrefixes?: string[];
+            Contents: components["schemas"]["ObjectLine"][];
+            /** @default false */
+            IsTruncated: boolean;
+            Name: string;
+            /** @default null */
+            NextContinuationToken: string | null;
+        };
         /** @enum {string} */
         Origin: "submit" | "config" | "default" | "request";
         OutputFileView: {
@@ -2905,6 +2993,14 @@ export interface components {
             images: number;
             width: number;
         };
+        StoredObject: {
+            Bucket: string;
+            /** @default null */
+            ETag: string | null;
+            Key: string;
+            /** @default null */
+            Location: string | null;
+        };
         SubmitProblem: {
             code: string;
             cost_limit_warning: null;
@@ -3031,6 +3127,10 @@ export interface components {
             error: string | null;
             ms: number;
             status: number | null;
+        };
+        UploadTokenResponse: {
+            job_id: string;
+            upload_token: string;
         };
         UploadView: {
             /** Format: date-time */
@@ -3210,7 +3310,7 @@ export interface operations {
                 limit?: number;
                 cursor?: string | null;
                 actor?: string | null;
-                action?: ("archive.complete" | "archive.create" | "archive.delete" | "audit.read" | "config.delete" | "config.save" | "consent.change" | "credential.create" | "credential.delete" | "credential.rotate" | "credential.test" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "delivery.cancel" | "delivery.defaults" | "delivery.retry" | "deploy_token.make" | "deploy_token.use" | "escrow.settings" | "job.cancel" | "job.delete" | "job.deliver" | "job.escrow" | "job.receipt" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "notification.change" | "notification.create" | "notification.delete" | "notification.redeliver" | "notification.rotate" | "notification.test" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
+                action?: ("archive.complete" | "archive.create" | "archive.delete" | "audit.read" | "config.delete" | "config.save" | "consent.change" | "credential.create" | "credential.delete" | "credential.rotate" | "credential.test" | "dataset.complete" | "dataset.create" | "dataset.delete" | "dataset.inspect" | "dataset.retention" | "delivery.cancel" | "delivery.defaults" | "delivery.retry" | "deploy_token.make" | "deploy_token.use" | "escrow.settings" | "job.cancel" | "job.delete" | "job.deliver" | "job.escrow" | "job.receipt" | "job.submit" | "key.create" | "key.revoke" | "key.rotate" | "mfa.add" | "mfa.remove" | "notification.change" | "notification.create" | "notification.delete" | "notification.redeliver" | "notification.rotate" | "notification.test" | "password.change" | "provider_token.put" | "session.refresh" | "setup_code.make" | "setup.first_admin" | "setup.handover" | "sign.in" | "sign.out" | "trainer_key.make" | "upload_token.create" | "user.adopt" | "user.change" | "user.deactivate" | "user.delete" | "user.invite" | "user.reactivate" | "user.read" | "user.reset_password" | "user.role") | null;
                 result?: ("allowed" | "challenged" | "denied" | "failed") | null;
                 target?: string | null;
                 owner?: string | null;
@@ -5387,6 +5487,31 @@ export interface operations {
             };
         };
     };
+    create_upload_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 4mq1zv0kx3c9b7t2h5n8d6w0ya */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            201: {
+                headers: {
+                    "RateLimit-Limit": components["headers"]["RateLimit-Limit"];
+                    "RateLimit-Remaining": components["headers"]["RateLimit-Remaining"];
+                    "RateLimit-Reset": components["headers"]["RateLimit-Reset"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadTokenResponse"];
+                };
+            };
+        };
+    };
     list_channels: {
         parameters: {
             query?: never;
@@ -5678,6 +5803,159 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProvidersResponse"];
+                };
+            };
+        };
+    };
+    list_buckets: {
+        parameters: {
+            query?: never;
+            header?: {
+                "X-Upload-Token"?: string | null;
+                "X-SimpleTuner-Secret"?: string | null;
+                "X-Upload-Length"?: number | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BucketList"];
+                };
+            };
+        };
+    };
+    list_objects: {
+        parameters: {
+            query?: {
+                prefix?: string;
+                delimiter?: string;
+                "start-after"?: string;
+                marker?: string;
+                "continuation-token"?: string;
+                "max-keys"?: number;
+                "list-type"?: string;
+            };
+            header?: {
+                "X-Upload-Token"?: string | null;
+                "X-SimpleTuner-Secret"?: string | null;
+                "X-Upload-Length"?: number | null;
+            };
+            path: {
+                /** @example outputs */
+                bucket: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ObjectList"];
+                };
+            };
+        };
+    };
+    get_object: {
+        parameters: {
+            query?: never;
+            header?: {
+                "X-Upload-Token"?: string | null;
+                "X-SimpleTuner-Secret"?: string | null;
+                "X-Upload-Length"?: number | null;
+            };
+            path: {
+                /** @example outputs */
+                bucket: string;
+                /** @example run-1/model.safetensors */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredObject"];
+                };
+            };
+        };
+    };
+    put_object: {
+        parameters: {
+            query?: never;
+            header?: {
+                "X-Upload-Token"?: string | null;
+                "X-SimpleTuner-Secret"?: string | null;
+                "X-Upload-Length"?: number | null;
+            };
+            path: {
+                /** @example outputs */
+                bucket: string;
+                /** @example run-1/model.safetensors */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredObject"];
+                };
+            };
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredObject"];
+                };
+            };
+        };
+    };
+    post_object: {
+        parameters: {
+            query?: never;
+            header?: {
+                "X-Upload-Token"?: string | null;
+                "X-SimpleTuner-Secret"?: string | null;
+                "X-Upload-Length"?: number | null;
+            };
+            path: {
+                /** @example outputs */
+                bucket: string;
+                /** @example run-1/model.safetensors */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoredObject"];
                 };
             };
         };
