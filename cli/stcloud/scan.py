@@ -9,7 +9,7 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from stcloud.errors import UsageError
-from stcloud.heads import UNREAD_BY_TRAINER, WITHOUT_SIGNATURE, image_format, read_head
+from stcloud.heads import HEAD, UNREAD_BY_TRAINER, WITHOUT_SIGNATURE, image_format, read_start
 from stcloud.ignore import Rules
 from stcloud.kinds import IMAGE_SUFFIXES, MEDIA_SUFFIXES, is_text, kind_of, private_part
 from stcloud.listing import Flaw, Listing
@@ -27,6 +27,7 @@ NO_IMAGE = "not an image (its content is of no image format)"
 UNREADABLE = "can't be read"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def scan(folder: Path) -> Listing:
@@ -147,13 +148,15 @@ class _Targets:
 
 def _name_problem(path: PurePosixPath) -> str | None:
     text = str(path)
-    if any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
         return "name is not valid Unicode"
-    if len(text.encode()) > MAX_PATH_BYTES:
+    if len(data) > MAX_PATH_BYTES:
         return f"path is longer than {MAX_PATH_BYTES} bytes"
     if "\\" in path.name or _CONTROL.search(path.name):
         return "name holds a backslash or control character"
-    if re.match(r"^[A-Za-z]:", text):
+    if _DRIVE.match(text):
         return "name looks like a drive"
     return None
 
@@ -195,9 +198,9 @@ def _file_problem(source: Path, status: os.stat_result) -> str | None:
 def _look(source: Path, suffix: str, size: int) -> tuple[str | None, Flaw]:
     """Why the file is left out (None: it is not), and what is wrong with it otherwise. Raises OSError."""
     if is_text(suffix):
-        with source.open("rb", buffering=0) as file:
-            return judge(file.read(MAX_TEXT_BYTES), size, suffix)
-    return judge_media(read_head(source) if size and suffix in IMAGE_SUFFIXES else b"", suffix, size)
+        # A megabyte asked for is a megabyte set aside, whatever there is.
+        return judge(read_start(source, min(size + 1, MAX_TEXT_BYTES)), size, suffix)
+    return judge_media(read_start(source, HEAD) if size and suffix in IMAGE_SUFFIXES else b"", suffix, size)
 
 
 def judge_media(head: bytes, suffix: str, size: int) -> tuple[str | None, Flaw]:

@@ -146,12 +146,16 @@ def test_an_archive_becomes_the_same_version_as_its_folder(terminal: Terminal, t
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as packed:
         for name, data in files.items():
             packed.writestr(f"photos/{name}", data)
-        packed.writestr("photos/.env", "SECRET=1")
+        packed.writestr("photos/.DS_Store", "of a Mac")
     unpacked = terminal.ok("push", str(tmp_path / "photos.zip"), "--id", "cli-zip", "--yes")
-    assert ".env" in unpacked.err
+    assert "photos/.DS_Store: hidden" in unpacked.err
     pushed = terminal.ok("push", str(folder), "--id", "cli-zip", "--yes")
     assert pushed.out == unpacked.out
     assert "Nothing to send" in pushed.err
+    with zipfile.ZipFile(tmp_path / "photos.zip", "a") as packed:
+        packed.writestr("photos/.env", "SECRET=1")
+    refused = terminal.run("push", str(tmp_path / "photos.zip"), "--id", "cli-zip", "--yes")
+    assert (refused.code, "photos/.env" in refused.err) == (1, True)
 
 
 def test_consent_is_the_servers_to_give(terminal: Terminal, tmp_path: Path) -> None:
