@@ -284,13 +284,11 @@ def test_simpletuners_own_options_are_understood(api: ApiClient, world: World) -
     assert only_options[1]["include"] == ["weights", "samples"]
     launched = api.get(f"/api/cloud/jobs/{job['job_id']}/config").json()
     assert not {"push_to_hub", "publishing_config", "hub_model_id"} & launched["config"].keys()
-    assert (
-        launched["adjustments"].count(
-            "push_to_hub and push_checkpoints_to_hub and hub_model_id and publishing_config were left out: the trainer sends "
-            "nothing; this service does, from escrow, to the job's destinations"
-        )
-        == 1
+    said = (
+        "push_to_hub and push_checkpoints_to_hub and hub_model_id and publishing_config were left out: the trainer "
+        "sends nothing; this service does, from escrow, to the job's destinations"
     )
+    assert launched["adjustments"].count(said) == 1
 
 
 @pytest.mark.parametrize(
