@@ -104,7 +104,7 @@ def test_keys_that_could_not_be_deleted_are_tried_again() -> None:
 
 def test_deleting_does_not_hide_what_stayed() -> None:
     client = Script(delete_objects=[{"Errors": [{"Key": "b", "Code": "SlowDown"}]}] * 3)
-    with pytest.raises(Unavailable, match="1 objects"):
+    with pytest.raises(Unavailable, match="1 object"):
         S3ObjectStore("x", client).delete(["a", "b"])
     refused = Script(delete_objects=[{"Errors": [{"Key": "b", "Code": "AccessDenied"}]}])
     with pytest.raises(PermissionError, match="b: AccessDenied"):
