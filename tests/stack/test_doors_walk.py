@@ -27,6 +27,9 @@ BODIES: dict[str, Any] = {
     "create_archive": {"filename": "a.zip", "size": 1},
     "finish_upload": {"path": "picture-0.png"},
     "change_dataset": {"retention_days": 1},
+    "change_channel": {"name": "mine"},
+    "deliver_job": {"destination": {"kind": "huggingface", "repo_id": "acme/cats"}},
+    "set_job_escrow": {"days": 1},
     "stage_manifest": {"size": 1, "sha256": "a" * 64},
 }
 #: What a proxy, a rival product or a hopeful attacker sends.

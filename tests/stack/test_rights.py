@@ -211,6 +211,8 @@ MAY: dict[str, set[str]] = {
     "archive-assemble": _ARCHIVE | {"write a report", "write a manifest", "start an inspection"},
     "deliver-model": _DELIVERY | {"delete a record", "forget something of a delivery"},
     "deliver-piece": _DELIVERY,
+    # Of the records only its own partitions, by a condition that the emulator does not look at.
+    "notify": _COMMON | {"delete a record", "the public address"},
 }  # fmt: skip
 
 
