@@ -11,6 +11,7 @@ from stcloud.delivering import COLUMNS, follow, line_of, outcome, rows
 from stcloud.delivery_api import DeliveryApi
 from stcloud.destinations import destination_of, included
 from stcloud.errors import ExitCode, UsageError
+from stcloud.render import count_text
 from stcloud.session import Session, command
 
 EXITS = "Exit code with --wait: 0 all verified, 6 one failed, 130 stopped watching."
@@ -121,5 +122,5 @@ def _wait(session: Session, api: DeliveryApi, job_id: str, only: frozenset[str] 
     over = follow(api, session.output, job_id, only=only, sleep=runtime.sleep, monotonic=runtime.monotonic)
     code = outcome(session.output, job_id, over)
     if code == ExitCode.OK and not session.output.json_mode:
-        session.output.note(f"{len(over)} deliveries are over.")
+        session.output.note(f"{count_text(len(over), 'delivery is', 'deliveries are')} over.")
     return int(code)
