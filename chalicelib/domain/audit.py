@@ -56,7 +56,6 @@ class AuditAction(StrEnum):
     JOB_DELETE = "job.delete"
     JOB_DELIVER = "job.deliver"
     JOB_ESCROW = "job.escrow"
-    JOB_RECEIPT = "job.receipt"
     JOB_SUBMIT = "job.submit"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"

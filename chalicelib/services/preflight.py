@@ -6,7 +6,7 @@ A check that can't be made is SKIPPED, with the reason. The network is asked sid
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +23,7 @@ from chalicelib.services.dataset_facts import DatasetFacts
 from chalicelib.services.draft import Draft, find_provider, make_draft
 from chalicelib.services.preflight_checks import WENT_WRONG, LocalChecks
 from chalicelib.services.preflight_delivery import CHECK as DELIVERY
-from chalicelib.services.preflight_delivery import ask_destinations
+from chalicelib.services.preflight_delivery import NOT_REACHED, ask_destinations
 from chalicelib.services.preflight_world import Estimate, Estimates, SkippedError, TokenCheck
 
 logger = logging.getLogger(__name__)
@@ -81,10 +81,18 @@ class PreflightService:
             world.CONCURRENCY: lambda: world.check_slots(draft, self._ports),
         }
         if draft.destinations:
-            asked[DELIVERY] = lambda: ask_destinations(self._ports, who.owner, draft.destinations)
+            asked[DELIVERY] = lambda: self._destinations(draft)
         checks = _joined([*checks, *self._ask(asked)])
         found = in_order(f for check in checks for f in check.findings)
         return Preflight(tuple(checks), tuple(found[:MAX_FINDINGS]), estimate)
+
+    def _destinations(self, draft: Draft) -> Iterator[Finding]:
+        reached = True
+        for finding in ask_destinations(self._ports, draft.who.owner, draft.destinations):
+            reached &= finding.code != NOT_REACHED
+            yield finding
+        if not reached:
+            raise SkippedError("a destination could not be asked; the notes say which")
 
     def _estimate(self, draft: Draft) -> Estimate | None:
         try:

@@ -60,3 +60,11 @@ def history(world: World, **wanted: Any) -> list[Message]:
 
 def check_signature(world: World, got: Received, *secrets: str) -> str:
     return verify(got.body, got.headers, secrets, now=world.clock.now(), tolerance=timedelta(days=2))
+
+
+def trained(world: World, **body: Any) -> str:
+    """A job that was submitted and has completed."""
+    job_id = world.submit(**body).job.job_id
+    world.run(900, step=30)
+    assert world.job(job_id).status == "completed"
+    return job_id

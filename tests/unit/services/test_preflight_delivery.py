@@ -62,15 +62,21 @@ def test_a_destination_that_is_silent_holds_nothing_up(world: World) -> None:
     world.targets.faults["check"] = [silent(), None, None]
     done = preflight(world, **TO)
     assert done.ok
+    assert statuses(done)["delivery"] == "skipped", "what could not be asked has not passed"
     assert the(done, "destination_not_reached").level is Level.NOTE
     world.targets.faults["check"] = [silent()]
     assert world.submit(destinations=[BUCKET.model_dump(mode="json")]).job.job_id
 
 
-def test_a_check_that_breaks_is_never_taken_for_a_yes(world: World) -> None:
-    world.targets.faults["check"] = [RuntimeError("no"), None, None]
+def test_a_check_that_breaks_is_never_taken_for_a_yes_and_the_log_has_no_secret(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.targets.faults["check"] = [RuntimeError(f"no: {HUB_TOKEN}"), None, None]
     done = preflight(world, **TO)
+    assert statuses(done)["delivery"] == "skipped"
     assert "went wrong on our side" in the(done, "destination_not_reached").message
+    assert "RuntimeError" in caplog.text
+    assert HUB_TOKEN not in caplog.text
 
 
 def test_submit_does_not_ring_at_the_users_machine(world: World) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -25,6 +24,7 @@ from tests.support.notifying import (
     history,
     send,
     send_for,
+    trained,
     types,
     webhook,
 )
@@ -36,14 +36,6 @@ def world() -> World:
     world = World()
     world.push(source="/data/photos")
     return world
-
-
-def trained(world: World, **body: Any) -> str:
-    """A job that was submitted and has completed."""
-    job_id = world.submit(**body).job.job_id
-    world.run(900, step=30)
-    assert world.job(job_id).status == "completed"
-    return job_id
 
 
 # --- deaths and races -----------------------------------------------------------------------------------------------
